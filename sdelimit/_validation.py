@@ -1,0 +1,88 @@
+"""Checks shared by the public functions.
+
+Every message names the argument, says what it got and what it needs.
+"""
+
+import difflib
+import numbers
+
+import numpy as np
+
+
+def real(name: str, value, *, positive=False, nonnegative=False, allow_inf=False) -> float:
+    """``value`` as a float, or a TypeError/ValueError that names it."""
+    if isinstance(value, (bool, np.bool_)) or (
+        not isinstance(value, numbers.Real) and not (hasattr(value, "shape") and np.shape(value) == ())
+    ):
+        raise TypeError(f"{name} must be a real number, got {describe(value)}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a real number, got {describe(value)}") from error
+    if np.isnan(number) or (np.isinf(number) and not allow_inf):
+        raise ValueError(f"{name} must be finite, got {number}")
+    if positive and number <= 0:
+        raise ValueError(f"{name} must be > 0, got {number:g}")
+    if nonnegative and number < 0:
+        raise ValueError(f"{name} must be >= 0, got {number:g}")
+    return number
+
+
+def integer(name: str, value, *, minimum: int) -> int:
+    """``value`` as an int of at least ``minimum``."""
+    if isinstance(value, (bool, np.bool_)) or not (
+        isinstance(value, numbers.Integral) or (isinstance(value, numbers.Real) and float(value).is_integer())
+    ):
+        raise TypeError(f"{name} must be an integer, got {describe(value)}")
+    if int(value) < minimum:
+        raise ValueError(f"{name} must be >= {minimum}, got {int(value)}")
+    return int(value)
+
+
+def array(name: str, value, *, shape: tuple | None = None, ndim: int | tuple | None = None) -> np.ndarray:
+    """``value`` as a finite float64 array of the wanted shape or number of dimensions."""
+    try:
+        result = np.asarray(value)
+        if result.dtype.kind == "c":
+            raise TypeError(f"{name} must be real, got complex values")
+        if result.dtype.kind not in "fiu" and result.dtype != object:
+            raise TypeError(f"{name} must hold real numbers, got dtype {result.dtype}")
+        result = result.astype(np.float64)
+    except TypeError as error:
+        if str(error).startswith(name):
+            raise
+        raise TypeError(f"{name} must be an array of real numbers, got {describe(value)}") from error
+    except ValueError as error:
+        raise TypeError(f"{name} must be an array of real numbers, got {describe(value)}") from error
+    if shape is not None and result.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {result.shape}")
+    if ndim is not None and result.ndim not in np.atleast_1d(ndim):
+        wanted = " or ".join(str(n) for n in np.atleast_1d(ndim))
+        raise ValueError(f"{name} must have {wanted} dimension(s), got shape {result.shape}")
+    if result.size == 0:
+        raise ValueError(f"{name} must not be empty, got shape {result.shape}")
+    if not np.all(np.isfinite(result)):
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
+        raise ValueError(f"{name} must be finite, got {result[where]} at index {where}")
+    return result
+
+
+def choice(name: str, value: str, options) -> str:
+    """``value`` if it is one of ``options``; otherwise a ValueError that suggests the nearest."""
+    if value not in options:
+        raise ValueError(
+            f"{name}: unknown value {value!r}{nearest(str(value), options)}; choose from {sorted(options)}"
+        )
+    return value
+
+
+def nearest(word: str, options) -> str:
+    """' (did you mean ...?)' for a misspelt word, '' if nothing is close."""
+    close = difflib.get_close_matches(word, list(options), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def describe(value) -> str:
+    """A short description of a wrong argument."""
+    text = repr(value)
+    return f"{text if len(text) < 60 else text[:57] + '...'} of type {type(value).__name__}"

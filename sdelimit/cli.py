@@ -1,0 +1,175 @@
+"""The command line. No computation: it parses, calls the library, prints and writes."""
+
+import json
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+from sdelimit import _specs as specs
+from sdelimit._export import version_info, write_csv, write_npz
+from sdelimit._validation import nearest
+from sdelimit.compare import RunsOnly, compare, format_table
+from sdelimit.ode import solve_ode
+from sdelimit.plot import plot_reports
+from sdelimit.problem import LinearRegression
+from sdelimit.sde import solve_sde
+from sdelimit.simulate import simulate
+
+
+class Suggesting(click.Group):
+    """A command group that suggests the nearest command for a misspelt one."""
+
+    def resolve_command(self, ctx, args):
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}{nearest(args[0], self.list_commands(ctx))}.")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Suggesting, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sdelimit")
+def main():
+    """Exact high-dimensional risk curves of stochastic optimizers, next to simulated runs."""
+
+
+@main.command(name="compare")
+@click.option(
+    "--optimizer",
+    "-o",
+    "optimizer",
+    multiple=True,
+    default=("sign_sgd", "sgd"),
+    show_default=True,
+    help="Rule; repeat for several on the same samples.",
+)
+@click.option("--d", "d", type=int, default=1000, show_default=True, help="Dimension.")
+@click.option(
+    "--covariance",
+    "-K",
+    default="ar1:0.5",
+    show_default=True,
+    help="identity, power_law:EXPONENT[,rotate=True], ar1:RHO, spiked:[S1,S2], or a .npy/.csv file.",
+)
+@click.option(
+    "--noise",
+    "-n",
+    multiple=True,
+    default=("gaussian:0.5", "student_t:3,0.3"),
+    show_default=True,
+    help="Label noise, one panel each: none, gaussian:STD, student_t:DF,SCALE, cauchy:SCALE, laplace:SCALE, "
+    "uniform:HALF_WIDTH, two_point:MAGNITUDE, or a file of samples.",
+)
+@click.option(
+    "--lr",
+    "lr",
+    multiple=True,
+    default=("0.5",),
+    show_default=True,
+    help="eta (a step moves theta by eta/d): a number, cosine:START, linear:START, inverse_sqrt:START; "
+    "OPTIMIZER=... sets it for one rule.",
+)
+@click.option("--t-max", type=float, default=5.0, show_default=True, help="Horizon t = steps / d.")
+@click.option("--points", type=int, default=100, show_default=True, help="Times to evaluate at.")
+@click.option("--runs", "n_runs", type=int, default=64, show_default=True, help="Simulated runs.")
+@click.option("--paths", "n_paths", type=int, default=64, show_default=True, help="SDE paths.")
+@click.option("--batch-size", type=int, default=1, show_default=True, help="Samples per step.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of target, samples and paths.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="sdelimit-compare", show_default=True, help="Output folder."
+)
+@click.option("--force", is_flag=True, help="Overwrite the output of an earlier run.")
+def compare_command(**settings):
+    """ODE, SDE band and finite-dimensional runs on one figure, with their distance in a table.
+
+    Writes comparison.png and .pdf, curves.npz and .csv, and settings.json to the output folder.
+    """
+    started = time.perf_counter()
+    try:
+        out = _prepare(settings["out"], settings["force"])
+        reports = _compare(settings)
+    except (ValueError, TypeError) as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(format_table(reports))
+    record = {**settings, "out": str(settings["out"]), **version_info()}
+    _write(out, reports, record)
+    click.echo(f"\nWrote {', '.join(FILES)} to {out} in {time.perf_counter() - started:.0f} s.")
+
+
+FILES = ("comparison.png", "comparison.pdf", "curves.npz", "curves.csv", "settings.json")
+
+
+def _prepare(out, force):
+    """The output folder, made and found writable before any work is done."""
+    existing = [name for name in FILES if (out / name).exists()]
+    if existing and not force:
+        raise ValueError(f"--out: {out} already holds {existing[0]}; choose another folder or pass --force")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".write-test"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"--out: cannot write to {out}: {error.strerror}") from error
+    return out
+
+
+def _compare(settings):
+    t_max, seed, batch_size = settings["t_max"], settings["seed"], settings["batch_size"]
+    covariance = specs.parse_covariance(settings["covariance"], settings["d"])
+    optimizers = [specs.parse_optimizer(text) for text in settings["optimizer"]]
+    rates = _rates(settings["lr"], settings["optimizer"], t_max)
+    noises = [specs.parse_noise(text) for text in settings["noise"]]
+    if settings["points"] < 2 or not t_max > 0:
+        raise ValueError(f"--points must be >= 2 and --t-max > 0, got {settings['points']} and {t_max:g}")
+    times = np.linspace(0.0, t_max, settings["points"])
+    reports = []
+    for noise in noises:
+        problem = LinearRegression(covariance, noise, seed=seed)
+        runs = simulate(
+            problem, optimizers, rates, t=times, n_runs=settings["n_runs"], seed=seed, batch_size=batch_size
+        )
+        for optimizer, lr, own in zip(optimizers, rates, runs, strict=True):
+            reports.append(_report(problem, optimizer, lr, own, settings["n_paths"]))
+    return reports
+
+
+def _report(problem, optimizer, lr, runs, n_paths):
+    try:
+        optimizer.limit(problem.noise, runs.batch_size)
+    except ValueError as error:
+        return RunsOnly(runs, f"{error}".split(":")[0])
+    given = {"t": runs.t, "batch_size": runs.batch_size}
+    paths = solve_sde(problem, optimizer, lr, n_paths=n_paths, seed=runs.seed, **given)
+    return compare(solve_ode(problem, optimizer, lr, **given), runs, paths)
+
+
+def _rates(texts, names, t_max):
+    """One learning rate for each optimizer, from '0.5' (for all) and 'sgd=0.3' (for one)."""
+    rates = dict.fromkeys(names, None)
+    for text in sorted(texts, key=lambda text: _own(text, names) is not None):
+        name = _own(text, names)
+        value = specs.parse_schedule(text.partition("=")[2] if name else text, t_max)
+        for key in [name] if name else names:
+            rates[key] = value
+    missing = [name for name, value in rates.items() if value is None]
+    if missing:
+        raise ValueError(f"--lr: no learning rate for {missing[0]}; give one for all, or --lr {missing[0]}=0.5")
+    return [rates[name] for name in names]
+
+
+def _own(text, names):
+    """The optimizer that 'NAME=...' is for, or None."""
+    name, equals, _ = text.partition("=")
+    if not equals or ":" in name:
+        return None
+    if name not in names:
+        raise ValueError(f"--lr: {name!r} is not one of the optimizers{nearest(name, names)}")
+    return name
+
+
+def _write(out, reports, record):
+    plot_reports(reports, [out / "comparison.png", out / "comparison.pdf"])
+    write_npz(out / "curves.npz", reports, record)
+    write_csv(out / "curves.csv", reports)
+    (out / "settings.json").write_text(json.dumps(record, indent=2, default=str) + "\n")

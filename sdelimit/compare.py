@@ -1,0 +1,170 @@
+"""Theory against experiment, in numbers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from sdelimit import _validation as check
+from sdelimit.results import RiskCurve, RiskCurves
+
+BAND = (0.1, 0.9)
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """How far a theory curve is from simulated runs.
+
+    Attributes:
+        theory: the risk ODE's solution.
+        runs: the simulated runs.
+        paths: the SDE's paths, or None.
+        relative_error: (n,) |mean of runs - theory| / theory at ``runs.t``; infinite where one of them has
+            diverged, zero where both have.
+        max_relative_error: the largest of them.
+        worst_time: the time of the largest.
+        standard_error: Monte-Carlo standard error of the mean there, relative to the theory.
+        coverage: fraction of runs inside the SDE's 10-90% band, averaged over t > 0 (0.8 if the laws agree);
+            None without paths.
+        status: "ok", or what diverged, when and at what value.
+    """
+
+    theory: RiskCurve
+    runs: RiskCurves
+    paths: RiskCurves | None
+    relative_error: Float[np.ndarray, " n"]
+    max_relative_error: float
+    worst_time: float
+    standard_error: float
+    coverage: float | None
+    status: str
+
+    def table(self) -> str:
+        """The report as one row of an aligned text table."""
+        return format_table([self])
+
+    def plot(self, path=None):
+        """Figure of ODE line, SDE band and run quantiles; saved to ``path`` if given."""
+        from sdelimit.plot import plot_reports
+
+        return plot_reports([self], path)
+
+
+@dataclass(frozen=True, eq=False)
+class RunsOnly:
+    """Simulated runs of a rule that has no limit under its noise law, with the reason."""
+
+    runs: RiskCurves
+    status: str
+    theory: None = None
+    paths: None = None
+
+
+def compare(theory: RiskCurve, runs: RiskCurves, paths: RiskCurves | None = None) -> Report:
+    """Compare the ODE with the mean of simulated runs, and the SDE's band with their spread.
+
+    The error is sup over t of |mean of runs - R(t)| / R(t), at the runs' times; theory at other times is
+    interpolated by the cubic that matches R and dR/dt. The mean of runs differs from the theory by O(1/d)
+    plus its own Monte-Carlo error, which the report gives.
+
+    Args:
+        theory: from ``solve_ode``, for one learning rate.
+        runs: from ``simulate``, for one learning rate.
+        paths: from ``solve_sde``, optional; adds the coverage of its 10-90% band.
+
+    Raises:
+        TypeError, ValueError: naming the argument, if it is of the wrong kind, holds several learning rates,
+            belongs to another dimension, or its times do not cover the runs'.
+    """
+    if not isinstance(theory, RiskCurve):
+        raise TypeError(f"theory must be a RiskCurve from solve_ode, got {check.describe(theory)}")
+    for name, value, kind in (("runs", runs, "simulation"), ("paths", paths, "sde")):
+        if value is None and name == "paths":
+            continue
+        if not isinstance(value, RiskCurves) or value.kind != kind:
+            solver = {"simulation": "simulate", "sde": "solve_sde"}[kind]
+            raise TypeError(f"{name} must be the RiskCurves of {solver}, got {check.describe(value)}")
+        if value.problem.d != theory.problem.d:
+            raise ValueError(f"{name} must be of theory's dimension {theory.problem.d}, got {value.problem.d}")
+    for name, value in (("theory", theory), ("runs", runs), ("paths", paths)):
+        if value is not None and np.ndim(value.lr) > 1:
+            raise ValueError(f"{name} must hold one learning rate, got {len(value.lr)}: choose one with .select(i)")
+    expected = theory.at(
+        np.minimum(runs.t, theory.t[-1]) if runs.t[-1] - theory.t[-1] < 1 / theory.problem.d else runs.t
+    )
+    error = _relative_error(runs.mean, expected)
+    worst = int(np.argmax(error))
+    finite = np.isfinite(expected[worst])
+    return Report(
+        theory=theory,
+        runs=runs,
+        paths=paths,
+        relative_error=error,
+        max_relative_error=float(error[worst]),
+        worst_time=float(runs.t[worst]),
+        standard_error=float(runs.standard_error[worst] / expected[worst]) if finite else 0.0,
+        coverage=None if paths is None else _coverage(runs, paths),
+        status="; ".join(
+            f"{name} {s}" for name, s in (("ODE", theory.status), ("runs:", runs.status)) if s != "ok"
+        ) or "ok",
+    )  # fmt: skip
+
+
+def _relative_error(mean, expected):
+    both = np.isfinite(mean) & np.isfinite(expected)
+    scale = np.where(both & (expected > 0), expected, 1.0)
+    gap = np.abs(np.where(both, mean, 0.0) - np.where(both, expected, 0.0)) / scale
+    return np.where(both, gap, np.where(np.isfinite(mean) == np.isfinite(expected), 0.0, np.inf))
+
+
+def _coverage(runs, paths):
+    low, high = (np.interp(runs.t, paths.t, _capped(edge)) for edge in paths.quantile(BAND))
+    inside = (_capped(runs.risk) >= low) & (_capped(runs.risk) <= high)
+    return float(inside[:, runs.t > 0].mean())
+
+
+def _capped(risk):
+    return np.minimum(risk, 1e300)
+
+
+HEADER = ("optimizer", "noise", "d", "runs", "lr", "max rel. error", "at t", "MC s.e.", "in 10-90% band", "status")
+
+
+def format_table(reports) -> str:
+    """Reports as an aligned text table, one row each."""
+    return align([HEADER, *[_row(r) for r in reports]])
+
+
+def align(rows) -> str:
+    """Rows of strings in columns as wide as their widest entry."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def _row(report):
+    runs = report.runs
+    inputs = (
+        runs.optimizer.name,
+        repr(runs.problem.noise),
+        str(runs.problem.d),
+        str(runs.risk.shape[0]),
+        describe_lr(runs.lr),
+    )
+    if report.theory is None:
+        return (*inputs, "no limit", "-", "-", "-", report.status)
+    if not np.isfinite(report.max_relative_error):
+        return (*inputs, "diverged", f"{report.worst_time:.3g}", "-", "-", report.status)
+    return (
+        *inputs,
+        f"{report.max_relative_error:.2%}",
+        f"{report.worst_time:.3g}",
+        f"{report.standard_error:.2%}",
+        "-" if report.coverage is None else f"{report.coverage:.0%}",
+        report.status,
+    )
+
+
+def describe_lr(lr) -> str:
+    """'0.5' for a constant learning rate, '0.5 -> 0.1' for one that changes."""
+    return f"{lr[0]:.3g}" if np.ptp(lr) == 0 else f"{lr[0]:.3g} -> {lr[-1]:.3g}"

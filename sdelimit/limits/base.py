@@ -1,0 +1,43 @@
+"""What a solver needs to know of a rule."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Float
+
+BASIS = {
+    "rho": lambda rho: rho,
+    "rho3": lambda rho: rho**3,
+    "rho5": lambda rho: rho**5,
+    "rho7": lambda rho: rho**7,
+    "arcsin": lambda rho: 2 / np.pi * np.arcsin(rho),
+}
+"""Odd, entrywise positive-definite kernels b_p(rho), each with b_p(1) = 1."""
+
+
+def kernel_basis(name: str, rho: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """b_p(rho), entrywise."""
+    return BASIS[name](rho)
+
+
+class Limit(eqx.Module):
+    """The homogenized dynamics of a rule (theory: section 1),
+
+        d delta = -eta phi(R) D^-power K delta dt + eta sqrt(sum_p psi_p(R) N_p / d) dB,
+        N_p = D^(1-power) b_p(Khat) D^(1-power),
+
+    with D = diag(sigma). ``power = 1`` for scale-free coordinatewise rules (M = D^-1), ``power = 0`` for
+    SGD-like rules (M = I).
+
+    Attributes:
+        phi: R -> drift coefficient, JAX-traceable, R > 0.
+        psi: R -> (p,) noise coefficients, one for each entry of ``basis``.
+        power: 0 or 1.
+        basis: names of the kernels b_p in ``BASIS``.
+    """
+
+    phi: Callable[[Float[Array, ""]], Float[Array, ""]]
+    psi: Callable[[Float[Array, ""]], Float[Array, " p"]]
+    power: int = eqx.field(static=True)
+    basis: tuple[str, ...] = eqx.field(static=True)

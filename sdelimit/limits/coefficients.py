@@ -1,0 +1,58 @@
+"""The limit coefficients of a rule, for people: NumPy in, NumPy out."""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from sdelimit import _validation as check
+from sdelimit._precision import evaluate_in_float64
+from sdelimit.limits.base import Limit, kernel_basis
+from sdelimit.noise import NoiseLaw
+
+
+@dataclass(frozen=True)
+class LimitCoefficients:
+    """phi(R) and kappa(rho; R) of one rule under one noise law (theory: sections 1, 2 and 6)."""
+
+    limit: Limit
+    noise: NoiseLaw
+    name: str
+
+    def phi(self, R) -> Float[np.ndarray, "..."]:
+        """Drift coefficient at risk ``R`` > 0 (any shape): the effective learning rate is eta phi(R)."""
+        R = _risk(R)
+        flat = evaluate_in_float64(jax.vmap(self.limit.phi), R.ravel())
+        return flat.reshape(R.shape)
+
+    def kappa(self, rho, R) -> Float[np.ndarray, "..."]:
+        """Noise kernel at correlation ``rho`` in [-1, 1] and risk ``R`` > 0, broadcast together.
+
+        For SGD-like rules (M = I) this is the coefficient of sigma_i sigma_j, 2P(R) rho.
+        """
+        rho = check.array("rho", rho)
+        if np.any(np.abs(rho) > 1):
+            raise ValueError(f"rho must lie in [-1, 1], got {rho.flat[np.argmax(np.abs(rho))]:g}")
+        rho, R = np.broadcast_arrays(rho, _risk(R))
+        psi = evaluate_in_float64(jax.vmap(self.limit.psi), R.ravel()).reshape(*R.shape, -1)
+        basis = np.stack([kernel_basis(name, rho) for name in self.limit.basis], axis=-1)
+        return np.sum(psi * basis, axis=-1)
+
+
+def limit_coefficients(optimizer, noise: NoiseLaw, batch_size: int = 1) -> LimitCoefficients:
+    """The coefficients phi(R) and kappa(rho; R) of ``optimizer`` under ``noise``.
+
+    Raises ValueError where the rule has no limit under that noise (SGD with infinite variance).
+    """
+    if not isinstance(noise, NoiseLaw):
+        raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
+    batch_size = check.integer("batch_size", batch_size, minimum=1)
+    return LimitCoefficients(optimizer.limit(noise, batch_size), noise, optimizer.name)
+
+
+def _risk(R):
+    R = check.array("R", R)
+    if np.any(R <= 0):
+        raise ValueError(f"R must be > 0, got a smallest value of {R.min():g}")
+    return R

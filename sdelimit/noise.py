@@ -1,0 +1,457 @@
+"""Label-noise laws.
+
+With residual l = s z - eps, z ~ N(0, 1) and s = sqrt(2R), everything a limit needs from the law of eps
+is its *Gaussian factor*
+
+    G(a) = E[exp(-a eps^2)],        a > 0,
+
+because the density of the residual at zero is p_l(0) = G(1 / (2 s^2)) / (s sqrt(2 pi)) and
+E[exp(-t l^2)] = G(t / (1 + 2 t s^2)) / sqrt(1 + 2 t s^2) (theory: sections 2, 6 and 10). Each law gives
+G in closed form or as a table made once by quadrature.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.scipy.special as jss
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import integrate, special
+
+from sdelimit import _validation as check
+from sdelimit._precision import evaluate_in_float64
+from sdelimit._table import LogLogTable
+
+__all__ = [
+    "Cauchy",
+    "Density",
+    "Empirical",
+    "Gaussian",
+    "GaussianMixture",
+    "Laplace",
+    "NoNoise",
+    "NoiseLaw",
+    "StudentT",
+    "TwoPoint",
+    "Uniform",
+]
+
+
+class NoiseLaw(eqx.Module):
+    """The law of the label noise eps. Immutable; a JAX pytree of its parameters.
+
+    Subclasses give ``sample``, ``gaussian_factor``, ``second_moment`` and ``density_at_zero``.
+    """
+
+    def sample(self, key, shape: tuple[int, ...], dtype=jnp.float32) -> Float[Array, "..."]:
+        """Independent draws of eps of the given shape."""
+        raise NotImplementedError
+
+    def gaussian_factor(self, a: Float[Array, "..."]) -> Float[Array, "..."]:
+        """G(a) = E[exp(-a eps^2)] for a > 0; JAX-traceable and differentiable."""
+        raise NotImplementedError
+
+    @property
+    def second_moment(self) -> float:
+        """E[eps^2], possibly infinite."""
+        raise NotImplementedError
+
+    @property
+    def density_at_zero(self) -> float:
+        """f(0) of eps itself: infinite if eps has an atom at zero, 0 if it has no mass near it."""
+        raise NotImplementedError
+
+    def __repr__(self):
+        shown = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name in self._arguments}
+        texts = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={_short(v)}" for k, v in shown.items()]
+        return f"{type(self).__name__}({', '.join(texts)})"
+
+    @property
+    def _arguments(self):
+        return set(inspect.signature(type(self).__init__).parameters)
+
+    def residual_density(self, s) -> Float[np.ndarray, "..."]:
+        """Density at zero of l = s z - eps, p_l(0) = G(1/(2 s^2)) / (s sqrt(2 pi)), for s > 0.
+
+        Takes and returns NumPy arrays (float64). Theory: section 2. Raises ValueError unless every
+        ``s`` is finite and positive.
+        """
+        s = check.array("s", s)
+        if np.any(s <= 0):
+            raise ValueError(f"s must be > 0, got a smallest value of {s.min():g}")
+        factor = evaluate_in_float64(self.gaussian_factor, 1 / (2 * s**2))
+        return factor / (s * np.sqrt(2 * np.pi))
+
+
+class NoNoise(NoiseLaw):
+    """eps = 0."""
+
+    def sample(self, key, shape, dtype=jnp.float32):
+        return jnp.zeros(shape, dtype)
+
+    def gaussian_factor(self, a):
+        return jnp.ones_like(a)
+
+    @property
+    def second_moment(self):
+        return 0.0
+
+    @property
+    def density_at_zero(self):
+        return np.inf
+
+
+class Gaussian(NoiseLaw):
+    """eps ~ N(0, std^2)."""
+
+    std: float
+
+    def __init__(self, std: float):
+        self.std = check.real("std", std, positive=True)
+
+    def sample(self, key, shape, dtype=jnp.float32):
+        return self.std * jax.random.normal(key, shape, dtype)
+
+    def gaussian_factor(self, a):
+        return 1 / jnp.sqrt(1 + 2 * a * self.std**2)
+
+    @property
+    def second_moment(self):
+        return self.std**2
+
+    @property
+    def density_at_zero(self):
+        return 1 / (np.sqrt(2 * np.pi) * self.std)
+
+
+class StudentT(NoiseLaw):
+    """eps = scale * T, T Student-t with ``df`` degrees of freedom; infinite variance if df <= 2.
+
+    With x = df scale^2 a, G(a) = x^(df/2) Gamma((df+1)/2) / Gamma(df/2) U((df+1)/2, df/2 + 1, x), U being
+    Tricomi's function (theory: section 2). It is tabulated from the integral form
+
+        U(p, q, x) = int_0^inf e^(-x t) t^(p-1) (1+t)^(q-p-1) dt / Gamma(p),
+
+    which stays accurate where library implementations of U lose digits or overflow.
+    """
+
+    df: float = eqx.field(static=True)
+    scale: float
+    table: LogLogTable
+
+    def __init__(self, df: float, scale: float):
+        self.df = check.real("df", df, positive=True)
+        self.scale = check.real("scale", scale, positive=True)
+        self.table = _student_table(self.df)
+
+    def sample(self, key, shape, dtype=jnp.float32):
+        return self.scale * jax.random.t(key, self.df, shape, dtype)
+
+    def gaussian_factor(self, a):
+        return self.table(a * self.scale**2)
+
+    @property
+    def second_moment(self):
+        return self.scale**2 * self.df / (self.df - 2) if self.df > 2 else np.inf
+
+    @property
+    def density_at_zero(self):
+        log_f = special.gammaln((self.df + 1) / 2) - special.gammaln(self.df / 2)
+        return float(np.exp(log_f) / (np.sqrt(self.df * np.pi) * self.scale))
+
+
+class Cauchy(NoiseLaw):
+    """eps = scale * standard Cauchy (Student-t with one degree of freedom); infinite variance."""
+
+    scale: float
+
+    def __init__(self, scale: float):
+        self.scale = check.real("scale", scale, positive=True)
+
+    def sample(self, key, shape, dtype=jnp.float32):
+        return self.scale * jax.random.cauchy(key, shape, dtype)
+
+    def gaussian_factor(self, a):
+        return jss.erfcx(self.scale * jnp.sqrt(a))
+
+    @property
+    def second_moment(self):
+        return np.inf
+
+    @property
+    def density_at_zero(self):
+        return 1 / (np.pi * self.scale)
+
+
+class Laplace(NoiseLaw):
+    """eps with density exp(-|e| / scale) / (2 scale)."""
+
+    scale: float
+
+    def __init__(self, scale: float):
+        self.scale = check.real("scale", scale, positive=True)
+
+    def sample(self, key, shape, dtype=jnp.float32):
+        return self.scale * jax.random.laplace(key, shape, dtype)
+
+    def gaussian_factor(self, a):
+        x = 1 / (2 * self.scale * jnp.sqrt(a))
+        return jnp.sqrt(jnp.pi) * x * jss.erfcx(x)
+
+    @property
+    def second_moment(self):
+        return 2 * self.scale**2
+
+    @property
+    def density_at_zero(self):
+        return 1 / (2 * self.scale)
+
+
+class Uniform(NoiseLaw):
+    """eps uniform on [-half_width, half_width]."""
+
+    half_width: float
+
+    def __init__(self, half_width: float):
+        self.half_width = check.real("half_width", half_width, positive=True)
+
+    def sample(self, key, shape, dtype=jnp.float32):
+        return self.half_width * jax.random.uniform(key, shape, dtype, minval=-1.0, maxval=1.0)
+
+    def gaussian_factor(self, a):
+        x = self.half_width * jnp.sqrt(a)
+        return jnp.sqrt(jnp.pi) / 2 * jss.erf(x) / x
+
+    @property
+    def second_moment(self):
+        return self.half_width**2 / 3
+
+    @property
+    def density_at_zero(self):
+        return 1 / (2 * self.half_width)
+
+
+class TwoPoint(NoiseLaw):
+    """eps = +magnitude or -magnitude, each with probability 1/2."""
+
+    magnitude: float
+
+    def __init__(self, magnitude: float):
+        self.magnitude = check.real("magnitude", magnitude, positive=True)
+
+    def sample(self, key, shape, dtype=jnp.float32):
+        return self.magnitude * jax.random.rademacher(key, shape, dtype)
+
+    def gaussian_factor(self, a):
+        return jnp.exp(-a * self.magnitude**2)
+
+    @property
+    def second_moment(self):
+        return self.magnitude**2
+
+    @property
+    def density_at_zero(self):
+        return 0.0
+
+
+class GaussianMixture(NoiseLaw):
+    """eps ~ sum_k weights[k] N(means[k], stds[k]^2); a zero std is an atom."""
+
+    weights: Float[np.ndarray, " k"]
+    means: Float[np.ndarray, " k"]
+    stds: Float[np.ndarray, " k"]
+
+    def __init__(self, weights, means, stds):
+        self.weights = check.array("weights", weights, ndim=1)
+        self.means = check.array("means", means, shape=self.weights.shape)
+        self.stds = check.array("stds", stds, shape=self.weights.shape)
+        if np.any(self.weights < 0) or abs(self.weights.sum() - 1) > 1e-6:
+            raise ValueError(f"weights must be >= 0 and sum to 1, got {self.weights} with sum {self.weights.sum():g}")
+        if np.any(self.stds < 0):
+            raise ValueError(f"stds must be >= 0, got a smallest value of {self.stds.min():g}")
+
+    def sample(self, key, shape, dtype=jnp.float32):
+        key_component, key_normal = jax.random.split(key)
+        edges = jnp.cumsum(jnp.asarray(self.weights, dtype))[:-1]
+        component = jnp.searchsorted(edges, jax.random.uniform(key_component, shape, dtype), side="right")
+        normal = jax.random.normal(key_normal, shape, dtype)
+        return jnp.asarray(self.means, dtype)[component] + jnp.asarray(self.stds, dtype)[component] * normal
+
+    def gaussian_factor(self, a):
+        a = jnp.asarray(a)[..., None]
+        spread = 1 + 2 * a * self.stds**2
+        return jnp.sum(self.weights / jnp.sqrt(spread) * jnp.exp(-a * self.means**2 / spread), axis=-1)
+
+    @property
+    def second_moment(self):
+        return float(np.sum(self.weights * (self.means**2 + self.stds**2)))
+
+    @property
+    def density_at_zero(self):
+        atoms = self.stds == 0
+        if np.any(self.weights[atoms & (self.means == 0)] > 0):
+            return np.inf
+        w, m, v = self.weights[~atoms], self.means[~atoms], self.stds[~atoms]
+        return float(np.sum(w * np.exp(-(m**2) / (2 * v**2)) / (v * np.sqrt(2 * np.pi))))
+
+
+class Empirical(NoiseLaw):
+    """eps drawn uniformly from the given samples (residuals of a fit, say)."""
+
+    samples: Float[np.ndarray, " m"]
+    scale: float
+    table: LogLogTable | None
+
+    def __init__(self, samples):
+        self.samples = check.array("samples", samples, ndim=1)
+        self.scale = float(np.sqrt(np.mean(self.samples**2)))
+        self.table = None if self.scale == 0 else _empirical_table(np.abs(self.samples) / self.scale)
+
+    def sample(self, key, shape, dtype=jnp.float32):
+        index = jax.random.randint(key, shape, 0, self.samples.shape[0], dtype=jnp.int32)
+        return jnp.asarray(self.samples, dtype)[index]
+
+    def gaussian_factor(self, a):
+        return jnp.ones_like(a) if self.table is None else self.table(a * self.scale**2)
+
+    @property
+    def second_moment(self):
+        return float(np.mean(self.samples**2))
+
+    @property
+    def density_at_zero(self):
+        return np.inf if np.any(self.samples == 0) else 0.0
+
+
+class Density(NoiseLaw):
+    """eps with the probability density ``pdf``, integrated by adaptive quadrature.
+
+    ``pdf`` maps a NumPy array to a NumPy array and must integrate to one over ``support``. Pass
+    ``second_moment`` (``float("inf")`` for heavy tails) when known; it is integrated otherwise. ``points``
+    lists places where the density is sharp or jumps, for the quadrature to look at.
+    """
+
+    pdf: Callable = eqx.field(static=True)
+    moment: float
+    table: LogLogTable
+    quantiles: Float[np.ndarray, " n"]
+    levels: Float[np.ndarray, " n"]
+
+    def __init__(self, pdf, support=(-np.inf, np.inf), second_moment=None, points=()):
+        if not callable(pdf):
+            raise TypeError(f"pdf must be a function of an array, got {check.describe(pdf)}")
+        try:
+            low, high = (check.real("support", end, allow_inf=True) for end in support)
+        except TypeError as error:
+            raise TypeError(f"support must be a pair of numbers, got {check.describe(support)}") from error
+        if not low < high:
+            raise ValueError(f"support must be an interval (low, high), got ({low:g}, {high:g})")
+        inner = [p for p in check.array("points", list(points) or [0.0], ndim=1) if low < p < high]
+        self.pdf = pdf
+        quadrature = _Quadrature(pdf, low, high, inner)
+        self.moment = (
+            quadrature.second_moment()
+            if second_moment is None
+            else check.real("second_moment", second_moment, nonnegative=True, allow_inf=True)
+        )
+        self.table = quadrature.gaussian_factor_table()
+        self.quantiles, self.levels = quadrature.quantiles()
+
+    def sample(self, key, shape, dtype=jnp.float32):
+        levels, quantiles = jnp.asarray(self.levels, dtype), jnp.asarray(self.quantiles, dtype)
+        return jnp.interp(jax.random.uniform(key, shape, dtype), levels, quantiles)
+
+    def gaussian_factor(self, a):
+        return self.table(a)
+
+    @property
+    def second_moment(self):
+        return self.moment
+
+    @property
+    def density_at_zero(self):
+        return float(np.asarray(self.pdf(np.zeros(1)))[0])
+
+
+def _short(value) -> str:
+    if isinstance(value, np.ndarray):
+        return f"<{value.size} values>" if value.size > 8 else str(value.tolist())
+    return getattr(value, "__name__", repr(value))
+
+
+def _log_grid() -> Float[np.ndarray, " n"]:
+    """Grid of log a, in units where the noise has scale one: 1e-26 < a < 1e26."""
+    return np.arange(-60.0, 60.05, 0.1)
+
+
+@functools.lru_cache(maxsize=64)
+def _student_table(df: float) -> LogLogTable:
+    log_a = _log_grid()
+    x = df * np.exp(log_a)[:, None]
+    # Trapezoid rule in u = log t (+ shift): the integrand is analytic and decays at both ends.
+    reach = 80 / min(1.0, (df + 1) / 2)
+    u = np.linspace(-reach, 60.0, int(40 * (reach + 60)) + 1) - np.log1p(x)
+    log_integrand = -x * np.exp(u) + u * (df + 1) / 2 - np.logaddexp(0.0, u) / 2
+    log_integral = special.logsumexp(log_integrand, axis=1) + np.log(u[0, 1] - u[0, 0])
+    log_g = df / 2 * np.log(x[:, 0]) - special.gammaln(df / 2) + log_integral
+    return LogLogTable(log_a, log_g)
+
+
+def _empirical_table(samples: Float[np.ndarray, " m"]) -> LogLogTable:
+    log_a = _log_grid()
+    squares = samples**2
+    log_g = [special.logsumexp(-np.exp(x) * squares) - np.log(squares.size) for x in log_a]
+    return LogLogTable(log_a, np.array(log_g))
+
+
+class _Quadrature:
+    """Adaptive quadrature against a density: sinh-spaced nodes resolve both the centre and the tails."""
+
+    def __init__(self, pdf, low, high, points):
+        self.pdf, self.points = pdf, points
+        self.low, self.high = np.arcsinh(low), np.arcsinh(high)
+        self.low, self.high = max(self.low, -60.0), min(self.high, 60.0)
+        total = self.integrate(lambda e: 1.0)
+        if not np.isfinite(total) or abs(total - 1) > 1e-5:
+            raise ValueError(f"pdf must integrate to 1 over its support, got {total:.6g}")
+
+    def density(self, e):
+        value = np.asarray(self.pdf(np.atleast_1d(np.asarray(e, np.float64))), np.float64)
+        if not np.all(np.isfinite(value)) or np.any(value < 0):
+            raise ValueError(f"pdf must be finite and >= 0, got {value.ravel()[0]:g} near {float(np.ravel(e)[0]):g}")
+        return value
+
+    def integrate(self, function, low=None, high=None):
+        low, high = self.low if low is None else low, self.high if high is None else high
+        points = [p for p in np.arcsinh(self.points) if low < p < high]
+        value, _ = integrate.quad_vec(
+            lambda u: self.density(np.sinh(u))[0] * np.cosh(u) * function(np.sinh(u)),
+            low, high, points=points or None, epsabs=1e-13, epsrel=1e-11, norm="max", limit=4000,
+        )  # fmt: skip
+        return value
+
+    def second_moment(self):
+        # The integral up to growing cut-offs settles when it is finite and keeps growing when it is not.
+        cuts = np.arange(1, 7) * 10.0
+        values = [self.integrate(lambda e: e**2, max(self.low, -c), min(self.high, c)) for c in cuts]
+        return np.inf if values[-1] > values[-2] * (1 + 1e-4) else float(values[-1])
+
+    def gaussian_factor_table(self):
+        log_a = _log_grid()
+        a = np.exp(log_a)
+        return LogLogTable(log_a, np.log(np.maximum(self.integrate(lambda e: np.exp(-a * e**2)), 1e-300)))
+
+    def quantiles(self):
+        u = np.unique(np.concatenate([np.linspace(self.low, self.high, 20001), np.arcsinh(self.points)]))
+        e = np.sinh(u)
+        middle = self.density(np.sinh((u[:-1] + u[1:]) / 2)) * np.cosh((u[:-1] + u[1:]) / 2)
+        ends = self.density(e) * np.cosh(u)
+        mass = np.diff(u) * (ends[:-1] + 4 * middle + ends[1:]) / 6
+        levels = np.concatenate([[0.0], np.cumsum(mass)])
+        keep = np.concatenate([[True], np.diff(levels) > 0])
+        return e[keep], levels[keep] / levels[-1]

@@ -1,0 +1,21 @@
+"""Stochastic gradient descent."""
+
+import functools
+
+import optax
+
+from sdelimit.limits.sgd import sgd_limit
+from sdelimit.optimizers.base import Optimizer
+
+
+@functools.cache
+def sgd() -> Optimizer:
+    """SGD: u = g. The limit has phi = 1 and noise 2P(R) K / b (theory: section 1; arXiv:2308.08977).
+
+    Needs label noise of finite variance; stable for eta < 2d / tr K.
+
+    >>> import sdelimit as sl
+    >>> sl.sgd().name
+    'sgd'
+    """
+    return Optimizer("sgd", optax.identity(), sgd_limit)

@@ -1,0 +1,92 @@
+"""The linear-regression problem that every optimizer here is run on."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+
+from sdelimit import _validation as check
+from sdelimit._precision import evaluate_in_float64
+from sdelimit.covariance import Covariance, as_covariance
+from sdelimit.noise import NoiseLaw, NoNoise
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class LinearRegression:
+    """Streaming linear regression: x ~ N(0, K), y = <x, theta*> + eps (theory: section 0).
+
+    The risk is the excess risk R(theta) = 1/2 (theta - theta*)' K (theta - theta*).
+
+    Args:
+        covariance: a ``sl.covariance`` object, a symmetric positive semidefinite (d, d) array, or a (d,)
+            array of variances.
+        noise: a ``sl.noise`` law; default none.
+        theta0: (d,) initial point; default 0.
+        theta_star: (d,) target; default drawn from N(0, I/d) with ``seed``.
+        seed: seed of the default target.
+
+    Raises:
+        TypeError, ValueError: naming the argument, for a wrong type or shape, a non-finite entry, a
+            covariance that is not symmetric positive semidefinite, or one that is zero.
+    """
+
+    covariance: Covariance
+    noise: NoiseLaw
+    theta0: Float[np.ndarray, " d"]
+    theta_star: Float[np.ndarray, " d"]
+    seed: int
+    _cache: dict = field(repr=False)
+
+    def __init__(self, covariance, noise=None, theta0=None, theta_star=None, seed=0):
+        covariance = as_covariance(covariance)
+        if noise is None:
+            noise = NoNoise()
+        if not isinstance(noise, NoiseLaw):
+            raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
+        if covariance.trace <= 0:
+            raise ValueError("covariance must not be zero, got tr K = 0")
+        d = covariance.d
+        seed = check.integer("seed", seed, minimum=0)
+        if theta0 is None:
+            theta0 = np.zeros(d)
+        if theta_star is None:
+            theta_star = np.random.default_rng(seed).standard_normal(d) / np.sqrt(d)
+        put = object.__setattr__
+        put(self, "covariance", covariance)
+        put(self, "noise", noise)
+        put(self, "theta0", _readonly(check.array("theta0", theta0, shape=(d,))))
+        put(self, "theta_star", _readonly(check.array("theta_star", theta_star, shape=(d,))))
+        put(self, "seed", seed)
+        put(self, "_cache", {})
+
+    @property
+    def d(self) -> int:
+        """Dimension."""
+        return self.covariance.d
+
+    @property
+    def delta0(self) -> Float[np.ndarray, " d"]:
+        """Initial error theta0 - theta*."""
+        return self.theta0 - self.theta_star
+
+    @property
+    def initial_risk(self) -> float:
+        """R(theta0)."""
+        return self.cached("initial_risk", lambda: self.risk(self.theta0))
+
+    def risk(self, theta) -> float:
+        """R(theta) = 1/2 (theta - theta*)' K (theta - theta*) for theta of shape (d,)."""
+        delta = check.array("theta", theta, shape=(self.d,)) - self.theta_star
+        return float(delta @ evaluate_in_float64(self.covariance.apply, delta) / 2)
+
+    def cached(self, key, compute):
+        """``compute()``, kept for the life of this problem under ``key``."""
+        if key not in self._cache:
+            self._cache[key] = compute()
+        return self._cache[key]
+
+
+def _readonly(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,178 @@
+"""Immutable results: what was computed, and the inputs that made it."""
+
+import warnings
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Float
+from scipy.interpolate import CubicHermiteSpline
+
+from sdelimit import _validation as check
+from sdelimit.optimizers.base import Optimizer
+from sdelimit.problem import LinearRegression
+
+
+class DivergenceWarning(UserWarning):
+    """A curve or run left every bound: the message says when and at what value."""
+
+
+@dataclass(frozen=True, eq=False)
+class RiskCurve:
+    """A deterministic risk curve R(t), with t = steps / d.
+
+    With an array of m learning rates every array below but ``t``, ``decay`` has a leading axis of length m.
+
+    Attributes:
+        t: (n,) times.
+        risk: (n,) risk; infinite after a divergence.
+        modes: (n, d) mode energies E[w_i^2]; R = 1/2 sum_i decay_i modes_i. None if not saved.
+        decay: (d,) mode decay rates lambda_i.
+        lr: (n,) learning rate eta(t).
+        phi: (n,) drift coefficient phi(R(t)); lr * phi is the effective learning rate.
+        slope: (n,) dR/dt.
+        diverged_at: time at which the risk passed all bounds, infinity if it did not.
+        status: "ok", or what happened, when and at what value.
+    """
+
+    t: Float[np.ndarray, " n"]
+    risk: Float[np.ndarray, "*m n"]
+    modes: Float[np.ndarray, "*m n d"] | None
+    decay: Float[np.ndarray, " d"]
+    lr: Float[np.ndarray, "*m n"]
+    phi: Float[np.ndarray, "*m n"]
+    slope: Float[np.ndarray, "*m n"]
+    diverged_at: float | Float[np.ndarray, " m"]
+    status: str | tuple[str, ...]
+    problem: LinearRegression
+    optimizer: Optimizer
+    batch_size: int = 1
+
+    def select(self, index: int) -> "RiskCurve":
+        """The curve of one learning rate of an array of them."""
+        return _select(self, index, ("risk", "modes", "lr", "phi", "slope", "diverged_at", "status"))
+
+    def at(self, t) -> Float[np.ndarray, "*m k"]:
+        """R at other times in [t[0], t[-1]], by the cubic that matches R and dR/dt at the saved times."""
+        t = np.atleast_1d(check.array("t", t))
+        if t.min() < self.t[0] - 1e-12 or t.max() > self.t[-1] * (1 + 1e-12):
+            raise ValueError(f"t must lie in [{self.t[0]:g}, {self.t[-1]:g}], got [{t.min():g}, {t.max():g}]")
+        if t.shape == self.t.shape and np.array_equal(t, self.t):
+            return self.risk
+        rows = [_hermite(self.t, r, s, t) for r, s in zip(_rows(self.risk), _rows(self.slope), strict=True)]
+        return np.array(rows).reshape(*self.risk.shape[:-1], t.size)
+
+
+@dataclass(frozen=True, eq=False)
+class RiskCurves:
+    """Many random risk curves: SDE paths or simulated runs.
+
+    With an array of m learning rates ``risk`` has a leading axis of length m.
+
+    Attributes:
+        t: (n,) times, in steps / d.
+        risk: (n_runs, n) risk of each run; infinite after that run diverged.
+        lr: (n,) learning rate eta(t).
+        diverged_at: (n_runs,) first saved time at which the run had left all bounds, infinity if none.
+        status: "ok", or how many runs diverged, when and at what value.
+        kind: "sde" or "simulation".
+    """
+
+    t: Float[np.ndarray, " n"]
+    risk: Float[np.ndarray, "*m runs n"]
+    lr: Float[np.ndarray, "*m n"]
+    diverged_at: Float[np.ndarray, "*m runs"]
+    status: str | tuple[str, ...]
+    kind: str
+    problem: LinearRegression
+    optimizer: Optimizer
+    batch_size: int = 1
+    seed: int = 0
+    details: dict = field(default_factory=dict)
+
+    def select(self, index: int) -> "RiskCurves":
+        """The curves of one learning rate of an array of them."""
+        return _select(self, index, ("risk", "lr", "diverged_at", "status"))
+
+    @property
+    def mean(self) -> Float[np.ndarray, "*m n"]:
+        """Mean over runs at each time (infinite once a run has diverged)."""
+        return self.risk.mean(axis=-2)
+
+    @property
+    def standard_error(self) -> Float[np.ndarray, "*m n"]:
+        """Monte-Carlo standard error of ``mean``: sample deviation / sqrt(runs). Infinite for one run."""
+        runs = self.risk.shape[-2]
+        if runs < 2:
+            return np.full(self.mean.shape, np.inf)
+        finite = np.isfinite(self.risk).all(axis=-2)
+        deviation = np.where(np.isfinite(self.risk), self.risk, 0.0).std(axis=-2, ddof=1) / np.sqrt(runs)
+        return np.where(finite, deviation, np.inf)
+
+    def quantile(self, q) -> Float[np.ndarray, "..."]:
+        """Quantile(s) over runs at each time: shape of ``q`` + (n,)."""
+        q = check.array("q", q, ndim=(0, 1))
+        if np.any((q < 0) | (q > 1)):
+            raise ValueError(f"q must lie in [0, 1], got {q}")
+        return np.quantile(self.risk, q, axis=-2, method="linear" if np.isfinite(self.risk).all() else "nearest")
+
+
+def _select(result, index, names):
+    if np.ndim(result.lr) < 2:
+        raise TypeError("select needs a result with an array of learning rates, got one with a single learning rate")
+    index = check.integer("index", index, minimum=0)
+    if index >= len(result.status):
+        raise ValueError(f"index must be < {len(result.status)}, the number of learning rates, got {index}")
+    taken = {name: getattr(result, name) for name in names}
+    return replace(result, **{name: None if value is None else value[index] for name, value in taken.items()})
+
+
+BLOW_UP = 1e12
+"""A risk this many times its natural scale counts as diverged."""
+
+
+def mark_divergence(curves: RiskCurves) -> RiskCurves:
+    """The same curves with diverged runs made infinite from where they left all bounds, named and warned of."""
+    problem = curves.problem
+    largest = float(np.max(curves.lr))
+    scale = max(problem.initial_risk, largest**2 * problem.covariance.trace / problem.d, 1e-290)
+    gone = np.maximum.accumulate(~(curves.risk < BLOW_UP * scale), axis=-1)
+    first = np.argmax(gone, axis=-1)
+    diverged_at = np.where(gone.any(axis=-1), curves.t[first], np.inf)
+    value = np.take_along_axis(curves.risk, first[..., None], axis=-1)[..., 0]
+    statuses = [_divergence_status(at, v) for at, v in zip(_rows(diverged_at), _rows(value), strict=True)]
+    for status in statuses:
+        if status != "ok":
+            warnings.warn(f"{curves.kind} of {curves.optimizer.name}: {status}", DivergenceWarning, stacklevel=3)
+    return replace(
+        curves,
+        risk=np.where(gone, np.inf, curves.risk),
+        diverged_at=diverged_at,
+        status=tuple(statuses) if curves.risk.ndim == 3 else statuses[0],
+    )
+
+
+def _divergence_status(diverged_at, value):
+    """ "ok", or how many runs diverged and where the first did."""
+    if not np.isfinite(diverged_at).any():
+        return "ok"
+    first = int(np.argmin(diverged_at))
+    size = f"risk {value[first]:.3g}" if np.isfinite(value[first]) else "a risk beyond the floating-point range"
+    return (
+        f"{np.isfinite(diverged_at).sum()} of {diverged_at.size} runs diverged, the first by "
+        f"t = {diverged_at[first]:.4g} with {size}"
+    )
+
+
+def _rows(array):
+    return array.reshape(-1, array.shape[-1])
+
+
+def _hermite(t, risk, slope, at):
+    """Cubic Hermite interpolation up to the last finite value, infinity after it."""
+    last = int(np.argmax(~np.isfinite(risk))) if not np.isfinite(risk).all() else risk.size
+    if last < 2:
+        return np.where(at <= t[0], risk[0], np.inf)
+    inside = at <= t[last - 1] * (1 + 1e-12)
+    values = np.full(at.shape, np.inf)
+    values[inside] = CubicHermiteSpline(t[:last], risk[:last], slope[:last])(at[inside])
+    return values

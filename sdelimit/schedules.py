@@ -1,0 +1,164 @@
+"""Learning-rate schedules eta(t) of continuous time t = k/d.
+
+Each is callable on a JAX scalar and a pytree of its numbers, so the ODE can be differentiated with
+respect to them and another set of numbers reuses the compiled solver. Any JAX-traceable function of t
+does as well.
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sdelimit import _validation as check
+from sdelimit._precision import is_traced, x64
+
+__all__ = ["as_schedule", "constant", "cosine", "inverse_sqrt", "linear", "piecewise_constant", "warmup"]
+
+
+class Schedule(eqx.Module):
+    """eta(t)."""
+
+    def __call__(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        raise NotImplementedError
+
+
+class Constant(Schedule):
+    value: float | Array
+
+    def __call__(self, t):
+        return self.value + 0.0 * t
+
+
+class Cosine(Schedule):
+    start: float | Array
+    end: float | Array
+    t_max: float | Array
+
+    def __call__(self, t):
+        fraction = jnp.clip(t / self.t_max, 0.0, 1.0)
+        return self.end + (self.start - self.end) * (1 + jnp.cos(jnp.pi * fraction)) / 2
+
+
+class Linear(Schedule):
+    start: float | Array
+    end: float | Array
+    t_max: float | Array
+
+    def __call__(self, t):
+        return self.start + (self.end - self.start) * jnp.clip(t / self.t_max, 0.0, 1.0)
+
+
+class PiecewiseConstant(Schedule):
+    boundaries: Float[Array, " k"]
+    values: Float[Array, " k+1"]
+
+    def __call__(self, t):
+        return jnp.asarray(self.values)[jnp.searchsorted(jnp.asarray(self.boundaries), t, side="right")]
+
+
+class InverseSqrt(Schedule):
+    start: float | Array
+    t_scale: float | Array
+
+    def __call__(self, t):
+        return self.start / jnp.sqrt(1 + t / self.t_scale)
+
+
+class Warmup(Schedule):
+    schedule: Callable
+    t_warmup: float | Array
+
+    def __call__(self, t):
+        return jnp.minimum(t / self.t_warmup, 1.0) * self.schedule(t)
+
+
+def constant(value) -> Schedule:
+    """eta(t) = value."""
+    return Constant(_number("value", value, nonnegative=True))
+
+
+def cosine(start, t_max, end=0.0) -> Schedule:
+    """Half a cosine from ``start`` at t = 0 to ``end`` at ``t_max``, then ``end``."""
+    return Cosine(
+        _number("start", start, nonnegative=True),
+        _number("end", end, nonnegative=True),
+        _number("t_max", t_max, positive=True),
+    )
+
+
+def linear(start, t_max, end=0.0) -> Schedule:
+    """A straight line from ``start`` at t = 0 to ``end`` at ``t_max``, then ``end``."""
+    return Linear(
+        _number("start", start, nonnegative=True),
+        _number("end", end, nonnegative=True),
+        _number("t_max", t_max, positive=True),
+    )
+
+
+def piecewise_constant(boundaries, values) -> Schedule:
+    """values[i] between boundaries[i-1] and boundaries[i] (increasing); len(values) = len(boundaries) + 1."""
+    if not is_traced((boundaries, values)):
+        boundaries = check.array("boundaries", boundaries, ndim=1)
+        values = check.array("values", values, shape=(boundaries.shape[0] + 1,))
+        if np.any(np.diff(boundaries) <= 0) or boundaries[0] <= 0:
+            raise ValueError(f"boundaries must be > 0 and increasing, got {boundaries}")
+        if np.any(values < 0):
+            raise ValueError(f"values must be >= 0, got a smallest value of {values.min():g}")
+    return PiecewiseConstant(boundaries, values)
+
+
+def inverse_sqrt(start, t_scale=1.0) -> Schedule:
+    """eta(t) = start / sqrt(1 + t / t_scale)."""
+    return InverseSqrt(_number("start", start, nonnegative=True), _number("t_scale", t_scale, positive=True))
+
+
+def warmup(schedule, t_warmup) -> Schedule:
+    """``schedule`` (a number or a function of t) times a linear ramp from 0 to 1 over ``t_warmup``."""
+    return Warmup(as_schedule(schedule, "schedule"), _number("t_warmup", t_warmup, positive=True))
+
+
+def as_schedule(lr, name: str = "lr") -> Callable:
+    """A number as a constant schedule; a function of t as it is, after checking that JAX can trace it."""
+    if callable(lr):
+        with x64():
+            try:
+                out = jax.eval_shape(lr, jax.ShapeDtypeStruct((), jnp.float64))
+                if out.shape != ():
+                    raise TypeError(f"{name} must return a number for a number t, got shape {out.shape}")
+            except TypeError as error:
+                if str(error).startswith(name):
+                    raise
+                raise _untraceable(name, error) from error
+            except Exception as error:
+                raise _untraceable(name, error) from error
+        return lr
+    return Constant(_number(name, lr, nonnegative=True))
+
+
+def evaluate(schedule: Callable, t: Float[np.ndarray, " n"], name: str = "lr") -> Float[np.ndarray, " n"]:
+    """eta at the times ``t`` in float64; ValueError if one of them is negative or not finite."""
+    with x64():
+        values = jax.vmap(schedule)(jnp.asarray(t, jnp.float64))
+    if is_traced(values):
+        return values
+    values = np.asarray(values, np.float64)
+    bad = ~np.isfinite(values) | (values < 0)
+    if np.any(bad):
+        first = int(np.argmax(bad))
+        raise ValueError(f"{name} must be finite and >= 0 at every t, got {values[first]:g} at t = {t[first]:g}")
+    return values
+
+
+def _number(name, value, **bounds):
+    return value if is_traced(value) else check.real(name, value, **bounds)
+
+
+def _untraceable(name, error):
+    return TypeError(
+        f"{name} must be a number or a function of t that JAX can trace (jax.numpy, no Python branches on t); "
+        f"tracing it raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    )

@@ -1,0 +1,184 @@
+"""Paths of the homogenized SDE (theory: sections 1 and 3)."""
+
+import itertools
+import warnings
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from sdelimit import _rng
+from sdelimit import _validation as check
+from sdelimit._jit import jit
+from sdelimit._precision import is_traced, x64
+from sdelimit._times import time_grid
+from sdelimit.modes import modes, noise_factor
+from sdelimit.ode import as_schedules, check_problem, solve_ode
+from sdelimit.optimizers.base import Optimizer, as_optimizer
+from sdelimit.problem import LinearRegression
+from sdelimit.results import DivergenceWarning, RiskCurves, mark_divergence
+from sdelimit.schedules import evaluate
+
+CHUNK_STEPS = 64
+
+
+def solve_sde(
+    problem: LinearRegression,
+    optimizer: Optimizer,
+    lr,
+    t_max=None,
+    *,
+    n_paths: int = 64,
+    seed: int = 0,
+    t=None,
+    batch_size: int = 1,
+    step_tolerance: float = 0.05,
+    progress: bool | None = None,
+) -> RiskCurves:
+    """Random risk curves of the homogenized SDE, whose spread is that of single runs when d is large.
+
+    In the modes w = Q' D^(p/2) delta of theory section 3,
+
+        dw = -eta phi(R) Lambda w dt + eta sum_q sqrt(psi_q(R) / d) L_q dB_q,
+        L_q L_q' = Q' D^(1-p/2) b_q(Khat) D^(1-p/2) Q,
+
+    and R = 1/2 sum_i lambda_i w_i^2. Each step takes the linear decay and the variance of every mode exactly,
+    with phi, psi and eta frozen at a midpoint predicted from the mode energies, so the mean follows the risk ODE to
+    second order. float64; the noise matrix is applied to all paths by one product per kernel and step.
+
+    Args:
+        problem: the regression problem.
+        optimizer: the rule, for example ``sl.sign_sgd()``.
+        lr: eta: a number or a JAX-traceable function of t.
+        t_max: horizon, in t = steps/d.
+        n_paths: independent paths.
+        seed: path i of seed s is the same whatever ``n_paths``.
+        t: times to record at; default 200 equally spaced ones in [0, t_max].
+        batch_size: samples per step.
+        step_tolerance: largest relative change of the mean risk over one step, and a fifth of the largest decay
+            exponent eta phi lambda_max dt of one step.
+        progress: show a progress bar; default only on a terminal.
+
+    Returns:
+        ``RiskCurves`` with ``.risk`` of shape (n_paths, n).
+
+    Raises:
+        TypeError, ValueError: naming the argument, as ``solve_ode``.
+
+    Source: arXiv:2411.12135.
+    """
+    problem = check_problem(problem)
+    optimizer = as_optimizer(optimizer)
+    times = time_grid(t_max, t)
+    n_paths = check.integer("n_paths", n_paths, minimum=1)
+    seed = check.integer("seed", seed, minimum=0)
+    batch_size = check.integer("batch_size", batch_size, minimum=1)
+    step_tolerance = check.real("step_tolerance", step_tolerance, positive=True)
+    schedule, batched = as_schedules(lr)
+    if batched or is_traced(schedule) or is_traced(evaluate(schedule, times)):
+        raise TypeError("lr must be one concrete number or function of t in solve_sde; call it once for each lr")
+    limit = optimizer.limit(problem.noise, batch_size)
+    current = modes(problem, limit)
+    edges, saved = _steps(problem, optimizer, schedule, times, batch_size, step_tolerance, current)
+    factors = tuple(noise_factor(problem, limit, name) for name in limit.basis)
+    eta = evaluate(schedule, (edges[1:] + edges[:-1]) / 2)
+    floor = 1e-30 * max(float(current.decay @ current.w0**2) / 2, float(eta.max()) ** 2 * current.decay.max(), 1e-300)
+    with x64():
+        risk = _run(limit, current, factors, np.diff(edges), eta, floor, n_paths, seed, progress)[:, saved]
+    return mark_divergence(
+        RiskCurves(
+            t=times,
+            risk=risk,
+            lr=evaluate(schedule, times),
+            diverged_at=np.full(n_paths, np.inf),
+            status="ok",
+            kind="sde",
+            problem=problem,
+            optimizer=optimizer,
+            batch_size=batch_size,
+            seed=seed,
+            details={"steps": edges.size - 1},
+        )
+    )
+
+
+def _steps(problem, optimizer, schedule, times, batch_size, tolerance, current):
+    """Step edges and the positions of ``times`` among them.
+
+    The mean risk and its clock eta phi, from the ODE, say how small steps must be.
+    """
+    grid = np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)  # the paths report their own
+        theory = solve_ode(problem, optimizer, schedule, t=grid, batch_size=batch_size, rtol=1e-4, save_modes=False)
+    finite = np.isfinite(theory.risk) & (theory.risk > 0)
+    risk, slope, clock = (
+        np.where(finite, a, b) for a, b in ((theory.risk, 1), (theory.slope, 0), (theory.lr * theory.phi, 0))
+    )
+    rate = np.maximum(np.abs(slope) / risk / tolerance, clock * current.decay.max() / (5 * tolerance))
+    edges = np.unique(np.concatenate([[0.0], times]))
+    pieces = []
+    for low, high in itertools.pairwise(edges):
+        inside = (grid >= low) & (grid <= high)
+        count = max(int(np.ceil(rate[inside].max() * (high - low))), 1)
+        pieces.append(np.linspace(low, high, count + 1)[:-1])
+    edges = np.concatenate([*pieces, [times[-1]]])
+    return edges, np.searchsorted(edges, times)
+
+
+def _run(limit, current, factors, dt, eta, floor, n_paths, seed, progress):
+    """Risk of every path at every step edge, (n_paths, steps + 1)."""
+    keys = jax.vmap(partial(_rng.run_key, seed))(jnp.arange(n_paths, dtype=jnp.uint32))
+    w = jnp.broadcast_to(current.w0, (n_paths, current.w0.size))
+    risks = [np.full((1, n_paths), current.decay @ current.w0**2 / 2)]
+    d = current.w0.size
+    with tqdm(total=dt.size, unit="step", disable=None if progress is None else not progress, leave=False) as bar:
+        for start in range(0, dt.size, CHUNK_STEPS):
+            # Steps past the end have length zero; they change nothing and are dropped.
+            piece = [
+                np.concatenate([a[start : start + CHUNK_STEPS], np.zeros(CHUNK_STEPS)])[:CHUNK_STEPS] for a in (dt, eta)
+            ]
+            index = np.arange(start, start + CHUNK_STEPS, dtype=np.uint32)
+            w, risk = _advance(limit, current.decay, current.forcing / d, factors, floor, w, keys, index, *piece)
+            kept = min(CHUNK_STEPS, dt.size - start)
+            risks.append(np.asarray(risk)[:kept])
+            bar.update(kept)
+    return np.concatenate(risks).T
+
+
+@jit
+def _advance(limit, decay, forcing, factors, floor, w, keys, index, dt, eta):
+    d = decay.shape[0]
+
+    def step(w, inputs):
+        index, dt, eta = inputs
+        R = _half_step_risk(limit, decay, forcing, floor, w, dt, eta)
+        exponent = jax.vmap(limit.phi)(R)[:, None] * eta * dt * decay
+        amplitude = eta * jnp.sqrt(jax.vmap(limit.psi)(R) * dt / d)
+        normals = jax.vmap(lambda key: jax.random.normal(_rng.step_key(key, index), (len(factors), d), jnp.float64))(
+            keys
+        )
+        kicks = [f * normals[:, q] if f.ndim == 1 else normals[:, q] @ f.T for q, f in enumerate(factors)]
+        kick = sum(amplitude[:, q, None] * k for q, k in enumerate(kicks))
+        w = jnp.exp(-exponent) * w + jnp.sqrt(_mean_decay(2 * exponent)) * kick
+        return w, jnp.sum(decay * w**2, axis=-1) / 2
+
+    return jax.lax.scan(step, w, (index, dt, eta))
+
+
+def _half_step_risk(limit, decay, forcing, floor, w, dt, eta):
+    """Mean risk half a step ahead, with the coefficients of the present."""
+    energy = w**2
+    R = jnp.maximum(jnp.sum(decay * energy, axis=-1) / 2, floor)
+    exponent = jax.vmap(limit.phi)(R)[:, None] * eta * dt * decay
+    source = eta**2 * (jax.vmap(limit.psi)(R) @ forcing) * dt / 2
+    energy = jnp.exp(-exponent) * energy + _mean_decay(exponent) * source
+    return jnp.maximum(jnp.sum(decay * energy, axis=-1) / 2, floor)
+
+
+def _mean_decay(x):
+    """(1 - exp(-x)) / x, the mean of exp(-x u) over u in [0, 1]."""
+    safe = jnp.where(x > 1e-8, x, 1.0)
+    return jnp.where(x > 1e-8, -jnp.expm1(-safe) / safe, 1.0)

@@ -1,0 +1,209 @@
+"""The finite-dimensional experiment: one-pass runs, many at once, all rules on one data stream."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from sdelimit import _rng
+from sdelimit import _validation as check
+from sdelimit._jit import jit
+from sdelimit._precision import is_traced, precision
+from sdelimit._times import time_grid
+from sdelimit.ode import as_schedules, check_problem
+from sdelimit.optimizers.base import as_optimizer
+from sdelimit.problem import LinearRegression
+from sdelimit.results import RiskCurves, mark_divergence
+from sdelimit.schedules import evaluate
+
+CHUNK_BYTES = 256 * 2**20
+MAX_CHUNK = 256
+
+
+def simulate(
+    problem: LinearRegression,
+    optimizer,
+    lr,
+    t_max=None,
+    *,
+    n_runs: int = 64,
+    seed: int = 0,
+    t=None,
+    batch_size: int = 1,
+    dtype=np.float32,
+    chunk_steps: int | None = None,
+    progress: bool | None = None,
+):
+    """Run the optimizer itself: fresh samples x ~ N(0, K), y = <x, theta*> + eps at every step.
+
+        g_k = (1/b) sum_j (<x_j, theta_k> - y_j) x_j,    theta_{k+1} = theta_k - (eta(k/d) / d) u_k(g_k)
+
+    All runs, learning rates and optimizers advance together and see the same samples, so differences
+    between optimizers or learning rates of one call are paired. Run i of seed s is the same path, up to
+    floating-point rounding, whatever ``n_runs``, ``chunk_steps``, the other optimizers or learning rates.
+
+    Args:
+        problem: the regression problem.
+        optimizer: a rule such as ``sl.sign_sgd()``, or a list of them.
+        lr: eta: a number, a JAX-traceable function of t = k/d, or a (m,) array of numbers. With a list of
+            optimizers also a list with one of these for each.
+        t_max: horizon in t = steps/d; the run takes round(t_max * d) steps.
+        n_runs: independent runs.
+        seed: seed of samples and label noise.
+        t: times to record at, rounded to whole steps; default 200 equally spaced ones in [0, t_max].
+        batch_size: samples per step.
+        dtype: float32 (default) or float64 arithmetic; the random numbers are the same.
+        chunk_steps: steps whose samples are drawn at once; default fits 256 MiB.
+        progress: show a progress bar; default only on a terminal.
+
+    Returns:
+        ``RiskCurves`` with ``.risk`` of shape (n_runs, n), or (m, n_runs, n) for m learning rates; a list of
+        them for a list of optimizers. ``.t`` holds the recorded steps divided by d. Diverged runs are
+        infinite from the first recorded time at which they had diverged, named in ``.status`` and by a
+        ``DivergenceWarning``.
+
+    Raises:
+        TypeError, ValueError: naming the argument.
+
+    Source: theory section 0; arXiv:2411.12135.
+    """
+    problem = check_problem(problem)
+    several = isinstance(optimizer, (list, tuple))
+    optimizers = (
+        [as_optimizer(o, f"optimizer[{i}]") for i, o in enumerate(optimizer)] if several else [as_optimizer(optimizer)]
+    )
+    if not optimizers:
+        raise ValueError("optimizer must name at least one rule, got an empty list")
+    n_runs = check.integer("n_runs", n_runs, minimum=1)
+    seed = check.integer("seed", seed, minimum=0)
+    batch_size = check.integer("batch_size", batch_size, minimum=1)
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+    d = problem.d
+    steps = np.unique(np.rint(time_grid(t_max, t) * d).astype(np.int64))
+    etas = _learning_rates(lr, len(optimizers), several, np.arange(steps[-1] + 1) / d)
+    chunk_steps = _chunk_length(chunk_steps, steps[-1] + 1, n_runs * batch_size * d * np.dtype(dtype).itemsize)
+    with precision(dtype):
+        risks = _run(problem, optimizers, etas, steps, n_runs, seed, batch_size, dtype, chunk_steps, progress)
+    results = []
+    for rule, eta, risk in zip(optimizers, etas, risks, strict=True):
+        curves = RiskCurves(
+            t=steps / d,
+            risk=risk,
+            lr=eta[..., steps],
+            diverged_at=np.full(risk.shape[:-1], np.inf),
+            status="ok",
+            kind="simulation",
+            problem=problem,
+            optimizer=rule,
+            batch_size=batch_size,
+            seed=seed,
+            details={"device": jax.devices()[0].device_kind, "dtype": np.dtype(dtype).name},
+        )
+        results.append(mark_divergence(curves))
+    return results if several else results[0]
+
+
+def _learning_rates(lr, count, several, times):
+    """For each optimizer an (m, steps) or (steps,) array of eta(k/d)."""
+    each = lr if several and isinstance(lr, (list, tuple)) else [lr] * count
+    if len(each) != count:
+        raise ValueError(f"lr must have one entry for each of the {count} optimizers, got {len(each)}")
+    values = []
+    for one in each:
+        schedule, batched = as_schedules(one)
+        eta = np.repeat(schedule.value[:, None], times.size, axis=1) if batched else evaluate(schedule, times)
+        if is_traced(eta):
+            raise TypeError("lr must be concrete in simulate, which JAX cannot differentiate; got a traced value")
+        values.append(eta)
+    return values
+
+
+def _chunk_length(chunk_steps, slots, bytes_per_step):
+    """Steps per chunk: as equal as possible, so that little of the last chunk is wasted."""
+    if chunk_steps is None:
+        chunk_steps = int(np.clip(CHUNK_BYTES // (3 * bytes_per_step), 1, MAX_CHUNK))
+    chunks = -(-slots // check.integer("chunk_steps", chunk_steps, minimum=1))
+    return int(-(-slots // chunks))
+
+
+def _run(problem, optimizers, etas, steps, n_runs, seed, batch_size, dtype, length, progress):
+    """Risks at the recorded steps: for each optimizer an array (m or nothing, n_runs, n)."""
+    d, slots = problem.d, int(steps[-1]) + 1
+    rules = tuple(o.transform for o in optimizers)
+    theta_star, delta0 = (v.astype(dtype) for v in (problem.theta_star, problem.delta0))
+    rates = [np.atleast_2d(eta).T / d for eta in etas]
+    state = tuple(_initial(rule, delta0, theta_star, r.shape[1], n_runs) for rule, r in zip(rules, rates, strict=True))
+    keys = jax.vmap(partial(_rng.run_key, seed))(jnp.arange(n_runs, dtype=jnp.uint32))
+    take = np.zeros(slots + length, bool)
+    take[steps] = True
+    collected = [[] for _ in rules]
+    with tqdm(total=slots - 1, unit="step", disable=None if progress is None else not progress, leave=False) as bar:
+        for start in range(0, slots, length):
+            chunk = slice(start, start + length)
+            # Past the end, and in the last slot, the rate is zero: the state no longer moves.
+            rate = tuple(_padded(r[: slots - 1][chunk], length).astype(dtype) for r in rates)
+            index = np.arange(start, start + length, dtype=np.uint32)
+            state, risks = _advance(
+                rules, batch_size, problem.covariance, problem.noise, theta_star, state, keys, index, take[chunk], rate
+            )
+            for kept, risk in zip(collected, risks, strict=True):
+                kept.append(np.asarray(risk)[take[chunk]])
+            bar.update(min(length, slots - 1 - start))
+    risks = [np.moveaxis(np.concatenate(kept), 0, -1).astype(np.float64) for kept in collected]
+    return [risk if eta.ndim == 2 else risk[0] for risk, eta in zip(risks, etas, strict=True)]
+
+
+def _initial(rule, delta0, theta_star, m, n_runs):
+    """(delta, optimizer state), each with leading axes (m, n_runs)."""
+
+    def repeated(leaf):
+        return jnp.broadcast_to(leaf, (m, n_runs, *jnp.shape(leaf)))
+
+    return jax.tree.map(repeated, (jnp.asarray(delta0), rule.init(jnp.asarray(delta0 + theta_star))))
+
+
+def _padded(rate, length):
+    return np.concatenate([rate, np.zeros((length - rate.shape[0], rate.shape[1]))])
+
+
+@jit
+def _advance(rules, batch_size, covariance, noise, theta_star, state, keys, index, take, rate):
+    """Advance every rule by one chunk of steps; risks (steps, m, n_runs) where ``take``, else zero."""
+    d, dtype = theta_star.shape[0], theta_star.dtype
+
+    def draw(step, key):
+        key_x, key_noise = jax.random.split(_rng.step_key(key, step))
+        z = jax.random.normal(key_x, (batch_size, d), jnp.float32).astype(dtype)
+        return z, noise.sample(key_noise, (batch_size,), jnp.float32).astype(dtype)
+
+    z, eps = jax.vmap(jax.vmap(draw, in_axes=(None, 0)), in_axes=(0, None))(index, keys)
+    x = covariance.sample(z)
+
+    def risk(state):
+        return tuple(jnp.sum(delta * covariance.apply(delta), axis=-1) / 2 for delta, _ in state)
+
+    def nothing(state):
+        return tuple(jnp.zeros(delta.shape[:-1], dtype) for delta, _ in state)
+
+    def step(state, inputs):
+        x, eps, take, rate = inputs
+        risks = jax.lax.cond(take, risk, nothing, state)
+        moved = tuple(_step(rule, x, eps, theta_star, *one, r) for rule, one, r in zip(rules, state, rate, strict=True))
+        return moved, risks
+
+    return jax.lax.scan(step, state, (x, eps, take, rate))
+
+
+def _step(rule, x, eps, theta_star, delta, rule_state, rate):
+    """One step of one rule: x (n_runs, b, d), eps (n_runs, b), delta (m, n_runs, d), rate (m,)."""
+    if x.shape[1] == 1:
+        residual = jnp.sum(delta * x[:, 0], axis=-1) - eps[:, 0]
+        gradient = residual[..., None] * x[:, 0]
+    else:
+        residual = jnp.einsum("mrd,rbd->mrb", delta, x) - eps
+        gradient = jnp.einsum("mrb,rbd->mrd", residual, x) / x.shape[1]
+    direction, rule_state = jax.vmap(jax.vmap(rule.update))(gradient, rule_state, delta + theta_star)
+    return delta - rate[:, None, None] * direction, rule_state
