@@ -10,7 +10,8 @@ BASIS = {
     "rho": lambda rho: rho,
     "rho3": lambda rho: rho**3,
     "rho5": lambda rho: rho**5,
-    "rho7": lambda rho: rho**7,
+    "rho9": lambda rho: rho**9,
+    "rho25": lambda rho: rho**25,
     "arcsin": lambda rho: 2 / np.pi * np.arcsin(rho),
 }
 """Odd, entrywise positive-definite kernels b_p(rho), each with b_p(1) = 1."""
