@@ -43,7 +43,7 @@ def main():
     show_default=True,
     help="Rule; repeat for several on the same samples.",
 )
-@click.option("--d", "d", type=int, default=1000, show_default=True, help="Dimension.")
+@click.option("--d", "d", type=int, default=600, show_default=True, help="Dimension.")
 @click.option(
     "--covariance",
     "-K",
@@ -55,7 +55,7 @@ def main():
     "--noise",
     "-n",
     multiple=True,
-    default=("gaussian:0.5", "student_t:3,0.3"),
+    default=("gaussian:0.5", "student_t:5,0.5"),
     show_default=True,
     help="Label noise, one panel each: none, gaussian:STD, student_t:DF,SCALE, cauchy:SCALE, laplace:SCALE, "
     "uniform:HALF_WIDTH, two_point:MAGNITUDE, or a file of samples.",
@@ -69,8 +69,8 @@ def main():
     help="eta (a step moves theta by eta/d): a number, cosine:START, linear:START, inverse_sqrt:START; "
     "OPTIMIZER=... sets it for one rule.",
 )
-@click.option("--t-max", type=float, default=5.0, show_default=True, help="Horizon t = steps / d.")
-@click.option("--points", type=int, default=100, show_default=True, help="Times to evaluate at.")
+@click.option("--t-max", type=float, default=4.0, show_default=True, help="Horizon t = steps / d.")
+@click.option("--points", type=int, default=81, show_default=True, help="Times to evaluate at.")
 @click.option("--runs", "n_runs", type=int, default=64, show_default=True, help="Simulated runs.")
 @click.option("--paths", "n_paths", type=int, default=64, show_default=True, help="SDE paths.")
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Samples per step.")

@@ -393,13 +393,14 @@ def _log_grid() -> Float[np.ndarray, " n"]:
 def _student_table(df: float) -> LogLogTable:
     log_a = _log_grid()
     x = df * np.exp(log_a)[:, None]
-    # Trapezoid rule in u = log t (+ shift): the integrand is analytic and decays at both ends.
-    reach = 80 / min(1.0, (df + 1) / 2)
-    u = np.linspace(-reach, 60.0, int(40 * (reach + 60)) + 1) - np.log1p(x)
+    # Trapezoid rule in u = log t, between where t^p and where exp(-x t) make the integrand negligible: it is
+    # analytic in |Im u| < pi/2, so a step of 0.1 is exact to rounding.
+    low, high = -80 / ((df + 1) / 2) - np.log1p(x), 5 - np.log(x)
+    u = low + (high - low) * np.linspace(0, 1, 2 + int(10 * np.max(high - low)))
     log_integrand = -x * np.exp(u) + u * (df + 1) / 2 - np.logaddexp(0.0, u) / 2
-    log_integral = special.logsumexp(log_integrand, axis=1) + np.log(u[0, 1] - u[0, 0])
+    log_integral = special.logsumexp(log_integrand, axis=1) + np.log(u[:, 1] - u[:, 0])
     log_g = df / 2 * np.log(x[:, 0]) - special.gammaln(df / 2) + log_integral
-    return LogLogTable(log_a, log_g)
+    return LogLogTable(log_a, np.where(log_g > -1e-11, 0.0, log_g))
 
 
 def _empirical_table(samples: Float[np.ndarray, " m"]) -> LogLogTable:
@@ -428,10 +429,13 @@ class _Quadrature:
 
     def integrate(self, function, low=None, high=None):
         low, high = self.low if low is None else low, self.high if high is None else high
-        points = [p for p in np.arcsinh(self.points) if low < p < high]
+        centres = np.arcsinh(self.points)
+        around = np.concatenate([[0.0], *([sign * 10.0**k] for k in range(-5, 1) for sign in (-1, 1))])
+        points = np.unique(np.concatenate([np.add.outer(centres, around).ravel(), np.arange(-60.0, 61.0)]))
+        points = points[(points > low) & (points < high)]
         value, _ = integrate.quad_vec(
             lambda u: self.density(np.sinh(u))[0] * np.cosh(u) * function(np.sinh(u)),
-            low, high, points=points or None, epsabs=1e-13, epsrel=1e-11, norm="max", limit=4000,
+            low, high, points=points, epsabs=1e-13, epsrel=1e-11, norm="max", limit=4000,
         )  # fmt: skip
         return value
 

@@ -45,6 +45,8 @@ def limit_coefficients(optimizer, noise: NoiseLaw, batch_size: int = 1) -> Limit
 
     Raises ValueError where the rule has no limit under that noise (SGD with infinite variance).
     """
+    if not callable(getattr(optimizer, "limit", None)):
+        raise TypeError(f"optimizer must be an optimizer such as sl.sign_sgd(), got {check.describe(optimizer)}")
     if not isinstance(noise, NoiseLaw):
         raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
     batch_size = check.integer("batch_size", batch_size, minimum=1)

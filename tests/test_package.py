@@ -1,0 +1,54 @@
+"""What importing the package does, and what its front page promises."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_import_has_no_side_effects():
+    """No x64 flag, no device, no matplotlib backend or style, no pyplot."""
+    code = """
+import sys, matplotlib
+def style():
+    return {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != "backend"}
+before = style()
+import sdelimit
+import sdelimit.plot
+import jax
+from jax._src import xla_bridge
+assert not jax.config.jax_enable_x64
+assert not xla_bridge._backends, "a device was initialized"
+assert "matplotlib.pyplot" not in sys.modules
+assert style() == before and matplotlib.get_backend(auto_select=False) is None
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_python_blocks_of_the_readme_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.S)
+    assert len(blocks) >= 2
+    names = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["report"].max_relative_error < 0.05
+    assert (tmp_path / "signsgd.png").exists()
+    assert names["slope"] != 0
+
+
+def test_every_public_object_has_a_docstring():
+    import sdelimit as sl
+
+    public = [getattr(room, n) for room in (sl, sl.covariance, sl.noise, sl.schedules) for n in room.__all__]
+    missing = [obj for obj in public if not (obj.__doc__ or "").strip()]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", ".ci/run"])
+def test_repository_has(name):
+    assert (README.parent / name).exists() or "site-packages" in str(README)
