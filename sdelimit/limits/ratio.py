@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdelimit._jit import jit
-from sdelimit.limits.histories import group_means, residuals, shape_for, weighted_sum
+from sdelimit.limits.histories import estimates, residuals, weighted_sum
 from sdelimit.limits.kernel import RHO, Estimate
 from sdelimit.limits.laplace import Weights, ratio_drift
-from sdelimit.limits.sign import noise_scale
 from sdelimit.noise import NoiseLaw
 
 
@@ -22,7 +21,7 @@ from sdelimit.noise import NoiseLaw
 class RatioRule:
     """F = sum_j a_j g_-j / (sum_j w_j |g_-j|^p)^(1/p)."""
 
-    samples: ClassVar[int] = 4_000_000
+    samples: ClassVar[int] = 2_000_000
 
     a: Weights
     w: Weights
@@ -32,38 +31,43 @@ class RatioRule:
         """phi(R) of the same rule with p = 2: exact for p = 2, and of nearly the same shape in R otherwise."""
         return ratio_drift(self.a, self.w, noise, R, batch_size)
 
-    def estimate(self, noise: NoiseLaw, R: float, batch_size: int, samples: int, seed: int = 0) -> Estimate:
-        """phi(R) and kappa(rho; R) at ``RHO``: phi is exact for p = 2, the rest from about ``samples`` gradients."""
-        s = np.sqrt(2 * R)
+    def estimates(self, noise: NoiseLaw, R, batch_size: int, samples: int, seed: int = 0) -> list[Estimate]:
+        """phi(R) and kappa(rho; R) at ``RHO`` for each ``R``: phi is exact for p = 2, the rest is sampled."""
+        R = np.asarray(R, np.float64)
         memory = max(1 / (1 - self.a.decay), 1 / (1 - self.w.decay))
-        steps, chains, groups = shape_for(memory, batch_size, samples)
-        unit = float(s + noise_scale(noise))
-        sample = lambda key: _sample(key, float(s), unit, noise, self, steps, chains, batch_size)  # noqa: E731
-        (kappa, slope), (kappa_se, slope_se) = group_means(sample, groups, seed)
-        phi, phi_se = slope / s, slope_se / s
+        sampled = estimates(lambda *given: _sample(*given, self), noise, R, batch_size, memory, samples, seed)
         if self.p == 2:
-            phi, phi_se = self.drift(noise, R, batch_size), 0.0
-        return Estimate(float(phi), float(phi_se), kappa, kappa_se)
+            exact = self.drift(noise, R, batch_size)
+            return [Estimate(float(phi), 0.0, *kappa) for phi, kappa in zip(exact, _columns(sampled, 0), strict=True)]
+        return [
+            Estimate(float(phi / s), float(error / s), *kappa)
+            for s, (phi, error), kappa in zip(np.sqrt(2 * R), _columns(sampled, 1), _columns(sampled, 0), strict=True)
+        ]
+
+
+def _columns(sampled, index):
+    """(mean, standard error) of one of the sampled quantities at each risk."""
+    return [(mean[index], error[index]) for mean, error in sampled]
 
 
 @jit
-def _sample(key, s, unit, noise, rule, steps, chains, batch_size):
-    """kappa at ``RHO`` and s phi from one group of histories.
+def _sample(draws, s, unit, rule):
+    """kappa at ``RHO``, and s phi if p != 2, from one group of histories.
 
     kappa(rho) = E[W W'], W_s = g_s sum_m a_m / V_{s+m}^(1/p) the total effect of gradient s: effects of different
     gradients are uncorrelated because F is odd in each, so the sum over all lags of E[F F'] collapses.
     """
-    key_l, key_xi, key_other = jax.random.split(key, 3)
-    right, left = residuals(noise, key_l, s, unit, (steps, chains), batch_size)
-    xi = jax.random.normal(key_xi, (steps, chains), jnp.float32)
-    other = jax.random.normal(key_other, (steps, chains), jnp.float32)
+    right = residuals(draws.z, draws.eps, s, unit)
     rho = jnp.asarray(RHO[::-1], jnp.float32)[:, None]
-    correlated = rho * xi[:, None] + jnp.sqrt(1 - rho**2) * other[:, None]
+    correlated = rho * draws.xi[:, None] + jnp.sqrt(1 - rho**2) * draws.other[:, None]
     g = right.radius[:, None] * correlated
     effect = g * _total_weight(rule, g)
-    kappa = _mean(effect[:, :1] * effect)[::-1]
-    phi = 0.0 if rule.p == 2 else (_drift(rule, right, xi) + _drift(rule, left, xi)) / 2
-    return kappa, phi
+    kappa = _mean(effect[:, :1] * effect)[::-1].at[RHO == 0].set(0.0)
+    if rule.p == 2:
+        return (kappa,)
+    # z and -z together: as s -> 0 their difference is O(s), as phi s is.
+    left = residuals(-draws.z, draws.eps, s, unit)
+    return kappa, (_drift(rule, right, draws.xi) - _drift(rule, left._replace(slope=-left.slope), draws.xi)) / 2
 
 
 def _denominator(rule, g):

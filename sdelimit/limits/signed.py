@@ -13,10 +13,9 @@ from jaxtyping import Array, Float
 from scipy.interpolate import make_interp_spline
 
 from sdelimit._jit import jit
-from sdelimit.limits.histories import group_means, residuals, shape_for, weighted_sum
+from sdelimit.limits.histories import estimates, residuals, weighted_sum
 from sdelimit.limits.kernel import RHO, Estimate
 from sdelimit.limits.laplace import Weights, signed_drift
-from sdelimit.limits.sign import noise_scale
 from sdelimit.noise import NoiseLaw
 
 HORIZON = 12
@@ -32,7 +31,7 @@ ARCSIN = (
 class SignedRule:
     """F = sign(sum_j b_j g_-j)."""
 
-    samples: ClassVar[int] = 3_000_000
+    samples: ClassVar[int] = 2_000_000
 
     b: Weights
 
@@ -40,39 +39,42 @@ class SignedRule:
         """phi(R), exact."""
         return signed_drift(self.b, noise, R, batch_size)
 
-    def estimate(self, noise: NoiseLaw, R: float, batch_size: int, samples: int, seed: int = 0) -> Estimate:
-        """phi(R), exact, and kappa(rho; R) at ``RHO`` from histories of about ``samples`` gradients."""
-        phi = float(self.drift(noise, R, batch_size))
+    def estimates(self, noise: NoiseLaw, R, batch_size: int, samples: int, seed: int = 0) -> list[Estimate]:
+        """phi(R), exact, and kappa(rho; R) at ``RHO``, sampled, for each ``R``."""
+        drift = self.drift(noise, R, batch_size)
         if self.b.past * self.b.decay == 0:  # no memory: signSGD
-            return Estimate(phi, 0.0, 2 / np.pi * np.arcsin(RHO), np.zeros(RHO.size))
-        steps, chains, groups = shape_for(1 / (1 - self.b.decay), batch_size, samples)
-        s = np.sqrt(2 * R)
-        unit = float(s + noise_scale(noise))
-        lags, lag_weights = _lag_rule(self.b.decay)
-        sample = lambda key: _sample(key, float(s), unit, noise, self, lags, steps, chains, batch_size)  # noqa: E731
-        arcsines, arcsines_se = group_means(lambda key: lag_weights @ np.asarray(sample(key), np.float64), groups, seed)
-        kappa = 2 / np.pi * (np.arcsin(RHO) + 2 * arcsines)
-        return Estimate(phi, 0.0, kappa, 4 / np.pi * arcsines_se)
+            return [Estimate(float(phi), 0.0, 2 / np.pi * np.arcsin(RHO), np.zeros(RHO.size)) for phi in drift]
+        lags, weights = _lag_rule(self.b.decay)
+
+        def lag_sum(draws, s, unit):
+            return weights @ np.asarray(_sample(draws, s, unit, self, lags), np.float64)
+
+        sampled = estimates(lag_sum, noise, R, batch_size, 1 / (1 - self.b.decay), samples, seed)
+        return [
+            Estimate(float(phi), 0.0, 2 / np.pi * (np.arcsin(RHO) + 2 * arcsines), 4 / np.pi * error)
+            for phi, (arcsines, error) in zip(drift, sampled, strict=True)
+        ]
 
 
 @jit
-def _sample(key, s, unit, noise, rule, lags, steps, chains, batch_size):
+def _sample(draws, s, unit, rule, lags):
     """E arcsin(rho C_m / sqrt(A_t A_{t+m})) for each lag m in ``lags`` and rho in ``RHO``, from one group.
 
     Given the residuals the sums X_t = sum_j b_j g_{t-j} are Gaussian, with variances A_t = sum_j b_j^2 l_{t-j}^2 and
     covariances C_m = sum_j b_j b_{j+m} l_{t-j}^2 = decay^m (A_t - b_0 now l_t^2), because b is geometric after b_0.
     """
-    l = residuals(noise, key, s, unit, (steps, chains), batch_size)[0].radius  # noqa: E741
+    l = residuals(draws.z, draws.eps, s, unit).radius  # noqa: E741
     b = rule.b
     A = weighted_sum(Weights(b.first**2 - b.past**2, b.past**2, b.decay**2), l**2)
     C = A - b.first * b.now * l**2
-    rho = jnp.asarray(RHO, jnp.float32)[:, None, None]
+    rho = jnp.asarray(RHO[RHO > 0], jnp.float32)[:, None, None]
 
     def at(lag):
         correlation = jnp.exp(lag * jnp.log(b.decay)) * C / jnp.sqrt(A * jnp.roll(A, -lag, axis=0))
         return jnp.mean(jnp.mean(_arcsin(rho * jnp.minimum(correlation, 1.0)), axis=1), axis=1)
 
-    return jax.lax.map(at, jnp.asarray(lags))
+    arcsines = jax.lax.map(at, jnp.asarray(lags))
+    return jnp.zeros((lags.shape[0], RHO.size)).at[:, RHO > 0].set(arcsines)
 
 
 def _arcsin(x: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -34,6 +34,8 @@ NODES = np.array([-24.0, -16.0, -10.0, -7.5, -5.0, -2.5, 0.0, 2.5, 5.0, 7.5, 10.
 MAX_NODES = 33
 TOLERANCE = 2e-3
 """Largest relative interpolation error of phi and kappa aimed at."""
+ALONE = 4
+"""Times as many samples where one risk is enough."""
 GRID = np.arange(-28.0, 28.25, 0.5)
 """log(2R / noise scale^2) at which the drift is computed and the kernel coefficients are resampled."""
 
@@ -43,8 +45,10 @@ class Rule(Protocol):
 
     samples: int
 
-    def estimate(self, noise: NoiseLaw, R: float, batch_size: int, samples: int, seed: int) -> Estimate:
-        """phi and kappa at one risk. The same seed must mean the same random numbers at every risk."""
+    def estimates(
+        self, noise: NoiseLaw, R: Float[np.ndarray, " n"], batch_size: int, samples: int, seed: int
+    ) -> list[Estimate]:
+        """phi and kappa at each risk. The same seed must mean the same random numbers at every risk."""
 
     def drift(self, noise: NoiseLaw, R: Float[np.ndarray, " n"], batch_size: int) -> Float[np.ndarray, " n"]:
         """A positive function with phi / drift slowly varying in log R: phi itself where it is known exactly."""
@@ -110,7 +114,7 @@ def tabulated_limit(
         rule: the rule.
         noise: law of the label noise.
         batch_size: samples per step.
-        samples: gradients drawn for each risk at which coefficients are estimated; default ``rule.samples``.
+        samples: gradients drawn to estimate the coefficients at one risk; default ``rule.samples``.
         seed: seed of the estimates.
         cache: folder that keeps tables between processes; default the environment variable SDELIMIT_CACHE,
             and none if that is unset.
@@ -146,14 +150,14 @@ def _noise_table(table: Coefficients) -> TabulatedNoise:
 def compute_coefficients(rule: Rule, noise: NoiseLaw, batch_size: int, samples: int, seed: int) -> Coefficients:
     """Estimates at the risks that interpolation needs; a single one, at R = 1/2, without noise."""
     if isinstance(noise, NoNoise):
-        return _collect({np.log(0.5): rule.estimate(noise, 0.5, batch_size, samples, seed)}, rule, noise, batch_size)
+        (only,) = rule.estimates(noise, [0.5], batch_size, ALONE * samples, seed)
+        return _collect({np.log(0.5): only}, rule, noise, batch_size)
     origin = np.log(noise_scale(noise) ** 2 / 2)
-    estimates, wanted = {}, list(NODES)
-    while wanted:
-        for x in wanted:
-            estimates[x] = rule.estimate(noise, float(np.exp(x + origin)), batch_size, samples, seed)
-        wanted = _refinements(estimates)[: MAX_NODES - len(estimates)]
-    return _collect({x + origin: e for x, e in sorted(estimates.items())}, rule, noise, batch_size, GRID + origin)
+    known, wanted = {}, NODES
+    while len(wanted):
+        known |= zip(wanted, rule.estimates(noise, np.exp(wanted + origin), batch_size, samples, seed), strict=True)
+        wanted = np.array(_refinements(known)[: MAX_NODES - len(known)])
+    return _collect({x + origin: known[x] for x in sorted(known)}, rule, noise, batch_size, GRID + origin)
 
 
 def _collect(estimates, rule, noise, batch_size, grid=()):
