@@ -4,7 +4,7 @@ from sdelimit import covariance, noise, schedules
 from sdelimit.compare import Report, compare
 from sdelimit.limits import limit_coefficients
 from sdelimit.ode import solve_ode
-from sdelimit.optimizers import Optimizer, sgd, sign_sgd
+from sdelimit.optimizers import Optimizer, adam, lion, nadam, rmsprop, s3, sgd, sign_sgd, signum
 from sdelimit.problem import LinearRegression
 from sdelimit.results import DivergenceWarning, RiskCurve, RiskCurves
 from sdelimit.sde import solve_sde
@@ -17,13 +17,19 @@ __all__ = [
     "Report",
     "RiskCurve",
     "RiskCurves",
+    "adam",
     "compare",
     "covariance",
     "limit_coefficients",
+    "lion",
+    "nadam",
     "noise",
+    "rmsprop",
+    "s3",
     "schedules",
     "sgd",
     "sign_sgd",
+    "signum",
     "simulate",
     "solve_ode",
     "solve_sde",

@@ -22,6 +22,20 @@ def kernel_basis(name: str, rho: Float[np.ndarray, "..."]) -> Float[np.ndarray, 
     return BASIS[name](rho)
 
 
+class CoefficientErrors(eqx.Module):
+    """Relative standard errors of coefficients estimated by sampling, at the risks exp(log_R)."""
+
+    log_R: Float[np.ndarray, " k"]
+    phi: Float[np.ndarray, " k"]
+    rho: Float[np.ndarray, " r"]
+    kappa: Float[np.ndarray, "k r"]
+
+    def at(self, R: float) -> tuple[float, Float[np.ndarray, " r"]]:
+        """Relative standard errors of phi(R) and of kappa(rho; R) at ``rho``, interpolated."""
+        x = np.log(R)
+        return np.interp(x, self.log_R, self.phi), np.array([np.interp(x, self.log_R, k) for k in self.kappa.T])
+
+
 class Limit(eqx.Module):
     """The homogenized dynamics of a rule (theory: section 1),
 
@@ -36,9 +50,11 @@ class Limit(eqx.Module):
         psi: R -> (p,) noise coefficients, one for each entry of ``basis``.
         power: 0 or 1.
         basis: names of the kernels b_p in ``BASIS``.
+        errors: standard errors of phi and psi where they were estimated by sampling; None where they are exact.
     """
 
     phi: Callable[[Float[Array, ""]], Float[Array, ""]]
     psi: Callable[[Float[Array, ""]], Float[Array, " p"]]
     power: int = eqx.field(static=True)
     basis: tuple[str, ...] = eqx.field(static=True)
+    errors: CoefficientErrors | None = None

@@ -39,6 +39,28 @@ class LimitCoefficients:
         basis = np.stack([kernel_basis(name, rho) for name in self.limit.basis], axis=-1)
         return np.sum(psi * basis, axis=-1)
 
+    def phi_standard_error(self, R) -> Float[np.ndarray, "..."]:
+        """Monte-Carlo standard error of ``phi(R)``: 0 where phi is exact."""
+        phi = self.phi(R)
+        if self.limit.errors is None:
+            return np.zeros_like(phi)
+        return phi * np.vectorize(lambda risk: self.limit.errors.at(risk)[0], otypes=[float])(_risk(R))
+
+    def kappa_standard_error(self, rho, R) -> Float[np.ndarray, "..."]:
+        """Monte-Carlo standard error of ``kappa(rho, R)``: 0 where kappa is exact."""
+        kappa = self.kappa(rho, R)
+        errors = self.limit.errors
+        if errors is None:
+            return np.zeros_like(kappa)
+        rho, R = np.broadcast_arrays(np.abs(rho), _risk(R))
+        relative = [np.interp(r, errors.rho, errors.at(risk)[1]) for r, risk in zip(rho.flat, R.flat, strict=True)]
+        return np.abs(kappa) * np.reshape(relative, kappa.shape)
+
+    def figure_of_merit(self, R) -> Float[np.ndarray, "..."]:
+        """phi^2 2P / kappa(1): drift squared per unit of noise, 1 for SGD. Infinite if P is (theory: section 6)."""
+        P = _risk(R) + self.noise.second_moment / 2
+        return self.phi(R) ** 2 * 2 * P / self.kappa(1.0, R)
+
 
 def limit_coefficients(optimizer, noise: NoiseLaw, batch_size: int = 1) -> LimitCoefficients:
     """The coefficients phi(R) and kappa(rho; R) of ``optimizer`` under ``noise``.

@@ -79,14 +79,15 @@ def batch_sign_drift(noise: NoiseLaw, batch_size: int, R):
 
 
 def _batch_drift_table(noise, batch_size) -> LogLogTable:
-    unit = _scale(noise)
+    unit = noise_scale(noise)
     log_R = np.arange(-55.0, 55.05, 0.1)
     values = evaluate_in_float64(lambda R: batch_sign_drift(noise, batch_size, R), unit**2 * np.exp(log_R))
     return LogLogTable(log_R + 2 * np.log(unit), np.log(np.maximum(values, 1e-300)))
 
 
-def _scale(noise) -> float:
-    """A length comparable to the noise: where its Gaussian factor passes 1/2."""
+def noise_scale(noise: NoiseLaw) -> float:
+    """A length comparable to the noise: G(a) is halfway between its ends at a = 1 / length^2; 1 if eps = 0."""
     log_a = np.linspace(-80, 80, 321)
     factor = evaluate_in_float64(noise.gaussian_factor, np.exp(log_a))
-    return float(np.exp(-log_a[np.argmax(factor < 0.5)] / 2)) if np.any(factor < 0.5) else 1.0
+    halfway = (1 + factor[-1]) / 2
+    return float(np.exp(-log_a[np.argmax(factor < halfway)] / 2)) if factor[-1] < 1 else 1.0

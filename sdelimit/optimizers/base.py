@@ -35,3 +35,11 @@ def as_optimizer(value, name: str = "optimizer") -> Optimizer:
     if not isinstance(value, Optimizer):
         raise TypeError(f"{name} must be an optimizer such as sl.sign_sgd(), got {check.describe(value)}")
     return value
+
+
+def decay_rate(name: str, value) -> float:
+    """``value`` as a float in [0, 1); otherwise a TypeError or ValueError that names it."""
+    value = check.real(name, value)
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {value:g}")
+    return value

@@ -4,8 +4,11 @@ import functools
 
 import optax
 
+from sdelimit.limits.laplace import Weights
 from sdelimit.limits.sign import sign_limit
-from sdelimit.optimizers.base import Optimizer
+from sdelimit.limits.signed import SignedRule
+from sdelimit.limits.tabulated import tabulated_limit
+from sdelimit.optimizers.base import Optimizer, decay_rate
 
 
 @functools.cache
@@ -20,3 +23,55 @@ def sign_sgd() -> Optimizer:
     'sign_sgd'
     """
     return Optimizer("sign_sgd", optax.scale_by_sign(), sign_limit)
+
+
+@functools.cache
+def signum(beta: float = 0.9) -> Optimizer:
+    """Signum: m = beta m + g; u = sign(m). Also called signSGD with momentum.
+
+    Args:
+        beta: decay of the momentum, in [0, 1); 0 is signSGD.
+
+    Raises:
+        ValueError: naming the argument.
+
+    Source: arXiv:1802.04434; theory: section 6.
+
+    >>> import sdelimit as sl
+    >>> float(sl.limit_coefficients(sl.signum(0.9), sl.noise.NoNoise()).phi(0.5).round(4))
+    3.5036
+    """
+    beta = decay_rate("beta", beta)
+    rule = SignedRule(Weights(0.0, 1.0, beta))
+    transform = optax.chain(optax.trace(beta), optax.scale_by_sign())
+    return Optimizer("signum", transform, functools.partial(tabulated_limit, rule), {"beta": beta})
+
+
+@functools.cache
+def lion(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
+    """Lion: u = sign(b1 m + (1-b1) g); m = b2 m + (1-b2) g.
+
+    In the limit u = sign(sum_j b_j g_-j) with b_0 = 1-b1 and b_j = b1 (1-b2) b2^(j-1). A rule with so long a memory
+    agrees with its limit once d (1-b2) >> eta c lambda_max (theory: section 7).
+
+    Args:
+        b1: weight of the momentum in the direction, in [0, 1).
+        b2: decay of the momentum, in (0, 1).
+
+    Raises:
+        ValueError: naming the argument.
+
+    Source: arXiv:2302.06675; theory: section 6.
+
+    >>> import sdelimit as sl
+    >>> float(sl.limit_coefficients(sl.lion(0.9, 0.99), sl.noise.NoNoise()).phi(0.5).round(4))
+    8.1602
+    """
+    b1, b2 = decay_rate("b1", b1), decay_rate("b2", b2)
+    if b2 == 0:
+        raise ValueError("b2 must lie in (0, 1), got 0")
+    older = b1 * (1 - b2) / b2
+    rule = SignedRule(Weights(1 - b1 - older, older, b2))
+    return Optimizer(
+        "lion", optax.scale_by_lion(b1=b1, b2=b2), functools.partial(tabulated_limit, rule), {"b1": b1, "b2": b2}
+    )

@@ -1,0 +1,147 @@
+"""Methods that divide by a running average of gradient powers."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sdelimit import _validation as check
+from sdelimit.limits.laplace import Weights
+from sdelimit.limits.ratio import RatioRule
+from sdelimit.limits.tabulated import tabulated_limit
+from sdelimit.optimizers.base import Optimizer, decay_rate
+
+TINY = 1e-20
+"""Stands in for eps = 0 in the rules: no effect on any gradient above it, and 0/0 becomes 0."""
+
+
+@functools.cache
+def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0) -> Optimizer:
+    """Adam with fixed memory: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; u = mhat / sqrt(vhat).
+
+    The hats are Adam's bias corrections. The limit has M = D^-1; phi is exact and kappa sampled (theory:
+    section 6). As b2 -> 1 both tend to those of SGD divided by the residual's standard deviation, the conjecture
+    of arXiv:2411.12135.
+
+    Args:
+        b1: decay of the first moment, in [0, 1).
+        b2: decay of the second moment, in [0, 1). The limit keeps b2 fixed as d grows: it needs
+            1/(1-b2) << d.
+        eps: added to sqrt(vhat). Only 0 so far.
+
+    Raises:
+        ValueError: naming the argument. NotImplementedError for eps > 0.
+
+    Source: arXiv:1412.6980.
+
+    >>> import sdelimit as sl
+    >>> float(sl.limit_coefficients(sl.adam(0.9, 0.99), sl.noise.Gaussian(1.0)).phi(1.5).round(4))
+    0.4903
+    """
+    b1, b2 = decay_rate("b1", b1), decay_rate("b2", b2)
+    if check.real("eps", eps, nonnegative=True) > 0:
+        raise NotImplementedError(f"eps must be 0: Adam's limit with eps > 0 is not available yet, got {eps:g}")
+    rule = RatioRule(Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2), 2)
+    transform = optax.scale_by_adam(b1=b1, b2=b2, eps=TINY)
+    return Optimizer("adam", transform, functools.partial(tabulated_limit, rule), {"b1": b1, "b2": b2, "eps": 0.0})
+
+
+@functools.cache
+def nadam(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
+    """NAdam, as in optax: Adam's moments, u = (b1 mhat + (1-b1) ghat) / sqrt(vhat).
+
+    The limit is Adam's with a_j = (1-b1) 1{j=0} + b1 (1-b1) b1^j (theory: section 6).
+
+    Args:
+        b1: decay of the first moment, in [0, 1).
+        b2: decay of the second moment, in [0, 1).
+
+    Raises:
+        ValueError: naming the argument.
+
+    Source: Dozat, "Incorporating Nesterov momentum into Adam", ICLR workshop 2016.
+
+    >>> import sdelimit as sl
+    >>> float(sl.limit_coefficients(sl.nadam(0.9, 0.99), sl.noise.NoNoise()).phi(0.5).round(4))
+    0.9803
+    """
+    b1, b2 = decay_rate("b1", b1), decay_rate("b2", b2)
+    rule = RatioRule(Weights(1 - b1, b1 * (1 - b1), b1), Weights(0.0, 1 - b2, b2), 2)
+    transform = optax.scale_by_adam(b1=b1, b2=b2, eps=TINY, nesterov=True)
+    return Optimizer("nadam", transform, functools.partial(tabulated_limit, rule), {"b1": b1, "b2": b2})
+
+
+@functools.cache
+def rmsprop(b2: float = 0.9) -> Optimizer:
+    """RMSprop: v = b2 v + (1-b2) g^2; u = g / sqrt(vhat).
+
+    vhat = v / (1 - b2^k) is bias-corrected, so that the rule is near its stationary regime from the first step;
+    without that the first steps are up to 1/sqrt(1-b2) too long (theory: section 7).
+
+    Args:
+        b2: decay of the second moment, in [0, 1).
+
+    Raises:
+        ValueError: naming the argument.
+
+    Source: Tieleman & Hinton, "Lecture 6.5 - RMSprop", 2012; theory: section 6.
+
+    >>> import sdelimit as sl
+    >>> float(sl.limit_coefficients(sl.rmsprop(0.9), sl.noise.NoNoise()).phi(0.5).round(4))
+    0.866
+    """
+    b2 = decay_rate("b2", b2)
+    rule = RatioRule(Weights(1.0, 0.0, 0.0), Weights(0.0, 1 - b2, b2), 2)
+    transform = optax.scale_by_rms(decay=b2, eps=TINY, eps_in_sqrt=False, bias_correction=True)
+    return Optimizer("rmsprop", transform, functools.partial(tabulated_limit, rule), {"b2": b2})
+
+
+@functools.cache
+def s3(beta: float = 0.9, p: float = 3.0) -> Optimizer:
+    """S3: m = beta m + (1-beta) g; n = beta m + (1-beta) g; v, b likewise with |g|^p; u = n / b^(1/p).
+
+    Every entry of u lies in [-1, 1]. Moments start at zero, without bias correction, as in the paper.
+
+    Args:
+        beta: decay of both moments, in [0, 1).
+        p: power of the denominator, >= 1.
+
+    Raises:
+        ValueError: naming the argument.
+
+    Source: arXiv:2507.06464; theory: section 6.
+
+    >>> import sdelimit as sl
+    >>> round(float(sl.limit_coefficients(sl.s3(0.9, 3), sl.noise.NoNoise()).phi(0.5)), 2)
+    0.74
+    """
+    beta, p = decay_rate("beta", beta), check.real("p", p)
+    if p < 1:
+        raise ValueError(f"p must be >= 1, got {p:g}")
+    nesterov = Weights(1 - beta, beta * (1 - beta), beta)
+    transform = scale_by_s3(beta, p)
+    limit = functools.partial(tabulated_limit, RatioRule(nesterov, nesterov, p))
+    return Optimizer("s3", transform, limit, {"beta": beta, "p": p})
+
+
+def scale_by_s3(beta: float, p: float) -> optax.GradientTransformation:
+    """The S3 direction n / b^(1/p) as an optax transformation; 0 where all gradients so far are 0."""
+    power = int(p) if p == int(p) else p
+
+    def average(mean, new):
+        return jax.tree.map(lambda m, g: beta * m + (1 - beta) * g, mean, new)
+
+    def init(params):
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return zeros, zeros
+
+    def update(g, state, params=None):
+        del params
+        powers = jax.tree.map(lambda g: jnp.abs(g) ** power, g)
+        m, v = average(state[0], g), average(state[1], powers)
+        n, b = average(m, g), average(v, powers)
+        direction = jax.tree.map(lambda n, b: jnp.where(b > 0, n / jnp.where(b > 0, b, 1) ** (1 / p), 0.0), n, b)
+        return direction, (m, v)
+
+    return optax.GradientTransformation(init, update)
