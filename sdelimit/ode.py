@@ -75,7 +75,7 @@ def solve_ode(
     times = time_grid(t_max, t)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     rtol = check.real("rtol", rtol, positive=True)
-    limit = optimizer.limit(problem.noise, batch_size)
+    limit = optimizer.limit_of(problem, batch_size)
     current = modes(problem, limit)
     schedule, batched = as_schedules(lr)
     eta = _learning_rates(schedule, batched, times)

@@ -79,7 +79,7 @@ def solve_sde(
     schedule, batched = as_schedules(lr)
     if batched or is_traced(schedule) or is_traced(evaluate(schedule, times)):
         raise TypeError("lr must be one concrete number or function of t in solve_sde; call it once for each lr")
-    limit = optimizer.limit(problem.noise, batch_size)
+    limit = optimizer.limit_of(problem, batch_size)
     current = modes(problem, limit)
     edges, saved = _steps(problem, optimizer, schedule, times, batch_size, step_tolerance, current)
     factors = tuple(noise_factor(problem, limit, name) for name in limit.basis)
