@@ -511,7 +511,7 @@ def _student_table(df: float) -> LogLogTable:
     x = df * np.exp(log_a)[:, None]
     # Trapezoid rule in u = log t (+ shift): the integrand is analytic and decays at both ends.
     reach = 80 / min(1.0, (df + 1) / 2)
-    u = np.linspace(-reach, 60.0, int(40 * (reach + 60)) + 1) - np.log1p(x)
+    u = np.linspace(-reach, 70.0, int(40 * (reach + 70)) + 1) - np.log1p(x)
     log_integrand = -x * np.exp(u) + u * (df + 1) / 2 - np.logaddexp(0.0, u) / 2
     log_integral = special.logsumexp(log_integrand, axis=1) + np.log(u[0, 1] - u[0, 0])
     log_g = df / 2 * np.log(x[:, 0]) - special.gammaln(df / 2) + log_integral
