@@ -4,7 +4,7 @@ from sdelimit import covariance, noise, schedules
 from sdelimit.compare import Report, compare
 from sdelimit.limits import limit_coefficients
 from sdelimit.ode import solve_ode
-from sdelimit.optimizers import Optimizer, clip_coordinate, clip_norm, sgd, sign_sgd
+from sdelimit.optimizers import Optimizer, clip_coordinate, clip_norm, long_memory_adam, sgd, sign_sgd
 from sdelimit.problem import LinearRegression
 from sdelimit.results import DivergenceWarning, RiskCurve, RiskCurves
 from sdelimit.sde import solve_sde
@@ -22,6 +22,7 @@ __all__ = [
     "compare",
     "covariance",
     "limit_coefficients",
+    "long_memory_adam",
     "noise",
     "schedules",
     "sgd",

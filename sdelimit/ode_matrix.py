@@ -97,11 +97,13 @@ def scale_dependent_system(problem, limit: ScaleDependentLimit, times, rtol, ato
     drift = tables.drift.members @ tables.spread.T
     risk0 = problem.initial_risk
     noise_risk = _mean_noise(tables, std, risk0) / 2
-    bounds = tolerances(risk0, noise_risk, problem.d, rtol, atol, eta)
     if problem.covariance.is_diagonal:
+        bounds = tolerances(risk0, noise_risk, problem.d, rtol, atol, eta)
         noise = np.einsum("di,qkij,dj->qd", tables.spread, tables.kernels.members, tables.spread, optimize=True)
         profiles = tables.drift.profile, drift, tables.kernels.profile, noise
         return DiagonalSystem(std**2, problem.delta0**2, *profiles, times, bounds)
+    # The error of the risk, a sum over many entries of Z, is far below the typical error of an entry.
+    bounds = tolerances(risk0, noise_risk, problem.d, rtol * problem.d**0.25, atol, eta)
     khat, noise, dissipation = problem.cached(
         ("scale_dependent_matrices", limit.key), lambda: _matrices(problem, limit, tables, drift)
     )
@@ -139,6 +141,6 @@ def _mean_noise(tables, std, risk):
 def _matrices(problem, limit, tables, drift):
     """Khat, D N_q D for every member of N's family, and Khat A_p Khat for every member of phi's."""
     khat, std = correlation_of(problem.covariance), problem.covariance.std
-    noise = np.stack([expand(limit.exponents, M, tables.spread, khat) for M in tables.kernels.members])
+    noise = expand(limit.exponents, tables.kernels.members, tables.spread, khat)
     noise *= std[:, None] * std[None, :]
     return khat, noise, np.stack([(khat * (std**2 * phi)) @ khat for phi in drift])

@@ -57,9 +57,14 @@ class ScaleDependentLimit(eqx.Module):
         return expand(self.exponents, self.coefficients(R, nodes)[1], spread, khat)
 
 
-def expand(exponents, kernels: Float[np.ndarray, "k s s"], spread, khat) -> Float[np.ndarray, "d d"]:
+def expand(exponents, kernels: Float[np.ndarray, "*q k s s"], spread, khat) -> Float[np.ndarray, "*q d d"]:
     """sum_k khat^k (B M_k B'), entrywise powers and products."""
-    return sum(khat**k * (spread @ M @ spread.T) for k, M in zip(exponents, kernels, strict=True))
+    total = np.zeros((*kernels.shape[:-3], *khat.shape))
+    for k, M in zip(exponents, np.moveaxis(kernels, -3, 0), strict=True):
+        power = khat**k
+        for index in np.ndindex(M.shape[:-2]):
+            total[index] += power * (spread @ M[index] @ spread.T)
+    return total
 
 
 def interpolation(sigma: Float[np.ndarray, " d"]) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, "d s"]]:
