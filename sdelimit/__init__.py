@@ -4,7 +4,20 @@ from sdelimit import covariance, noise, schedules
 from sdelimit.compare import Report, compare
 from sdelimit.limits import limit_coefficients
 from sdelimit.ode import solve_ode
-from sdelimit.optimizers import Optimizer, adam, lion, nadam, rmsprop, s3, sgd, sign_sgd, signum
+from sdelimit.optimizers import (
+    Optimizer,
+    adam,
+    clip_coordinate,
+    clip_norm,
+    lion,
+    long_memory_adam,
+    nadam,
+    rmsprop,
+    s3,
+    sgd,
+    sign_sgd,
+    signum,
+)
 from sdelimit.problem import LinearRegression
 from sdelimit.results import DivergenceWarning, RiskCurve, RiskCurves
 from sdelimit.sde import solve_sde
@@ -18,10 +31,13 @@ __all__ = [
     "RiskCurve",
     "RiskCurves",
     "adam",
+    "clip_coordinate",
+    "clip_norm",
     "compare",
     "covariance",
     "limit_coefficients",
     "lion",
+    "long_memory_adam",
     "nadam",
     "noise",
     "rmsprop",

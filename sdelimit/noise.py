@@ -45,7 +45,7 @@ __all__ = [
 class NoiseLaw(eqx.Module):
     """The law of the label noise eps. Immutable; a JAX pytree of its parameters.
 
-    Subclasses give ``sample``, ``gaussian_factor``, ``second_moment`` and ``density_at_zero``.
+    Subclasses give ``sample``, ``gaussian_factor``, ``quadrature``, ``second_moment`` and ``density_at_zero``.
     """
 
     def sample(self, key, shape: tuple[int, ...], dtype=jnp.float32) -> Float[Array, "..."]:
@@ -55,6 +55,23 @@ class NoiseLaw(eqx.Module):
     def gaussian_factor(self, a: Float[Array, "..."]) -> Float[Array, "..."]:
         """G(a) = E[exp(-a eps^2)] for a > 0; JAX-traceable and differentiable."""
         raise NotImplementedError
+
+    def quadrature(self, n: int = 256) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+        """Nodes e_k and weights w_k with sum_k w_k f(e_k) close to E f(eps) for bounded smooth f; k <= n.
+
+        Continuous laws that are symmetric have nodes at all scales, from far below to far above that of eps:
+        P(|eps| < e) = 1 / (1 + exp(-x)) with x equally spaced (the trapezoid rule, which converges geometrically).
+        """
+        raise NotImplementedError
+
+    def components(self, n: int = 256) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """eps as a mixture of Gaussians: weights, means and variances (0 for a point mass), each (k,), k <= n.
+
+        Then l = s z - eps is a mixture of N(-mean, s^2 + variance). Gaussian scale mixtures (Student-t, Cauchy,
+        Laplace) are given as such, which stays accurate however small s is; other laws by ``quadrature``.
+        """
+        nodes, weights = self.quadrature(n)
+        return weights, nodes, np.zeros_like(nodes)
 
     @property
     def second_moment(self) -> float:
@@ -97,6 +114,9 @@ class NoNoise(NoiseLaw):
     def gaussian_factor(self, a):
         return jnp.ones_like(a)
 
+    def quadrature(self, n=256):
+        return np.zeros(1), np.ones(1)
+
     @property
     def second_moment(self):
         return 0.0
@@ -119,6 +139,15 @@ class Gaussian(NoiseLaw):
 
     def gaussian_factor(self, a):
         return 1 / jnp.sqrt(1 + 2 * a * self.std**2)
+
+    def quadrature(self, n=256):
+        def quantile(v, w):
+            return np.sqrt(2) * self.std * np.where(v < 0.5, special.erfinv(v), special.erfcinv(w))
+
+        return _symmetric_quadrature(quantile, n)
+
+    def components(self, n=256):
+        return np.ones(1), np.zeros(1), np.array([self.std**2])
 
     @property
     def second_moment(self):
@@ -155,6 +184,14 @@ class StudentT(NoiseLaw):
     def gaussian_factor(self, a):
         return self.table(a * self.scale**2)
 
+    def quadrature(self, n=256):
+        return _symmetric_quadrature(lambda v, w: self.scale * _student_magnitude(self.df, v, w), n)
+
+    def components(self, n=256):
+        # T^2 = df / (2 gamma) times a squared normal, gamma ~ Gamma(df/2).
+        gamma, weights = _gamma_quadrature(self.df / 2, n)
+        return weights, np.zeros_like(gamma), self.scale**2 * self.df / (2 * gamma)
+
     @property
     def second_moment(self):
         return self.scale**2 * self.df / (self.df - 2) if self.df > 2 else np.inf
@@ -178,6 +215,13 @@ class Cauchy(NoiseLaw):
 
     def gaussian_factor(self, a):
         return _erfcx(self.scale * jnp.sqrt(a))
+
+    def quadrature(self, n=256):
+        return _symmetric_quadrature(lambda v, w: self.scale * _student_magnitude(1.0, v, w), n)
+
+    def components(self, n=256):
+        gamma, weights = _gamma_quadrature(0.5, n)
+        return weights, np.zeros_like(gamma), self.scale**2 / (2 * gamma)
 
     @property
     def second_moment(self):
@@ -203,6 +247,14 @@ class Laplace(NoiseLaw):
         x = 1 / (2 * self.scale * jnp.sqrt(a))
         return jnp.sqrt(jnp.pi) * x * _erfcx(x)
 
+    def quadrature(self, n=256):
+        return _symmetric_quadrature(lambda v, w: -self.scale * np.where(v < 0.5, np.log1p(-v), np.log(w)), n)
+
+    def components(self, n=256):
+        # eps^2 = 2 scale^2 gamma times a squared normal, gamma exponential.
+        gamma, weights = _gamma_quadrature(1.0, n)
+        return weights, np.zeros_like(gamma), 2 * self.scale**2 * gamma
+
     @property
     def second_moment(self):
         return 2 * self.scale**2
@@ -227,6 +279,9 @@ class Uniform(NoiseLaw):
         x = self.half_width * jnp.sqrt(a)
         return jnp.sqrt(jnp.pi) / 2 * jss.erf(x) / x
 
+    def quadrature(self, n=256):
+        return _symmetric_quadrature(lambda v, w: self.half_width * v, n)
+
     @property
     def second_moment(self):
         return self.half_width**2 / 3
@@ -249,6 +304,9 @@ class TwoPoint(NoiseLaw):
 
     def gaussian_factor(self, a):
         return jnp.exp(-a * self.magnitude**2)
+
+    def quadrature(self, n=256):
+        return np.array([-self.magnitude, self.magnitude]), np.array([0.5, 0.5])
 
     @property
     def second_moment(self):
@@ -287,6 +345,21 @@ class GaussianMixture(NoiseLaw):
         spread = 1 + 2 * a * self.stds**2
         return jnp.sum(self.weights / jnp.sqrt(spread) * jnp.exp(-a * self.means**2 / spread), axis=-1)
 
+    def quadrature(self, n=256):
+        pieces = [
+            self._component_nodes(m, v, n // self.weights.size) for m, v in zip(self.means, self.stds, strict=True)
+        ]
+        nodes = np.concatenate([e for e, _ in pieces])
+        return nodes, np.concatenate([w * p for w, (_, p) in zip(self.weights, pieces, strict=True)])
+
+    @staticmethod
+    def _component_nodes(mean, std, n):
+        nodes, weights = Gaussian(std).quadrature(max(n, 2)) if std > 0 else NoNoise().quadrature()
+        return mean + nodes, weights
+
+    def components(self, n=256):
+        return self.weights, self.means, self.stds**2
+
     @property
     def second_moment(self):
         return float(np.sum(self.weights * (self.means**2 + self.stds**2)))
@@ -318,6 +391,14 @@ class Empirical(NoiseLaw):
 
     def gaussian_factor(self, a):
         return jnp.ones_like(a) if self.table is None else self.table(a * self.scale**2)
+
+    def quadrature(self, n=256):
+        if self.samples.size <= n:
+            return self.samples, np.full(self.samples.size, 1 / self.samples.size)
+        # Means of n equal shares of the sorted samples.
+        edges = np.linspace(0, self.samples.size, n + 1).astype(int)
+        counts = np.diff(edges)
+        return np.add.reduceat(np.sort(self.samples), edges[:-1]) / counts, counts / self.samples.size
 
     @property
     def second_moment(self):
@@ -369,6 +450,11 @@ class Density(NoiseLaw):
     def gaussian_factor(self, a):
         return self.table(a)
 
+    def quadrature(self, n=256):
+        x, step = _logistic_grid(n)
+        weights = special.expit(x) * special.expit(-x) * step
+        return np.interp(special.expit(x), self.levels, self.quantiles), weights / weights.sum()
+
     @property
     def second_moment(self):
         return self.moment
@@ -394,6 +480,36 @@ def _erfcx(x: Float[Array, "..."]) -> Float[Array, "..."]:
 def _log_grid() -> Float[np.ndarray, " n"]:
     """Grid of log a, in units where the noise has scale one: 1e-26 < a < 1e26."""
     return np.arange(-60.0, 60.05, 0.1)
+
+
+def _logistic_grid(n: int):
+    """``n`` equally spaced x, and their spacing, for integrals over v = 1 / (1 + exp(-x)) in (0, 1)."""
+    x = np.linspace(-32.0, 32.0, n)
+    return x, x[1] - x[0]
+
+
+def _symmetric_quadrature(quantile, n: int):
+    """Nodes and weights of a symmetric law from the quantile of |eps| at v, given with w = 1 - v."""
+    x, step = _logistic_grid(max(n // 2, 2))
+    v, w = special.expit(x), special.expit(-x)
+    magnitude, weights = quantile(v, w), v * w * step / 2
+    return np.concatenate([-magnitude[::-1], magnitude]), np.concatenate([weights[::-1], weights]) / (2 * weights.sum())
+
+
+def _student_magnitude(df: float, v, w):
+    """Quantile of |T| at v = 1 - w: T^2 = df q / (1 - q) with q ~ Beta(1/2, df/2)."""
+    below = special.betaincinv(0.5, df / 2, np.minimum(v, 0.5))
+    above = special.betaincinv(df / 2, 0.5, np.minimum(w, 0.5))
+    return np.sqrt(df * np.where(v < 0.5, below / (1 - below), (1 - above) / above))
+
+
+def _gamma_quadrature(shape: float, n: int):
+    """Nodes and weights for Gamma(shape, 1): the trapezoid rule in the logarithm, tails of 1e-16 cut off."""
+    low = (np.log(1e-16) + special.gammaln(shape + 1)) / shape
+    u = np.linspace(low, np.log(special.gammainccinv(shape, 1e-16)), n)
+    log_weights = shape * u - np.exp(u) - special.gammaln(shape) + np.log(u[1] - u[0])
+    weights = np.exp(log_weights)
+    return np.exp(u), weights / weights.sum()
 
 
 @functools.lru_cache(maxsize=64)

@@ -19,6 +19,8 @@ from sdelimit.optimizers.base import Optimizer, as_optimizer
 from sdelimit.problem import LinearRegression
 from sdelimit.results import DivergenceWarning, RiskCurve
 from sdelimit.schedules import as_schedule, constant, evaluate
+from sdelimit.special import special_system
+from sdelimit.system import System, integrate, integrate_many
 
 MAX_STEPS = 100_000
 BLOW_UP = 1e12
@@ -75,11 +77,14 @@ def solve_ode(
     times = time_grid(t_max, t)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     rtol = check.real("rtol", rtol, positive=True)
-    limit = optimizer.limit(problem.noise, batch_size)
-    current = modes(problem, limit)
+    limit = optimizer.limit_of(problem, batch_size)
     schedule, batched = as_schedules(lr)
     eta = _learning_rates(schedule, batched, times)
-    setup = _setup(problem, current, limit, times, rtol, atol, eta)
+    if isinstance(limit, Limit):
+        current = modes(problem, limit)
+        setup = _setup(problem, current, limit, times, rtol, atol, eta)
+    else:
+        setup = current = special_system(problem, limit, times, rtol, atol, eta)
     solve = partial(_solve, setup=setup, batched=batched, save_modes=save_modes)
     if is_traced((schedule, eta)):
         out = _traced(solve, schedule)
@@ -202,8 +207,9 @@ def _integrate_many(schedule, s: _Setup, save_modes):
 
 def _solve(schedule, *, setup, batched, save_modes):
     """Curves in float64 from concrete inputs."""
+    one, many = (integrate, integrate_many) if isinstance(setup, System) else (_integrate, _integrate_many)
     with x64():
-        return (_integrate_many if batched else _integrate)(schedule, setup, save_modes)
+        return (many if batched else one)(schedule, setup, save_modes)
 
 
 def _traced(solve, schedule):

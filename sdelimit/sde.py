@@ -13,13 +13,16 @@ from sdelimit import _rng
 from sdelimit import _validation as check
 from sdelimit._jit import jit
 from sdelimit._precision import is_traced, x64
+from sdelimit._stepping import mean_decay
 from sdelimit._times import time_grid
+from sdelimit.limits.base import Limit
 from sdelimit.modes import modes, noise_factor
 from sdelimit.ode import as_schedules, check_problem, solve_ode
 from sdelimit.optimizers.base import Optimizer, as_optimizer
 from sdelimit.problem import LinearRegression
 from sdelimit.results import DivergenceWarning, RiskCurves, mark_divergence
 from sdelimit.schedules import evaluate
+from sdelimit.special import special_stepper
 
 CHUNK_STEPS = 64
 
@@ -79,14 +82,14 @@ def solve_sde(
     schedule, batched = as_schedules(lr)
     if batched or is_traced(schedule) or is_traced(evaluate(schedule, times)):
         raise TypeError("lr must be one concrete number or function of t in solve_sde; call it once for each lr")
-    limit = optimizer.limit(problem.noise, batch_size)
-    current = modes(problem, limit)
-    edges, saved = _steps(problem, optimizer, schedule, times, batch_size, step_tolerance, current)
-    factors = tuple(noise_factor(problem, limit, name) for name in limit.basis)
+    limit = optimizer.limit_of(problem, batch_size)
+    theory = _theory(problem, optimizer, schedule, times, batch_size)
+    stepper = _mode_stepper if isinstance(limit, Limit) else special_stepper
+    advance, state, fastest = stepper(problem, limit, theory)
+    edges, saved = _steps(theory, times, step_tolerance, fastest)
     eta = evaluate(schedule, (edges[1:] + edges[:-1]) / 2)
-    floor = 1e-30 * max(float(current.decay @ current.w0**2) / 2, float(eta.max()) ** 2 * current.decay.max(), 1e-300)
     with x64():
-        risk = _run(limit, current, factors, np.diff(edges), eta, floor, n_paths, seed, progress)[:, saved]
+        risk = _run(advance, state, problem.initial_risk, np.diff(edges), eta, n_paths, seed, progress)[:, saved]
     return mark_divergence(
         RiskCurves(
             t=times,
@@ -104,20 +107,37 @@ def solve_sde(
     )
 
 
-def _steps(problem, optimizer, schedule, times, batch_size, tolerance, current):
+def _mode_stepper(problem, limit, theory):
+    """(advance, state of one path at t = 0, largest decay rate at eta phi = 1)."""
+    current = modes(problem, limit)
+    factors = tuple(noise_factor(problem, limit, name) for name in limit.basis)
+    floor = 1e-30 * max(float(theory.risk[0]), float(theory.lr.max()) ** 2 * current.decay.max(), 1e-300)
+    return (
+        partial(_advance, limit, current.decay, current.forcing / problem.d, factors, floor),
+        current.w0,
+        current.decay.max(),
+    )
+
+
+def _theory(problem, optimizer, schedule, times, batch_size):
+    """The mean risk on a fine grid."""
+    grid = np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)  # the paths report their own
+        return solve_ode(problem, optimizer, schedule, t=grid, batch_size=batch_size, rtol=1e-4, save_modes=False)
+
+
+def _steps(theory, times, tolerance, fastest):
     """Step edges and the positions of ``times`` among them.
 
     The mean risk and its clock eta phi, from the ODE, say how small steps must be.
     """
-    grid = np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DivergenceWarning)  # the paths report their own
-        theory = solve_ode(problem, optimizer, schedule, t=grid, batch_size=batch_size, rtol=1e-4, save_modes=False)
+    grid = theory.t
     finite = np.isfinite(theory.risk) & (theory.risk > 0)
     risk, slope, clock = (
         np.where(finite, a, b) for a, b in ((theory.risk, 1), (theory.slope, 0), (theory.lr * theory.phi, 0))
     )
-    rate = np.maximum(np.abs(slope) / risk / tolerance, clock * current.decay.max() / (5 * tolerance))
+    rate = np.maximum(np.abs(slope) / risk / tolerance, clock * fastest / (5 * tolerance))
     edges = np.unique(np.concatenate([[0.0], times]))
     pieces = []
     for low, high in itertools.pairwise(edges):
@@ -128,12 +148,11 @@ def _steps(problem, optimizer, schedule, times, batch_size, tolerance, current):
     return edges, np.searchsorted(edges, times)
 
 
-def _run(limit, current, factors, dt, eta, floor, n_paths, seed, progress):
+def _run(advance, state, risk0, dt, eta, n_paths, seed, progress):
     """Risk of every path at every step edge, (n_paths, steps + 1)."""
     keys = jax.vmap(partial(_rng.run_key, seed))(jnp.arange(n_paths, dtype=jnp.uint32))
-    w = jnp.broadcast_to(current.w0, (n_paths, current.w0.size))
-    risks = [np.full((1, n_paths), current.decay @ current.w0**2 / 2)]
-    d = current.w0.size
+    state = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_paths, *x.shape)), state)
+    risks = [np.full((1, n_paths), risk0)]
     with tqdm(total=dt.size, unit="step", disable=None if progress is None else not progress, leave=False) as bar:
         for start in range(0, dt.size, CHUNK_STEPS):
             # Steps past the end have length zero; they change nothing and are dropped.
@@ -141,7 +160,7 @@ def _run(limit, current, factors, dt, eta, floor, n_paths, seed, progress):
                 np.concatenate([a[start : start + CHUNK_STEPS], np.zeros(CHUNK_STEPS)])[:CHUNK_STEPS] for a in (dt, eta)
             ]
             index = np.arange(start, start + CHUNK_STEPS, dtype=np.uint32)
-            w, risk = _advance(limit, current.decay, current.forcing / d, factors, floor, w, keys, index, *piece)
+            state, risk = advance(state, keys, index, *piece)
             kept = min(CHUNK_STEPS, dt.size - start)
             risks.append(np.asarray(risk)[:kept])
             bar.update(kept)
@@ -162,7 +181,7 @@ def _advance(limit, decay, forcing, factors, floor, w, keys, index, dt, eta):
         )
         kicks = [f * normals[:, q] if f.ndim == 1 else normals[:, q] @ f.T for q, f in enumerate(factors)]
         kick = sum(amplitude[:, q, None] * k for q, k in enumerate(kicks))
-        w = jnp.exp(-exponent) * w + jnp.sqrt(_mean_decay(2 * exponent)) * kick
+        w = jnp.exp(-exponent) * w + jnp.sqrt(mean_decay(2 * exponent)) * kick
         return w, jnp.sum(decay * w**2, axis=-1) / 2
 
     return jax.lax.scan(step, w, (index, dt, eta))
@@ -174,11 +193,5 @@ def _half_step_risk(limit, decay, forcing, floor, w, dt, eta):
     R = jnp.maximum(jnp.sum(decay * energy, axis=-1) / 2, floor)
     exponent = jax.vmap(limit.phi)(R)[:, None] * eta * dt * decay
     source = eta**2 * (jax.vmap(limit.psi)(R) @ forcing) * dt / 2
-    energy = jnp.exp(-exponent) * energy + _mean_decay(exponent) * source
+    energy = jnp.exp(-exponent) * energy + mean_decay(exponent) * source
     return jnp.maximum(jnp.sum(decay * energy, axis=-1) / 2, floor)
-
-
-def _mean_decay(x):
-    """(1 - exp(-x)) / x, the mean of exp(-x u) over u in [0, 1]."""
-    safe = jnp.where(x > 1e-8, x, 1.0)
-    return jnp.where(x > 1e-8, -jnp.expm1(-safe) / safe, 1.0)

@@ -132,7 +132,7 @@ def _chunk_length(chunk_steps, slots, bytes_per_step):
 def _run(problem, optimizers, etas, steps, n_runs, seed, batch_size, dtype, length, progress):
     """Risks at the recorded steps: for each optimizer an array (m or nothing, n_runs, n)."""
     d, slots = problem.d, int(steps[-1]) + 1
-    rules = tuple(o.transform for o in optimizers)
+    rules = tuple(o.rule(problem, batch_size) for o in optimizers)
     theta_star, delta0 = (v.astype(dtype) for v in (problem.theta_star, problem.delta0))
     rates = [np.atleast_2d(eta).T / d for eta in etas]
     state = tuple(_initial(rule, delta0, theta_star, r.shape[1], n_runs) for rule, r in zip(rules, rates, strict=True))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from conftest import LAWS, MIXTURE
 from scipy import integrate, stats
-from scipy.special import erfcx
 
 import sdelimit as sl
 from sdelimit._precision import evaluate_in_float64

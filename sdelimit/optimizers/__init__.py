@@ -2,10 +2,38 @@
 
 from sdelimit.optimizers.adaptive import adam, nadam, rmsprop, s3
 from sdelimit.optimizers.base import Optimizer, as_optimizer
+from sdelimit.optimizers.clip import clip_coordinate, clip_norm
+from sdelimit.optimizers.long_memory import long_memory_adam
 from sdelimit.optimizers.sgd import sgd
 from sdelimit.optimizers.sign import lion, sign_sgd, signum
 
-__all__ = ["Optimizer", "adam", "as_optimizer", "lion", "nadam", "rmsprop", "s3", "sgd", "sign_sgd", "signum"]
+__all__ = [
+    "Optimizer",
+    "adam",
+    "as_optimizer",
+    "clip_coordinate",
+    "clip_norm",
+    "lion",
+    "long_memory_adam",
+    "nadam",
+    "rmsprop",
+    "s3",
+    "sgd",
+    "sign_sgd",
+    "signum",
+]
 
-NAMED = ("sgd", "sign_sgd", "signum", "lion", "rmsprop", "adam", "nadam", "s3")
+NAMED = (
+    "adam",
+    "clip_coordinate",
+    "clip_norm",
+    "lion",
+    "long_memory_adam",
+    "nadam",
+    "rmsprop",
+    "s3",
+    "sgd",
+    "sign_sgd",
+    "signum",
+)
 """The optimizers that the command line knows by name."""

@@ -17,15 +17,31 @@ class Optimizer:
     Attributes:
         name: what tables and legends call it.
         transform: the rule, an ``optax.GradientTransformation`` that turns a gradient into the direction
-            u_k; a step is theta <- theta - (eta(k/d) / d) u_k.
+            u_k; a step is theta <- theta - (eta(k/d) / d) u_k. A rule whose constants depend on the problem
+            (clipping at C sqrt(tr K)) is a function (problem, batch_size) -> GradientTransformation instead.
         limit: (noise, batch_size) -> ``Limit``, what the rule does to the risk when d is large.
         hyperparameters: the numbers that made it.
+        problem_limit: (problem, batch_size) -> limit, for a rule whose limit depends on the problem beyond its
+            noise (a memory of c d steps); ``limit`` then gives what it tends to near stationarity.
     """
 
     name: str
-    transform: optax.GradientTransformation
+    transform: optax.GradientTransformation | Callable[..., optax.GradientTransformation]
     limit: Callable[[NoiseLaw, int], Limit] = field(repr=False)
     hyperparameters: dict = field(default_factory=dict)
+    problem_limit: Callable[..., Limit] | None = field(default=None, repr=False)
+
+    def rule(self, problem, batch_size: int) -> optax.GradientTransformation:
+        """The rule as it acts on ``problem``."""
+        if isinstance(self.transform, optax.GradientTransformation):
+            return self.transform
+        return self.transform(problem, batch_size)
+
+    def limit_of(self, problem, batch_size: int) -> Limit:
+        """The limit that describes the risk curve on ``problem``."""
+        if self.problem_limit is None:
+            return self.limit(problem.noise, batch_size)
+        return self.problem_limit(problem, batch_size)
 
 
 def as_optimizer(value, name: str = "optimizer") -> Optimizer:

@@ -1,0 +1,154 @@
+"""Limits of coordinatewise rules that are not scale-free (theory: section 9).
+
+For u_i = f(g_i) the drift and noise of coordinate i depend on sigma_i as well as on the risk:
+
+    d delta = -eta Phi(R) K delta dt + eta sqrt(N(R) / d) dB,    Phi = diag(phi(sigma_i; R)),
+    N_ij(R) = sum_k Khat_ij^k M_k(sigma_i, sigma_j; R),
+
+with M_k positive semidefinite, so N is. A rule gives phi and M_k at a few standard deviations and one risk;
+``tabulate`` turns them into functions of log R and of all coordinates.
+"""
+
+import functools
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.interpolate import make_interp_spline
+
+STEP = 0.3
+"""Spacing of the tables in log R."""
+TOLERANCE = 1e-5
+"""Relative size below which variation over R is dropped."""
+
+
+class ScaleDependentLimit(eqx.Module):
+    """What a scale-dependent rule does to the risk. Subclasses give ``key``, ``coefficients`` and ``risk_range``.
+
+    Attributes:
+        exponents: the powers k of Khat_ij in the noise covariance.
+    """
+
+    exponents: eqx.AbstractVar[tuple[int, ...]]
+
+    @property
+    def key(self) -> tuple:
+        """The rule's name and numbers: with the noise law, what makes the limit."""
+        raise NotImplementedError
+
+    def coefficients(self, R: float, sigma: Float[np.ndarray, " s"]):
+        """phi(sigma_i; R), (s,), and M_k(sigma_i, sigma_j; R), (k, s, s), as NumPy arrays."""
+        raise NotImplementedError
+
+    def risk_range(self, sigma: Float[np.ndarray, " s"]) -> tuple[float, float]:
+        """(low, high): outside them phi and M_k are powers of R."""
+        raise NotImplementedError
+
+    def drift(self, R: float, sigma: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
+        """phi_i(R) of every coordinate."""
+        nodes, spread = interpolation(sigma)
+        return spread @ self.coefficients(R, nodes)[0]
+
+    def covariance(self, R: float, sigma: Float[np.ndarray, " d"], khat: Float[np.ndarray, "d d"]):
+        """N(R), (d, d), for correlation matrix ``khat``."""
+        nodes, spread = interpolation(sigma)
+        return expand(self.exponents, self.coefficients(R, nodes)[1], spread, khat)
+
+
+def expand(exponents, kernels: Float[np.ndarray, "*q k s s"], spread, khat) -> Float[np.ndarray, "*q d d"]:
+    """sum_k khat^k (B M_k B'), entrywise powers and products."""
+    total = np.zeros((*kernels.shape[:-3], *khat.shape))
+    for k, M in zip(exponents, np.moveaxis(kernels, -3, 0), strict=True):
+        power = khat**k
+        for index in np.ndindex(M.shape[:-2]):
+            total[index] += power * (spread @ M[index] @ spread.T)
+    return total
+
+
+def interpolation(sigma: Float[np.ndarray, " d"]) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, "d s"]]:
+    """A few standard deviations and the matrix B that carries functions of log sigma from them to every coordinate.
+
+    The distinct values themselves if they are few, Chebyshev points otherwise. Rows of B for sigma = 0 are zero.
+    """
+    positive = sigma > 0
+    distinct, index = np.unique(sigma[positive], return_inverse=True)
+    low, high = np.log(distinct[[0, -1]])
+    count = 10 + int(np.ceil(6 * (high - low)))
+    B = np.zeros((sigma.size, min(count, distinct.size)))
+    if distinct.size <= count:
+        B[positive] = np.eye(distinct.size)[index]
+        return distinct, B
+    points = np.cos(np.pi * (np.arange(count) + 0.5) / count)
+    x = (np.log(sigma[positive]) - low) / (high - low) * 2 - 1
+    basis = np.polynomial.chebyshev.chebvander(points, count - 1)
+    B[positive] = np.polynomial.chebyshev.chebvander(x, count - 1) @ np.linalg.inv(basis)
+    return np.exp(low + (points + 1) / 2 * (high - low)), B
+
+
+class Profile(eqx.Module):
+    """A few smooth functions of log R, a(R) times an overall size: quintic splines on a uniform grid.
+
+    Outside the grid the shape a stays what it is at the end and the size continues as a power of R.
+    """
+
+    start: float
+    step: float
+    coefficients: Float[np.ndarray, "6 n p"]
+    slopes: Float[np.ndarray, " 2"]
+
+    def __call__(self, R: Float[Array, ""]) -> Float[Array, " p"]:
+        c = jnp.asarray(self.coefficients)
+        n = c.shape[1]
+        offset = jnp.log(R) - self.start
+        inside = jnp.clip(offset, 0.0, n * self.step)
+        cell = jnp.clip(jnp.floor(inside / self.step), 0, n - 1).astype(jnp.int32)
+        x = inside - cell * self.step
+        value = functools.reduce(lambda total, k: total * x + c[k, cell], range(1, 6), c[0, cell])
+        beyond = jnp.minimum(offset, 0.0) * self.slopes[0] + jnp.maximum(offset - n * self.step, 0.0) * self.slopes[1]
+        return jnp.exp(value[0] + beyond) * value[1:]
+
+
+class Family(NamedTuple):
+    """A function of R with values in some array space, sum_p profile_p(R) members_p."""
+
+    profile: Profile
+    members: Float[np.ndarray, "p *shape"]
+
+
+class Tables(NamedTuple):
+    """phi and M_k of a rule over log R, on the standard deviations ``nodes``; ``spread`` is B of ``interpolation``."""
+
+    drift: Family
+    kernels: Family
+    nodes: Float[np.ndarray, " s"]
+    spread: Float[np.ndarray, "d s"]
+
+
+def tabulate(limit: ScaleDependentLimit, sigma: Float[np.ndarray, " d"]) -> Tables:
+    """The rule's coefficients on one problem's standard deviations, as functions of R."""
+    nodes, spread = interpolation(sigma)
+    low, high = limit.risk_range(nodes)
+    log_R = np.log(low) + STEP * np.arange(int(np.ceil(np.log(high / low) / STEP)) + 6)
+    phi, kernels = zip(*[limit.coefficients(R, nodes) for R in np.exp(log_R)], strict=True)
+    phi, kernels = np.array(phi), np.array(kernels)
+    noise_size = np.einsum("jkss->j", kernels) / nodes.size
+    return Tables(_family(log_R, phi, phi.mean(axis=1)), _family(log_R, kernels, noise_size), nodes, spread)
+
+
+def _family(log_R, values, size) -> Family:
+    """Separate R from the rest: the principal components over R of values / size."""
+    shape = values.shape[1:]
+    flat = (values / size.reshape(-1, *[1] * len(shape))).reshape(len(log_R), -1)
+    variances, u = np.linalg.eigh(flat @ flat.T)
+    u = u[:, variances > TOLERANCE**2 * variances[-1]]
+    members = u.T @ flat
+    columns = np.concatenate([np.log(size)[:, None], u], axis=1)
+    spline = make_interp_spline(log_R, columns, k=5)
+    edges, middles = log_R[:-1], (log_R[:-1] + log_R[1:]) / 2
+    derivatives = [spline(edges, nu=k) for k in range(5)] + [spline(middles, nu=5)]
+    factorials = [1, 1, 2, 6, 24, 120]
+    coefficients = np.stack([f / n for f, n in zip(derivatives, factorials, strict=True)][::-1])
+    slopes = spline(log_R[[0, -1]], nu=1)[:, 0]
+    return Family(Profile(log_R[0], STEP, coefficients, slopes), members.reshape(-1, *shape))

@@ -1,0 +1,116 @@
+"""Risk ODEs that are not the mode equations of one ``Limit``: what they have in common."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sdelimit import _validation as check
+from sdelimit._jit import jit
+from sdelimit._precision import is_traced
+
+MAX_STEPS = 100_000
+BLOW_UP = 1e12
+
+
+class System(eqx.Module):
+    """An autonomous system dy/dt = field(eta(t), y) with a risk; all numbers, so another problem reuses compiled code.
+
+    Attributes:
+        decay: (d,) weights lambda_i of the saved energies m_i: R = 1/2 sum_i lambda_i m_i.
+        times: (n,) times to evaluate at.
+        tolerances: see ``tolerances``.
+    """
+
+    decay: eqx.AbstractVar[Float[np.ndarray, " d"]]
+    times: eqx.AbstractVar[Float[np.ndarray, " n"]]
+    tolerances: eqx.AbstractVar["Tolerances"]
+
+    def initial(self):
+        """y at t = 0, a pytree of arrays."""
+        raise NotImplementedError
+
+    def field(self, eta, y):
+        """dy/dt."""
+        raise NotImplementedError
+
+    def risk(self, y) -> Float[Array, ""]:
+        """R."""
+        raise NotImplementedError
+
+    def observe(self, eta, y, save_modes: bool) -> dict:
+        """What a ``RiskCurve`` keeps beside risk and lr: 'modes', 'phi' and 'slope'."""
+        raise NotImplementedError
+
+    def many(self, function, schedules):
+        """``function`` over the leading axis of ``schedules``."""
+        return jax.vmap(function)(schedules)
+
+    def positive(self, R):
+        """R where the coefficients can be evaluated."""
+        return jnp.clip(R, self.tolerances.floor, self.tolerances.ceiling)
+
+
+class Tolerances(eqx.Module):
+    """Relative tolerance, absolute tolerance on each share of the risk, smallest and largest risk."""
+
+    rtol: float
+    atol: float
+    floor: float
+    ceiling: float
+
+
+def tolerances(risk0, noise_risk, d, rtol, atol, eta) -> Tolerances:
+    """As ``solve_ode`` promises: atol is 1e-10 times the risk at the start or that of one unit of noise.
+
+    ``noise_risk`` is the risk that noise adds in unit time at eta = 1.
+    """
+    step = 1.0 if is_traced(eta) else max(float(np.max(eta)), 1e-12)
+    scale = max(risk0, step**2 * noise_risk, 1e-290)
+    atol = 1e-10 * scale if atol is None else check.real("atol", atol, positive=True)
+    return Tolerances(rtol, atol / d, 1e-30 * scale, BLOW_UP * scale)
+
+
+@jit
+def integrate(schedule, system: System, save_modes):
+    """One curve, by an adaptive Tsitouras 5(4) method, as the arrays that make a ``RiskCurve``."""
+    limits = system.tolerances
+
+    def observe(t, y, args):
+        eta = schedule(t) + 0.0 * t
+        return {"risk": system.risk(y), "lr": eta, **system.observe(eta, y, save_modes)}
+
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: system.field(schedule(t), y)),
+        diffrax.Tsit5(),
+        t0=0.0,
+        t1=system.times[-1],
+        dt0=None,
+        y0=system.initial(),
+        saveat=diffrax.SaveAt(
+            subs=[
+                diffrax.SubSaveAt(ts=system.times, fn=observe),
+                diffrax.SubSaveAt(t1=True, fn=lambda t, y, args: system.risk(y)),
+            ]
+        ),
+        stepsize_controller=diffrax.PIDController(rtol=limits.rtol, atol=limits.atol),
+        event=diffrax.Event(lambda t, y, args, **_: ~(system.risk(y) < limits.ceiling)),
+        max_steps=MAX_STEPS,
+        throw=False,
+    )
+    out, end = solution.ys
+    return {
+        **out,
+        "end_time": solution.ts[1][-1],
+        "end_risk": end[-1],
+        "finished": solution.result == diffrax.RESULTS.successful,
+        "blown_up": solution.result == diffrax.RESULTS.event_occurred,
+    }
+
+
+@jit
+def integrate_many(schedule, system: System, save_modes):
+    """One curve for each entry of the schedule's leading axis."""
+    return system.many(lambda one: integrate.__wrapped__(one, system, save_modes), schedule)
