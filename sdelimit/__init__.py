@@ -4,7 +4,7 @@ from sdelimit import covariance, noise, schedules
 from sdelimit.compare import Report, compare
 from sdelimit.limits import limit_coefficients
 from sdelimit.ode import solve_ode
-from sdelimit.optimizers import Optimizer, sgd, sign_sgd
+from sdelimit.optimizers import Optimizer, from_optax, sgd, sign_sgd
 from sdelimit.problem import LinearRegression
 from sdelimit.results import DivergenceWarning, RiskCurve, RiskCurves
 from sdelimit.sde import solve_sde
@@ -19,6 +19,7 @@ __all__ = [
     "RiskCurves",
     "compare",
     "covariance",
+    "from_optax",
     "limit_coefficients",
     "noise",
     "schedules",

@@ -119,19 +119,29 @@ def measure_memory(transform, noise: NoiseLaw, R: float, batch_size: int, seed: 
 
 
 def unit_residuals(noise, s, batch_size, key, shape):
+    """(r, zeta) of independent batches; see ``reduced``."""
+    return reduced(*residuals(noise, batch_size, key, shape), s)
+
+
+def residuals(noise, batch_size, key, shape):
+    """(z, eps) of batches, (batch_size, *shape) each."""
+    key_z, key_noise = jax.random.split(key)
+    z = jax.random.normal(key_z, (batch_size, *shape))
+    return z, noise.sample(key_noise, (batch_size, *shape), z.dtype)
+
+
+def reduced(z, eps, s):
     """(r, zeta) of a batch: its gradient is r xi with r = |(l_1..l_b)| / b, and zeta the tangent of xi.
 
     l_i = s z_i - eps_i, zeta = sum_i l_i z_i / |(l_1..l_b)| (theory: section 6): moving each xi_i by h z_i
     moves the gradient by h r zeta.
     """
-    key_z, key_noise = jax.random.split(key)
-    z = jax.random.normal(key_z, (batch_size, *shape))
-    residual = s * z - noise.sample(key_noise, (batch_size, *shape), z.dtype)
+    residual = s * z - eps
     largest = jnp.max(jnp.abs(residual), axis=0)
     direction = residual / jnp.where(largest > 0, largest, 1.0)
     length = jnp.sqrt(jnp.sum(direction**2, axis=0))
     zeta = jnp.sum(direction * z, axis=0) / jnp.where(length > 0, length, 1.0)
-    return largest * length / batch_size, zeta
+    return largest * length / z.shape[0], zeta
 
 
 def nonzero_normal(key, shape):

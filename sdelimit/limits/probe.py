@@ -27,9 +27,9 @@ from jaxtyping import Array, Float
 from sdelimit import _rng
 from sdelimit._jit import jit
 from sdelimit._precision import precision
-from sdelimit.limits.inspection import Memory, measure_memory, nonzero_normal, unit_residuals
+from sdelimit.limits.inspection import Memory, measure_memory, nonzero_normal, reduced, residuals, unit_residuals
 from sdelimit.limits.kernel import RHO, Estimate
-from sdelimit.noise import NoiseLaw
+from sdelimit.noise import NoiseLaw, NoNoise
 
 MAX_CHAIN_STEPS = 2**28
 """Chain-steps (chains times steps) after which a probe that is still too noisy gives up and warns."""
@@ -66,6 +66,7 @@ def probe(
     degree: int = 0,
     relative_error: float = 3e-3,
     seed: int = 0,
+    memory: Memory | None = None,
     max_chain_steps: int = MAX_CHAIN_STEPS,
     details: bool = False,
 ):
@@ -78,6 +79,7 @@ def probe(
             of the residuals, where a tiny eps does nothing.
         relative_error: wanted standard error of phi and of kappa(1), relative to their values.
         seed: same seed, same numbers.
+        memory: of the rule under this noise; measured if not given.
         max_chain_steps: give up, with a ``ProbeWarning``, after so many.
         details: also return ``Details``.
 
@@ -87,7 +89,7 @@ def probe(
     updates, or has no positive drift.
     """
     s = float(np.sqrt(2.0 * R))
-    memory = measure_memory(transform, noise, R, batch_size, seed)
+    memory = memory or measure_memory(transform, noise, R, batch_size, seed)
     with precision(np.float32):
         sampler = _Sampler(transform, noise, s, batch_size, memory, seed)
         while True:
@@ -164,7 +166,8 @@ class _Sampler:
 
     def estimates(self):
         """(value, error) of s phi by tangent and by Stein, and a (k, 2) array of them for kappa."""
-        mean = jax.tree.map(lambda x: x / self.averaged, self.total)
+        pairs = 2 if _in_pairs(self.law[0]) else 1
+        mean = jax.tree.map(lambda x: x.reshape(*x.shape[:-1], pairs, -1).mean(-2) / self.averaged, self.total)
         tangent = controlled_mean(mean.tangent, np.zeros((0, mean.tangent.size)))
         stein = controlled_mean(mean.stein, mean.stein_controls)
         kappa = [controlled_mean(*pair) for pair in zip(mean.kappa, mean.kappa_controls, strict=True)]
@@ -256,8 +259,7 @@ def _round(transform, shape, noise, s, batch_size, unit, key, state):
 
     def one_block(state, key):
         keys = jax.random.split(key)
-        r, zeta = unit_residuals(noise, s, batch_size, keys[0], (block, chains))
-        xi = nonzero_normal(keys[1], (block, 2, chains))
+        r, zeta, xi = _histories(noise, s, batch_size, keys, block, chains)
         zero = jax.tree.map(
             jnp.zeros_like, jax.eval_shape(partial(_contributions, transform), state, r[0], zeta[0], xi[0])[1]
         )
@@ -270,6 +272,25 @@ def _round(transform, shape, noise, s, batch_size, unit, key, state):
         return jax.lax.scan(step, (state, zero), (r / unit, zeta, xi))[0]
 
     return jax.lax.scan(one_block, state, jax.random.split(key, blocks))
+
+
+def _histories(noise, s, batch_size, keys, block, chains):
+    """r, zeta, (block, n), and two independent xi, (block, 2, n).
+
+    With label noise the chains come in pairs, z and -z with the same eps and xi: where s is far below the noise
+    this flips zeta and leaves r nearly unchanged, so that noise of order one cancels from a drift of order s.
+    """
+    chains = chains // 2 if _in_pairs(noise) else chains
+    z, eps = residuals(noise, batch_size, keys[0], (block, chains))
+    xi = nonzero_normal(keys[1], (block, 2, chains))
+    if not _in_pairs(noise):
+        return *reduced(z, eps, s), xi
+    both = zip(reduced(z, eps, s), reduced(-z, eps, s), strict=True)
+    return *(jnp.concatenate(pair, axis=-1) for pair in both), jnp.concatenate([xi, xi], axis=-1)
+
+
+def _in_pairs(noise):
+    return not isinstance(noise, NoNoise)
 
 
 def _contributions(transform, state, r, zeta, xi):
