@@ -3,6 +3,7 @@
 from sdelimit.optimizers.adaptive import adam, nadam, rmsprop, s3
 from sdelimit.optimizers.base import Optimizer, as_optimizer
 from sdelimit.optimizers.clip import clip_coordinate, clip_norm
+from sdelimit.optimizers.custom import from_optax
 from sdelimit.optimizers.long_memory import long_memory_adam
 from sdelimit.optimizers.sgd import sgd
 from sdelimit.optimizers.sign import lion, sign_sgd, signum
@@ -13,6 +14,7 @@ __all__ = [
     "as_optimizer",
     "clip_coordinate",
     "clip_norm",
+    "from_optax",
     "lion",
     "long_memory_adam",
     "nadam",
