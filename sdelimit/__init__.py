@@ -22,6 +22,7 @@ from sdelimit.optimizers import (
 from sdelimit.problem import LinearRegression
 from sdelimit.results import DivergenceWarning, RiskCurve, RiskCurves
 from sdelimit.sde import solve_sde
+from sdelimit.sharpness import directional_sharpness
 from sdelimit.simulate import simulate
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "clip_norm",
     "compare",
     "covariance",
+    "directional_sharpness",
     "from_optax",
     "limit_coefficients",
     "lion",

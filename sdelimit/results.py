@@ -75,6 +75,7 @@ class RiskCurves:
         diverged_at: (n_runs,) first saved time at which the run had left all bounds, infinity if none.
         status: "ok", or how many runs diverged, when and at what value.
         kind: "sde" or "simulation".
+        curvature, squared_length: (n_runs, n) u' K u and |u|^2 of the step taken at each time, if recorded.
     """
 
     t: Float[np.ndarray, " n"]
@@ -87,16 +88,36 @@ class RiskCurves:
     optimizer: Optimizer
     batch_size: int = 1
     seed: int = 0
+    curvature: Float[np.ndarray, "*m runs n"] | None = None
+    squared_length: Float[np.ndarray, "*m runs n"] | None = None
     details: dict = field(default_factory=dict)
 
     def select(self, index: int) -> "RiskCurves":
         """The curves of one learning rate of an array of them."""
-        return _select(self, index, ("risk", "lr", "diverged_at", "status"))
+        return _select(self, index, ("risk", "lr", "diverged_at", "status", "curvature", "squared_length"))
 
     @property
     def mean(self) -> Float[np.ndarray, "*m n"]:
         """Mean over runs at each time (infinite once a run has diverged)."""
         return self.risk.mean(axis=-2)
+
+    @property
+    def sharpness(self) -> Float[np.ndarray, "*m runs n"]:
+        """Directional sharpness u' K u / |u|^2 of every step that was recorded; zero where u = 0."""
+        self._require_sharpness()
+        return np.divide(
+            self.curvature, self.squared_length, out=np.zeros_like(self.curvature), where=self.squared_length > 0
+        )
+
+    @property
+    def mean_sharpness(self) -> Float[np.ndarray, "*m n"]:
+        """E[u' K u] / E[|u|^2] over runs, which ``directional_sharpness`` predicts (theory: section 12)."""
+        self._require_sharpness()
+        return self.curvature.mean(axis=-2) / self.squared_length.mean(axis=-2)
+
+    def _require_sharpness(self):
+        if self.curvature is None:
+            raise ValueError("sharpness was not recorded: call simulate(..., sharpness=True)")
 
     @property
     def standard_error(self) -> Float[np.ndarray, "*m n"]:

@@ -1,10 +1,12 @@
 """The finite-dimensional experiment: one-pass runs, many at once, all rules on one data stream."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from tqdm import tqdm
 
 from sdelimit import _rng
@@ -33,6 +35,7 @@ def simulate(
     t=None,
     batch_size: int = 1,
     dtype=np.float32,
+    sharpness: bool = False,
     chunk_steps: int | None = None,
     progress: bool | None = None,
 ):
@@ -55,6 +58,8 @@ def simulate(
         t: times to record at, rounded to whole steps; default 200 equally spaced ones in [0, t_max].
         batch_size: samples per step.
         dtype: float32 (default) or float64 arithmetic; the random numbers are the same.
+        sharpness: also record the directional sharpness u' K u / |u|^2 of the step taken at each time
+            (arXiv:2306.00204): see ``.sharpness`` and ``.mean_sharpness`` of the result.
         chunk_steps: steps whose samples are drawn at once; default fits 256 MiB.
         progress: show a progress bar; default only on a terminal.
 
@@ -86,9 +91,11 @@ def simulate(
     etas = _learning_rates(lr, len(optimizers), several, np.arange(steps[-1] + 1) / d)
     chunk_steps = _chunk_length(chunk_steps, steps[-1] + 1, n_runs * batch_size * d * np.dtype(dtype).itemsize)
     with precision(dtype):
-        risks = _run(problem, optimizers, etas, steps, n_runs, seed, batch_size, dtype, chunk_steps, progress)
+        measured = _run(
+            problem, optimizers, etas, steps, n_runs, seed, batch_size, dtype, sharpness, chunk_steps, progress
+        )
     results = []
-    for rule, eta, risk in zip(optimizers, etas, risks, strict=True):
+    for rule, eta, (risk, *sharp) in zip(optimizers, etas, measured, strict=True):
         curves = RiskCurves(
             t=steps / d,
             risk=risk,
@@ -100,6 +107,8 @@ def simulate(
             optimizer=rule,
             batch_size=batch_size,
             seed=seed,
+            curvature=sharp[0] if sharpness else None,
+            squared_length=sharp[1] if sharpness else None,
             details={"device": jax.devices()[0].device_kind, "dtype": np.dtype(dtype).name},
         )
         results.append(mark_divergence(curves))
@@ -129,8 +138,8 @@ def _chunk_length(chunk_steps, slots, bytes_per_step):
     return int(-(-slots // chunks))
 
 
-def _run(problem, optimizers, etas, steps, n_runs, seed, batch_size, dtype, length, progress):
-    """Risks at the recorded steps: for each optimizer an array (m or nothing, n_runs, n)."""
+def _run(problem, optimizers, etas, steps, n_runs, seed, batch_size, dtype, sharpness, length, progress):
+    """For each optimizer the risk and, if asked, u' K u and |u|^2 at the recorded steps: (m or nothing, n_runs, n)."""
     d, slots = problem.d, int(steps[-1]) + 1
     rules = tuple(o.rule(problem, batch_size) for o in optimizers)
     theta_star, delta0 = (v.astype(dtype) for v in (problem.theta_star, problem.delta0))
@@ -146,14 +155,23 @@ def _run(problem, optimizers, etas, steps, n_runs, seed, batch_size, dtype, leng
             # Past the end, and in the last slot, the rate is zero: the state no longer moves.
             rate = tuple(_padded(r[: slots - 1][chunk], length).astype(dtype) for r in rates)
             index = np.arange(start, start + length, dtype=np.uint32)
-            state, risks = _advance(
-                rules, batch_size, problem.covariance, problem.noise, theta_star, state, keys, index, take[chunk], rate
-            )
-            for kept, risk in zip(collected, risks, strict=True):
-                kept.append(np.asarray(risk)[take[chunk]])
+            state, measured = _advance(
+                rules, batch_size, sharpness, problem.covariance, problem.noise, theta_star, state, keys, index,
+                take[chunk], rate,
+            )  # fmt: skip
+            for kept, values in zip(collected, measured, strict=True):
+                kept.append([np.asarray(value)[take[chunk]] for value in values])
             bar.update(min(length, slots - 1 - start))
-    risks = [np.moveaxis(np.concatenate(kept), 0, -1).astype(np.float64) for kept in collected]
-    return [risk if eta.ndim == 2 else risk[0] for risk, eta in zip(risks, etas, strict=True)]
+    return [
+        tuple(_runs_first(parts, eta.ndim) for parts in zip(*kept, strict=True))
+        for kept, eta in zip(collected, etas, strict=True)
+    ]
+
+
+def _runs_first(parts, ndim):
+    """Chunks of (steps, m, n_runs) as one float64 array (m, n_runs, n), without m for a single learning rate."""
+    joined = np.moveaxis(np.concatenate(parts), 0, -1).astype(np.float64)
+    return joined if ndim == 2 else joined[0]
 
 
 def _initial(rule, delta0, theta_star, m, n_runs):
@@ -170,8 +188,12 @@ def _padded(rate, length):
 
 
 @jit
-def _advance(rules, batch_size, covariance, noise, theta_star, state, keys, index, take, rate):
-    """Advance every rule by one chunk of steps; risks (steps, m, n_runs) where ``take``, else zero."""
+def _advance(rules, batch_size, sharpness, covariance, noise, theta_star, state, keys, index, take, rate):
+    """Advance every rule by one chunk of steps.
+
+    Gives the new state and, for each rule, what is measured: the risk before each step and, if asked, u' K u and
+    |u|^2 of the step, each (steps, m, n_runs), where ``take``; zero elsewhere.
+    """
     d, dtype = theta_star.shape[0], theta_star.dtype
 
     def draw(step, key):
@@ -182,28 +204,57 @@ def _advance(rules, batch_size, covariance, noise, theta_star, state, keys, inde
     z, eps = jax.vmap(jax.vmap(draw, in_axes=(None, 0)), in_axes=(0, None))(index, keys)
     x = covariance.sample(z)
 
-    def risk(state):
-        return tuple(jnp.sum(delta * covariance.apply(delta), axis=-1) / 2 for delta, _ in state)
-
-    def nothing(state):
-        return tuple(jnp.zeros(delta.shape[:-1], dtype) for delta, _ in state)
+    def measure(delta, direction):
+        risk = jnp.sum(delta * covariance.apply(delta), axis=-1) / 2
+        if not sharpness:
+            return (risk,)
+        return risk, jnp.sum(direction * covariance.apply(direction), axis=-1), jnp.sum(direction**2, axis=-1)
 
     def step(state, inputs):
-        x, eps, take, rate = inputs
-        risks = jax.lax.cond(take, risk, nothing, state)
-        moved = tuple(_step(rule, x, eps, theta_star, *one, r) for rule, one, r in zip(rules, state, rate, strict=True))
-        return moved, risks
+        x, eps, index, take, rate = inputs
+        sample = _Sample(x, eps, theta_star, keys, index)
+        moved, measured = [], []
+        for rule, (delta, rule_state), r in zip(rules, state, rate, strict=True):
+            direction, rule_state = _direction(rule, sample, delta, rule_state)
+            nothing = (jnp.zeros(delta.shape[:-1], dtype),) * (1 + 2 * sharpness)
+            measured.append(jax.lax.cond(take, measure, lambda *_, nothing=nothing: nothing, delta, direction))
+            moved.append((delta - r[:, None, None] * direction, rule_state))
+        return tuple(moved), tuple(measured)
 
-    return jax.lax.scan(step, state, (x, eps, take, rate))
+    return jax.lax.scan(step, state, (x, eps, index, take, rate))
 
 
-def _step(rule, x, eps, theta_star, delta, rule_state, rate):
-    """One step of one rule: x (n_runs, b, d), eps (n_runs, b), delta (m, n_runs, d), rate (m,)."""
+class _Sample(NamedTuple):
+    """What all runs see at one step: x (n_runs, b, d), eps (n_runs, b), and the keys for a rule's own randomness."""
+
+    x: jax.Array
+    eps: jax.Array
+    theta_star: jax.Array
+    keys: jax.Array
+    index: jax.Array
+
+
+def _direction(rule, sample, delta, rule_state):
+    """u_k and the new state of one rule, for delta of shape (m, n_runs, d)."""
+    x, eps, theta_star = sample.x, sample.eps, sample.theta_star
     if x.shape[1] == 1:
         residual = jnp.sum(delta * x[:, 0], axis=-1) - eps[:, 0]
         gradient = residual[..., None] * x[:, 0]
     else:
         residual = jnp.einsum("mrd,rbd->mrb", delta, x) - eps
         gradient = jnp.einsum("mrb,rbd->mrd", residual, x) / x.shape[1]
-    direction, rule_state = jax.vmap(jax.vmap(rule.update))(gradient, rule_state, delta + theta_star)
-    return delta - rate[:, None, None] * direction, rule_state
+    if not isinstance(rule, optax.GradientTransformationExtraArgs):
+        return jax.vmap(jax.vmap(rule.update))(gradient, rule_state, delta + theta_star)
+
+    def update(gradient, rule_state, theta, x, eps, key):
+        """Rules that ask for more get the loss on this step's samples and a key."""
+
+        def loss_fn(theta):
+            return jnp.mean((x @ (theta - theta_star) - eps) ** 2) / 2
+
+        return rule.update(gradient, rule_state, theta, loss_fn=loss_fn, key=key)
+
+    own = jax.vmap(lambda key: jax.random.fold_in(_rng.step_key(key, sample.index), 2))(sample.keys)
+    over_runs = jax.vmap(update)
+    over_rates = jax.vmap(over_runs, in_axes=(0, 0, 0, None, None, None))
+    return over_rates(gradient, rule_state, delta + theta_star, x, eps, own)

@@ -19,7 +19,7 @@ from scipy.stats import qmc
 
 from sdelimit._table import LogLogTable
 from sdelimit.limits.base import Limit
-from sdelimit.limits.sign import _scale as noise_scale
+from sdelimit.limits.sign import noise_scale
 from sdelimit.noise import Gaussian, NoiseLaw, NoNoise
 
 NODES = 2048

@@ -1,0 +1,108 @@
+"""Directional sharpness u' K u / |u|^2 of update directions (theory: section 12; arXiv:2306.00204)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sdelimit import _rng
+from sdelimit import _validation as check
+from sdelimit._jit import jit
+from sdelimit._precision import evaluate_in_float64, precision
+from sdelimit.limits.base import kernel_basis
+from sdelimit.limits.inspection import measure_memory, residuals
+from sdelimit.limits.kernel import GENERAL_BASIS, RHO, fit_kernel
+from sdelimit.limits.long_memory import MemoryLimit
+from sdelimit.limits.scale_dependent import ScaleDependentLimit
+from sdelimit.ode import check_problem
+from sdelimit.ode_matrix import correlation_of
+from sdelimit.optimizers.base import as_optimizer
+from sdelimit.problem import LinearRegression
+
+CHAINS = 1024
+STEPS = 256
+
+
+def directional_sharpness(problem: LinearRegression, optimizer, risk=None, batch_size: int = 1):
+    """The limit of u' K u / |u|^2 for one update u, when d is large.
+
+    The Hessian of the risk is K, and |u|^2 is made of noise, so the limit is
+
+        tr(K N) / tr(N),    N_ij = E[u_i u_j] at one step:
+
+    tr(K^2)/tr K for SGD and norm clipping, tr(K K_sigma)/d for signs; for a rule with memory N is D^0 times the kernel
+    E[F F'] of one time (not its sum over lags), sampled from scalar histories.
+
+    Args:
+        problem: the regression problem.
+        optimizer: the rule.
+        risk: risk R > 0 at which to evaluate, a number or an array; default the initial risk. Only rules whose
+            kernel changes with R depend on it.
+        batch_size: samples per step.
+
+    Returns:
+        float64 of the shape of ``risk``. ``simulate(..., sharpness=True)`` measures the same along runs, as
+        ``.mean_sharpness``.
+
+    Raises:
+        TypeError, ValueError: naming the argument.
+    """
+    problem, optimizer = check_problem(problem), as_optimizer(optimizer)
+    batch_size = check.integer("batch_size", batch_size, minimum=1)
+    risks = check.array("risk", problem.initial_risk if risk is None else risk)
+    if np.any(risks <= 0):
+        raise ValueError(f"risk must be > 0, got a smallest value of {risks.min():g}")
+    limit = optimizer.limit_of(problem, batch_size)
+    kernel = _one_time_kernel(problem, optimizer, limit, float(risks.max()), batch_size)
+    return np.array([_at(problem, limit, kernel, R) for R in risks.ravel()]).reshape(risks.shape)
+
+
+def _at(problem, limit, kernel, R):
+    std, khat = problem.covariance.std, correlation_of(problem.covariance)
+    if isinstance(limit, ScaleDependentLimit):
+        noise = limit.covariance(R, std, khat)
+    elif limit.power == 0:
+        noise = problem.covariance.to_dense()
+    else:
+        basis, weights = kernel(R)
+        noise = sum(w * kernel_basis(name, khat) for name, w in zip(basis, weights, strict=True))
+    return float(np.sum(problem.covariance.to_dense() * noise) / np.trace(noise))
+
+
+def _one_time_kernel(problem, optimizer, limit, largest_risk, batch_size):
+    """R -> (basis, weights) of E[F F'](rho) at one time."""
+    if isinstance(limit, MemoryLimit):
+        return lambda R: (limit.basis, np.ones(1))
+    rule = optimizer.rule(problem, batch_size)
+    if isinstance(limit, ScaleDependentLimit) or isinstance(rule.init(jnp.zeros(1)), optax.EmptyState):
+        return lambda R: (limit.basis, evaluate_in_float64(limit.psi, R))  # no memory: one time is all there is
+    burn_in = np.int32(measure_memory(rule, problem.noise, largest_risk, batch_size).burn_in)
+
+    def sampled(R):
+        with precision(np.float32):
+            products = _sample(rule, problem.noise, float(np.sqrt(2 * R)), batch_size, burn_in)
+        return GENERAL_BASIS, fit_kernel(RHO, np.asarray(products, np.float64))
+
+    return sampled
+
+
+@jit
+def _sample(rule, noise, s, batch_size, burn_in):
+    """E[F F'] at the correlations ``RHO``, over chains that share l, and over time once the start is forgotten."""
+
+    def gradients(step):
+        key_l, key_xi, key_other = jax.random.split(_rng.step_key(_rng.run_key(0, 4), step), 3)
+        z, eps = residuals(noise, batch_size, key_l, (CHAINS,))
+        xi, other = (jax.random.normal(key, (CHAINS,), jnp.float32) for key in (key_xi, key_other))
+        rho = jnp.asarray(RHO, jnp.float32)[:, None]
+        size = jnp.sqrt(jnp.sum((s * z - eps) ** 2, axis=0)) / batch_size
+        return size * (rho * xi + jnp.sqrt(1 - rho**2) * other)
+
+    def update(state, step):
+        direction, state = rule.update(gradients(step), state, jnp.zeros((RHO.size, CHAINS), jnp.float32))
+        return state, jnp.mean(direction * direction[-1], axis=-1)
+
+    state = rule.init(jnp.zeros((RHO.size, CHAINS), jnp.float32))
+    state = jax.lax.fori_loop(0, burn_in, lambda step, state: update(state, step)[0], state)
+    _, products = jax.lax.scan(update, state, burn_in + jnp.arange(STEPS))
+    return jnp.mean(products, axis=0)
