@@ -13,7 +13,7 @@ import numpy as np
 from sdelimit._jit import jit
 from sdelimit.limits.histories import estimates, residuals, weighted_sum
 from sdelimit.limits.kernel import RHO, Estimate
-from sdelimit.limits.laplace import Weights, ratio_drift
+from sdelimit.limits.laplace import Weights, ratio_drift, signed_drift
 from sdelimit.noise import NoiseLaw
 
 
@@ -34,6 +34,8 @@ class RatioRule:
     def estimates(self, noise: NoiseLaw, R, batch_size: int, samples: int, seed: int = 0) -> list[Estimate]:
         """phi(R) and kappa(rho; R) at ``RHO`` for each ``R``: phi is exact for p = 2, the rest is sampled."""
         R = np.asarray(R, np.float64)
+        if self.a.past * self.a.decay == self.w.past * self.w.decay == 0:
+            return self._memoryless(noise, R, batch_size)
         memory = max(1 / (1 - self.a.decay), 1 / (1 - self.w.decay))
         sampled = estimates(lambda *given: _sample(*given, self), noise, R, batch_size, memory, samples, seed)
         if self.p == 2:
@@ -43,6 +45,12 @@ class RatioRule:
             Estimate(float(phi / s), float(error / s), *kappa)
             for s, (phi, error), kappa in zip(np.sqrt(2 * R), _columns(sampled, 1), _columns(sampled, 0), strict=True)
         ]
+
+    def _memoryless(self, noise, R, batch_size):
+        """F = a_0 / w_0^(1/p) sign(g), exact; the derivative of F along a history would miss its jump."""
+        size = self.a.first / self.w.first ** (1 / self.p)
+        drift = size * signed_drift(Weights(1.0, 0.0, 0.0), noise, R, batch_size)
+        return [Estimate(float(phi), 0.0, size**2 * 2 / np.pi * np.arcsin(RHO), np.zeros(RHO.size)) for phi in drift]
 
 
 def _columns(sampled, index):

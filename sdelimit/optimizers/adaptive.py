@@ -26,8 +26,8 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0) -> Optimizer:
 
     Args:
         b1: decay of the first moment, in [0, 1).
-        b2: decay of the second moment, in [0, 1). The limit keeps b2 fixed as d grows: it needs
-            1/(1-b2) << d.
+        b2: decay of the second moment, in [0, 1), and not 0 unless b1 is. The limit keeps b2 fixed as d
+            grows: it needs 1/(1-b2) << d.
         eps: added to sqrt(vhat). Only 0 so far.
 
     Raises:
@@ -39,7 +39,7 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0) -> Optimizer:
     >>> float(sl.limit_coefficients(sl.adam(0.9, 0.99), sl.noise.Gaussian(1.0)).phi(1.5).round(4))
     0.4903
     """
-    b1, b2 = decay_rate("b1", b1), decay_rate("b2", b2)
+    b1, b2 = _moment_decays(b1, b2)
     if check.real("eps", eps, nonnegative=True) > 0:
         raise NotImplementedError(f"eps must be 0: Adam's limit with eps > 0 is not available yet, got {eps:g}")
     rule = RatioRule(Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2), 2)
@@ -55,7 +55,7 @@ def nadam(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
 
     Args:
         b1: decay of the first moment, in [0, 1).
-        b2: decay of the second moment, in [0, 1).
+        b2: decay of the second moment, in [0, 1), and not 0 unless b1 is.
 
     Raises:
         ValueError: naming the argument.
@@ -66,10 +66,17 @@ def nadam(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
     >>> float(sl.limit_coefficients(sl.nadam(0.9, 0.99), sl.noise.NoNoise()).phi(0.5).round(4))
     0.9803
     """
-    b1, b2 = decay_rate("b1", b1), decay_rate("b2", b2)
+    b1, b2 = _moment_decays(b1, b2)
     rule = RatioRule(Weights(1 - b1, b1 * (1 - b1), b1), Weights(0.0, 1 - b2, b2), 2)
     transform = optax.scale_by_adam(b1=b1, b2=b2, eps=TINY, nesterov=True)
     return Optimizer("nadam", transform, functools.partial(tabulated_limit, rule), {"b1": b1, "b2": b2})
+
+
+def _moment_decays(b1, b2):
+    b1, b2 = decay_rate("b1", b1), decay_rate("b2", b2)
+    if b1 > 0 and b2 == 0:
+        raise ValueError(f"b2 must be > 0 when b1 > 0, got b2 = 0, b1 = {b1:g}: steps m / |g| have no finite variance")
+    return b1, b2
 
 
 @functools.cache
