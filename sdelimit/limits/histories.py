@@ -27,6 +27,8 @@ class Draws(NamedTuple):
     eps: Float[Array, "b T n"]
     xi: Float[Array, "T n"]
     other: Float[Array, "T n"]
+    key: Array
+    """For what a rule draws beside its gradients."""
 
 
 class Residuals(NamedTuple):
@@ -47,7 +49,7 @@ def draw(key, noise, batch_size, steps, chains) -> Draws:
     z = jax.random.normal(keys[0], (batch_size, steps, chains), jnp.float32)
     eps = noise.sample(keys[1], (batch_size, steps, chains), jnp.float32)
     xi, other = (jax.random.normal(k, (steps, chains), jnp.float32) for k in keys[2:])
-    return Draws(z, eps, xi, other)
+    return Draws(z, eps, xi, other, jax.random.fold_in(key, 4))
 
 
 def residuals(z, eps, s, unit) -> Residuals:

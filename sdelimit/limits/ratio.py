@@ -14,6 +14,7 @@ from sdelimit._jit import jit
 from sdelimit.limits.histories import estimates, residuals, weighted_sum
 from sdelimit.limits.kernel import RHO, Estimate
 from sdelimit.limits.laplace import Weights, ratio_drift, signed_drift
+from sdelimit.limits.sign import noise_scale
 from sdelimit.noise import NoiseLaw
 
 
@@ -22,10 +23,15 @@ class RatioRule:
     """F = sum_j a_j g_-j / (sum_j w_j |g_-j|^p)^(1/p)."""
 
     samples: ClassVar[int] = 2_000_000
+    scale_free: ClassVar[bool] = True
 
     a: Weights
     w: Weights
     p: float
+
+    def unit(self, noise: NoiseLaw) -> float:
+        """A length comparable to the noise."""
+        return noise_scale(noise)
 
     def drift(self, noise: NoiseLaw, R, batch_size: int):
         """phi(R) of the same rule with p = 2: exact for p = 2, and of nearly the same shape in R otherwise."""
@@ -66,16 +72,22 @@ def _sample(draws, s, unit, rule):
     gradients are uncorrelated because F is odd in each, so the sum over all lags of E[F F'] collapses.
     """
     right = residuals(draws.z, draws.eps, s, unit)
-    rho = jnp.asarray(RHO[::-1], jnp.float32)[:, None]
-    correlated = rho * draws.xi[:, None] + jnp.sqrt(1 - rho**2) * draws.other[:, None]
-    g = right.radius[:, None] * correlated
-    effect = g * _total_weight(rule, g)
-    kappa = _mean(effect[:, :1] * effect)[::-1].at[RHO == 0].set(0.0)
+    kappa = kernel_products(right.radius, draws, lambda g: total_weight(rule, g))
     if rule.p == 2:
         return (kappa,)
-    # z and -z together: as s -> 0 their difference is O(s), as phi s is.
+    # z and -z together: as s -> 0 their sum is O(s), as phi s is.
     left = residuals(-draws.z, draws.eps, s, unit)
-    return kappa, (_drift(rule, right, draws.xi) - _drift(rule, left._replace(slope=-left.slope), draws.xi)) / 2
+    slopes = (direction_slope(rule, r, draws.xi) for r in (right, left))
+    return kappa, mean(sum(slopes)) / 2
+
+
+def kernel_products(radius, draws, weights):
+    """E[W W'](rho) at ``RHO`` for W = g weights(g), over histories g = radius (rho xi + sqrt(1 - rho^2) other)."""
+    rho = jnp.asarray(RHO[::-1], jnp.float32)[:, None]
+    correlated = rho * draws.xi[:, None] + jnp.sqrt(1 - rho**2) * draws.other[:, None]
+    g = radius[:, None] * correlated
+    effect = g * weights(g)
+    return mean(effect[:, :1] * effect)[::-1].at[RHO == 0].set(0.0)
 
 
 def _denominator(rule, g):
@@ -83,26 +95,25 @@ def _denominator(rule, g):
     return weighted_sum(rule.w, jnp.abs(g) ** _power(rule.p)) ** (1 / rule.p)
 
 
-def _total_weight(rule, g):
-    """sum_m a_m / V_{s+m}^(1/p): the transpose of the average in the numerator, applied to the denominators."""
+def total_weight(rule, g, scale=1.0):
+    """sum_m a_m scale_{s+m} / V_{s+m}^(1/p): the transpose of the numerator's average, applied to the denominators."""
     transpose = jax.linear_transpose(lambda x: weighted_sum(rule.a, x), g)
-    return transpose(1 / _denominator(rule, g))[0]
+    return transpose(scale / _denominator(rule, g))[0]
 
 
-def _drift(rule, residuals, xi):
-    """s phi = d/dh E[F(l_j (xi_j + h z_j))] at h = 0, a derivative along the history."""
+def direction_slope(rule, residuals, xi):
+    """dF/dh of F(l_j (xi_j + h z_j)) at h = 0, a derivative along the history; its mean is s phi."""
 
     def direction(g):
         return weighted_sum(rule.a, g) / _denominator(rule, g)
 
-    _, slope = jax.jvp(direction, (residuals.radius * xi,), (residuals.slope,))
-    return _mean(slope)
+    return jax.jvp(direction, (residuals.radius * xi,), (residuals.slope,))[1]
 
 
 def _power(p):
     return int(p) if p == int(p) else p
 
 
-def _mean(x):
+def mean(x):
     """Mean over steps and chains (first and last axis), one after the other: safe in float32."""
     return jnp.mean(jnp.mean(x, axis=0), axis=-1)

@@ -16,6 +16,7 @@ from sdelimit._jit import jit
 from sdelimit.limits.histories import estimates, residuals, weighted_sum
 from sdelimit.limits.kernel import RHO, Estimate
 from sdelimit.limits.laplace import Weights, signed_drift
+from sdelimit.limits.sign import noise_scale
 from sdelimit.noise import NoiseLaw
 
 HORIZON = 12
@@ -32,8 +33,13 @@ class SignedRule:
     """F = sign(sum_j b_j g_-j)."""
 
     samples: ClassVar[int] = 2_000_000
+    scale_free: ClassVar[bool] = True
 
     b: Weights
+
+    def unit(self, noise: NoiseLaw) -> float:
+        """A length comparable to the noise."""
+        return noise_scale(noise)
 
     def drift(self, noise: NoiseLaw, R, batch_size: int):
         """phi(R), exact."""

@@ -23,7 +23,6 @@ from scipy.interpolate import PchipInterpolator
 from sdelimit._table import LogLogTable
 from sdelimit.limits.base import CoefficientErrors, Limit
 from sdelimit.limits.kernel import GENERAL_BASIS, RHO, Estimate, fit_kernel
-from sdelimit.limits.sign import noise_scale
 from sdelimit.noise import Gaussian, NoiseLaw, NoNoise
 
 CACHE_VARIABLE = "SDELIMIT_CACHE"
@@ -41,9 +40,14 @@ GRID = np.arange(-28.0, 28.25, 0.5)
 
 
 class Rule(Protocol):
-    """A scale-free rule whose coefficients can be estimated. Hashable; its repr names it in the cache."""
+    """A rule with M = D^-1 whose coefficients can be estimated. Hashable; its repr names it in the cache."""
 
     samples: int
+    scale_free: bool
+    """Whether multiplying all gradients by a number leaves the direction as it is."""
+
+    def unit(self, noise: NoiseLaw) -> float:
+        """The residual around which coefficients change with R: log(2R) is measured from there."""
 
     def estimates(
         self, noise: NoiseLaw, R: Float[np.ndarray, " n"], batch_size: int, samples: int, seed: int
@@ -108,7 +112,7 @@ class Coefficients(NamedTuple):
 def tabulated_limit(
     rule: Rule, noise: NoiseLaw, batch_size: int, *, samples: int | None = None, seed: int = 0, cache=None
 ) -> Limit:
-    """The ``Limit`` of a scale-free rule (M = D^-1) under any noise.
+    """The ``Limit`` of a rule with M = D^-1 under any noise.
 
     Args:
         rule: the rule.
@@ -120,7 +124,7 @@ def tabulated_limit(
             and none if that is unset.
     """
     samples = rule.samples if samples is None else samples
-    gaussian = isinstance(noise, (NoNoise, Gaussian))
+    gaussian = rule.scale_free and isinstance(noise, (NoNoise, Gaussian))
     table = _cached(rule, NoNoise() if gaussian else noise, batch_size, samples, seed, cache)
     relative = CoefficientErrors(table.log_R, table.phi_se / table.phi, RHO, _relative(table.kappa_se, table.kappa))
     if gaussian:
@@ -149,10 +153,10 @@ def _noise_table(table: Coefficients) -> TabulatedNoise:
 
 def compute_coefficients(rule: Rule, noise: NoiseLaw, batch_size: int, samples: int, seed: int) -> Coefficients:
     """Estimates at the risks that interpolation needs; a single one, at R = 1/2, without noise."""
-    if isinstance(noise, NoNoise):
+    if rule.scale_free and isinstance(noise, NoNoise):
         (only,) = rule.estimates(noise, [0.5], batch_size, ALONE * samples, seed)
         return _collect({np.log(0.5): only}, rule, noise, batch_size)
-    origin = np.log(noise_scale(noise) ** 2 / 2)
+    origin = np.log(rule.unit(noise) ** 2 / 2)
     known, wanted = {}, NODES
     while len(wanted):
         known |= zip(wanted, rule.estimates(noise, np.exp(wanted + origin), batch_size, samples, seed), strict=True)

@@ -5,6 +5,7 @@ from sdelimit.optimizers.base import Optimizer, as_optimizer
 from sdelimit.optimizers.clip import clip_coordinate, clip_norm
 from sdelimit.optimizers.custom import from_optax
 from sdelimit.optimizers.long_memory import long_memory_adam
+from sdelimit.optimizers.s_adam import s_adam
 from sdelimit.optimizers.sgd import sgd
 from sdelimit.optimizers.sign import lion, sign_sgd, signum
 
@@ -20,6 +21,7 @@ __all__ = [
     "nadam",
     "rmsprop",
     "s3",
+    "s_adam",
     "sgd",
     "sign_sgd",
     "signum",
@@ -34,6 +36,7 @@ NAMED = (
     "nadam",
     "rmsprop",
     "s3",
+    "s_adam",
     "sgd",
     "sign_sgd",
     "signum",
