@@ -11,13 +11,14 @@ from scipy import special
 
 import sdelimit as sl
 from sdelimit._precision import evaluate_in_float64, precision
-from sdelimit.limits import RatioRule, SignedRule, Weights, tabulated
+from sdelimit.limits import LimitCoefficients, RatioRule, SignedRule, Weights, tabulated
 from sdelimit.limits.kernel import RHO
 from sdelimit.limits.laplace import ratio_drift, signed_drift
 from sdelimit.limits.signed import _arcsin, _lag_rule
 from sdelimit.noise import _erfcx
 
 NONE = sl.noise.NoNoise()
+FEW = 200_000
 MEMORYLESS = Weights(1.0, 0.0, 0.0)
 LAWS = [
     sl.noise.Gaussian(0.7),
@@ -119,13 +120,19 @@ def test_derivative_along_histories_agrees_with_the_laplace_transform(noise):
     # p slightly off 2 takes the sampling branch; p = 2 the exact one.
     a, w = Weights(0.0, 0.2, 0.8), Weights(0.0, 0.1, 0.9)
     R = np.array([1e-3, 0.05, 20.0])
-    sampled = RatioRule(a, w, 2 + 1e-9).estimates(noise, R, 1, 1_000_000)
+    sampled = RatioRule(a, w, 2 + 1e-9).estimates(noise, R, 1, 300_000)
     phi, error = np.array([e.phi for e in sampled]), np.array([e.phi_se for e in sampled])
-    assert np.all(error < 0.02 * phi)
+    assert np.all(error < 0.03 * phi)
     assert np.all(np.abs(phi - ratio_drift(a, w, noise, R)) < 4 * error)
 
 
-def brute_force(optimizer, noise, R, batch_size, chains=100_000, burn_in=150, steps=150, h=0.05):
+def few_samples(optimizer, noise, batch_size=1):
+    """The coefficients from tables made with few samples, for speed."""
+    limit = tabulated.tabulated_limit(optimizer.limit.args[0], noise, batch_size, samples=FEW)
+    return LimitCoefficients(limit, noise, optimizer.name)
+
+
+def brute_force(optimizer, noise, R, batch_size, chains=30_000, burn_in=100, steps=150, h=0.05):
     """phi, kappa(0.5), kappa(1) from the optax rule itself, run on scalar histories: a finite difference, and
     the covariance of sums of F over a window."""
     s, rho = np.sqrt(2 * R), 0.5
@@ -163,7 +170,7 @@ def brute_force(optimizer, noise, R, batch_size, chains=100_000, burn_in=150, st
 )
 def test_coefficients_match_the_optax_rule_run_on_scalar_histories(optimizer, noise, batch_size):
     R = 0.2
-    c = sl.limit_coefficients(optimizer, noise, batch_size)
+    c = few_samples(optimizer, noise, batch_size)
     expected = brute_force(optimizer, noise, R, batch_size)
     found = (c.phi(R), c.kappa(0.5, R), c.kappa(1.0, R))
     # The window of 150 steps misses the lags that stick out at its ends: under 4%. Random error: 1%.
@@ -201,20 +208,20 @@ def student_s3():
 
 def test_tables_interpolate_between_their_nodes(student_s3):
     optimizer, noise = student_s3
-    c = sl.limit_coefficients(optimizer, noise)
+    c = few_samples(optimizer, noise)
     rule = optimizer.limit.args[0]
     nodes = c.limit.errors.log_R
-    middle = np.exp((nodes[1:] + nodes[:-1]) / 2)[2:-2]
-    direct = rule.estimates(noise, middle, 1, rule.samples)
+    middle = np.exp((nodes[1:] + nodes[:-1]) / 2)[2:-2:3]
+    direct = rule.estimates(noise, middle, 1, FEW)
     np.testing.assert_allclose(c.phi(middle), [e.phi for e in direct], rtol=3e-3)
     for rho, k in ((0.5, 2), (1.0, 6)):
         np.testing.assert_allclose(c.kappa(rho, middle), [e.kappa[k] for e in direct], rtol=3e-3)
 
 
 def test_tables_extrapolate_by_power_laws(student_s3):
-    c, free = sl.limit_coefficients(*student_s3), sl.limit_coefficients(student_s3[0], NONE)
+    c, free = few_samples(*student_s3), few_samples(student_s3[0], NONE)
     large = np.array([1e6, 1e12, 1e20])
-    np.testing.assert_allclose(c.phi(large) / free.phi(large), 1, rtol=6e-3)
+    np.testing.assert_allclose(c.phi(large) / free.phi(large), 1, rtol=0.015)
     np.testing.assert_allclose(c.kappa(1.0, large) / free.kappa(1.0, large), 1, rtol=6e-3)
     small = c.phi(np.array([1e-10, 1e-14]))
     assert small[0] == pytest.approx(small[1], rel=1e-3)
@@ -223,7 +230,7 @@ def test_tables_extrapolate_by_power_laws(student_s3):
 def test_exact_drift_is_tabulated_to_five_digits():
     noise, R = sl.noise.Laplace(0.4), np.geomspace(1e-6, 1e4, 31)
     rule = sl.adam(0.9, 0.95).limit.args[0]
-    c = sl.limit_coefficients(sl.adam(0.9, 0.95), noise)
+    c = few_samples(sl.adam(0.9, 0.95), noise)
     np.testing.assert_allclose(c.phi(R), rule.drift(noise, R, 1), rtol=3e-5)
     assert np.all(c.phi_standard_error(R) == 0)
 
@@ -247,7 +254,7 @@ def test_figure_of_merit():
 def test_zero_memory_is_sign_sgd(make):
     R = np.array([0.01, 1.0])
     for noise in (NONE, sl.noise.Laplace(1.0)):
-        c, sign = sl.limit_coefficients(make(0.0), noise), sl.limit_coefficients(sl.sign_sgd(), noise)
+        c, sign = few_samples(make(0.0), noise), sl.limit_coefficients(sl.sign_sgd(), noise)
         np.testing.assert_allclose(c.phi(R), sign.phi(R), rtol=1e-4)
         np.testing.assert_allclose(c.kappa(0.6, R), sign.kappa(0.6, R), rtol=1e-6)
 
