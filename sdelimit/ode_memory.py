@@ -20,7 +20,6 @@ class MemorySystem(System):
     tolerances: Tolerances
 
     def initial(self):
-        # The memory's own size sets its weight in the error norm.
         return self.decay * self.energy0 / 2, jnp.asarray(self.limit.initial())
 
     def field(self, eta, y):

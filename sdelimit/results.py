@@ -27,6 +27,8 @@ class RiskCurve:
         risk: (n,) risk; infinite after a divergence.
         modes: (n, d) mode energies E[w_i^2]; R = 1/2 sum_i decay_i modes_i. None if not saved.
         decay: (d,) mode decay rates lambda_i.
+            A rule that is not scale-free has no modes: there decay is sigma_i^2, modes are E[delta_i^2] if K is
+            diagonal and None otherwise, and phi is the mean of phi_i(R) weighted by sigma_i^2.
         lr: (n,) learning rate eta(t).
         phi: (n,) drift coefficient phi(R(t)); lr * phi is the effective learning rate.
         slope: (n,) dR/dt.

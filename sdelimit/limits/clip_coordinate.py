@@ -42,7 +42,8 @@ class ClipCoordinateLimit(ScaleDependentLimit):
         return ("clip_coordinate", self.threshold, self.batch_size)
 
     def coefficients(self, R, sigma):
-        lam, weights = residual_norm(self.noise, self.batch_size, R, self.threshold / sigma.max())
+        # Well below the knee, where a function of exp(-1 / 2a^2) starts to move.
+        lam, weights = residual_norm(self.noise, self.batch_size, R, self.threshold / sigma.max() / 4)
         a = lam * sigma[:, None] / self.threshold
         kernels = [self.threshold**2 * (f * weights) @ f.swapaxes(-1, -2) for f in clip_spectrum(a)]
         return clip_drift(a, self.batch_size) @ weights, np.array(
@@ -76,7 +77,7 @@ def clip_spectrum(a: Float[np.ndarray, "s n"]) -> list[Float[np.ndarray, "..."]]
 
 
 def residual_norm(noise: NoiseLaw, batch_size: int, R: float, knee: float):
-    """The law of lam = |(l_1 .. l_b)|_2 / b at risk R: nodes and weights for functions smooth in lam / knee.
+    """The law of lam = |(l_1 .. l_b)|_2 / b at risk R: nodes and weights for functions that vary from ``knee`` up.
 
     Exact up to quadrature for one sample, or Gaussian residuals; quasi-Monte Carlo otherwise.
     """

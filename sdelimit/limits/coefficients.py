@@ -65,14 +65,21 @@ class LimitCoefficients:
 def limit_coefficients(optimizer, noise: NoiseLaw, batch_size: int = 1) -> LimitCoefficients:
     """The coefficients phi(R) and kappa(rho; R) of ``optimizer`` under ``noise``.
 
-    Raises ValueError where the rule has no limit under that noise (SGD with infinite variance).
+    Raises ValueError where the rule has no limit under that noise (SGD with infinite variance), and for a rule that
+    is not scale-free: its coefficients differ from coordinate to coordinate.
     """
     if not callable(getattr(optimizer, "limit", None)):
         raise TypeError(f"optimizer must be an optimizer such as sl.sign_sgd(), got {check.describe(optimizer)}")
     if not isinstance(noise, NoiseLaw):
         raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
     batch_size = check.integer("batch_size", batch_size, minimum=1)
-    return LimitCoefficients(optimizer.limit(noise, batch_size), noise, optimizer.name)
+    limit = optimizer.limit(noise, batch_size)
+    if not isinstance(limit, Limit):
+        raise ValueError(
+            f"optimizer must act alike on every coordinate to have one phi(R) and kappa(rho; R), got {optimizer.name}, "
+            "whose drift and noise depend on sigma_i: optimizer.limit(noise, batch_size) has .drift and .covariance"
+        )
+    return LimitCoefficients(limit, noise, optimizer.name)
 
 
 def _risk(R):

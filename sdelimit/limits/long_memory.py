@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from sdelimit import _validation as check
 from sdelimit.limits.base import Limit
+from sdelimit.limits.sign import UnitNoise
 from sdelimit.noise import NoiseLaw
 
 
@@ -88,13 +89,6 @@ class AdaptedDrift(eqx.Module):
 
     def __call__(self, R):
         return jnp.sqrt(self.batch_size / (2 * R + self.noise_variance))
-
-
-class UnitNoise(eqx.Module):
-    """psi(R) = 1."""
-
-    def __call__(self, R):
-        return jnp.ones((1,), jnp.asarray(R).dtype)
 
 
 def long_memory_adam_limit(c2: float, noise: NoiseLaw, batch_size: int) -> LongMemoryLimit:
