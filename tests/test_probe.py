@@ -11,6 +11,7 @@ from sdelimit.limits.probe import ProbeWarning, probe
 
 NO_NOISE = sl.noise.NoNoise()
 SIGNUM = optax.chain(optax.trace(0.9), optax.scale_by_sign())
+RMS = optax.scale_by_rms(0.5)
 YOGI = optax.scale_by_yogi(0.9, 0.9, eps=1e-12, initial_accumulator_value=1e-12)
 
 
@@ -41,7 +42,7 @@ def test_probe_agrees_with_the_known_constants(transform, c, kappa_half, kappa_o
 
 
 def test_standard_errors_are_the_spread_over_seeds():
-    estimates = [probe(optax.scale_by_rms(0.5), NO_NOISE, 0.5, seed=seed) for seed in range(8)]
+    estimates = [probe(RMS, NO_NOISE, 0.5, seed=seed, relative_error=1e-2) for seed in range(8)]
     for value, claimed in (
         ([e.phi for e in estimates], [e.phi_se for e in estimates]),
         ([e.kappa[-1] for e in estimates], [e.kappa_se[-1] for e in estimates]),
@@ -50,27 +51,25 @@ def test_standard_errors_are_the_spread_over_seeds():
 
 
 def test_same_seed_gives_same_numbers():
-    one, two = (probe(optax.scale_by_rms(0.5), NO_NOISE, 0.5, seed=3) for _ in range(2))
+    one, two = (probe(RMS, NO_NOISE, 0.5, seed=3) for _ in range(2))
     assert one.phi == two.phi and np.array_equal(one.kappa, two.kappa)
 
 
 def test_probe_warns_when_it_stops_short_of_the_wanted_error():
     with pytest.warns(ProbeWarning, match="relative Monte-Carlo error"):
-        probe(optax.scale_by_rms(0.5), NO_NOISE, 0.5, relative_error=1e-6, max_chain_steps=10)
+        probe(RMS, NO_NOISE, 0.5, relative_error=1e-6, max_chain_steps=10)
 
 
-@pytest.mark.parametrize("noise", [sl.noise.Laplace(0.5), sl.noise.Cauchy(0.3)], ids=repr)
-@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize(("noise", "batch_size"), [(sl.noise.Laplace(0.5), 1), (sl.noise.Cauchy(0.3), 4)], ids=repr)
 def test_sign_under_other_noise_agrees_with_quadrature(noise, batch_size):
     known = sl.limit_coefficients(sl.sign_sgd(), noise, batch_size)
-    for R in (1e-3, 1.0):
-        estimate = probe(optax.scale_by_sign(), noise, R, batch_size, relative_error=1e-2)
-        assert abs(estimate.phi - known.phi(R)) < 4 * estimate.phi_se
+    estimate = probe(optax.scale_by_sign(), noise, 0.1, batch_size, relative_error=1e-2)
+    assert abs(estimate.phi - known.phi(0.1)) < 4 * estimate.phi_se
 
 
 def test_gaussian_noise_and_risk_enter_through_the_population_risk_only():
-    direct = probe(optax.scale_by_rms(0.9), sl.noise.Gaussian(0.7), 0.2, seed=1)
-    limit = sl.limit_coefficients(sl.from_optax(optax.scale_by_rms(0.9)), sl.noise.Gaussian(0.7))
+    direct = probe(RMS, sl.noise.Gaussian(0.7), 0.2, seed=1)
+    limit = sl.limit_coefficients(sl.from_optax(RMS), sl.noise.Gaussian(0.7))
     assert abs(direct.phi - limit.phi(0.2)) < 4 * np.hypot(direct.phi_se, 2e-3)
     assert abs(direct.kappa[-1] - limit.kappa(1.0, 0.2)) < 4 * np.hypot(direct.kappa_se[-1], 3e-3)
 
@@ -127,13 +126,14 @@ def test_something_else_than_a_transformation_is_a_type_error():
 
 def test_momentum_sgd_has_the_limit_of_sgd_with_its_gain():
     noise = sl.noise.Laplace(0.5)
-    momentum = sl.limit_coefficients(sl.from_optax(optax.trace(0.9)), noise, 2)
+    optimizer = sl.from_optax(optax.trace(0.9))
+    momentum = sl.limit_coefficients(optimizer, noise, 2)
     sgd = sl.limit_coefficients(sl.sgd(), noise, 2)
     R = np.array([0.1, 2.0])
     np.testing.assert_allclose(momentum.phi(R), 10 * sgd.phi(R), rtol=1e-9)
     np.testing.assert_allclose(momentum.kappa(0.5, R), 100 * sgd.kappa(0.5, R), rtol=1e-9)
     with pytest.raises(ValueError, match="finite variance"):
-        sl.from_optax(optax.trace(0.9)).limit(sl.noise.Cauchy(1.0), 1)
+        optimizer.limit(sl.noise.Cauchy(1.0), 1)
 
 
 def test_nonlinear_rule_of_degree_one_scales_with_the_residual():

@@ -87,4 +87,5 @@ def _kept(limit):
 def _name(transform):
     if not isinstance(transform, optax.GradientTransformation):
         raise TypeError(f"transform must be an optax.GradientTransformation, got {check.describe(transform)}")
-    return getattr(transform.init, "__qualname__", "custom").split(".")[0]
+    names = [getattr(function, "__qualname__", "") for function in (transform.init, transform.update)]
+    return next((name.split(".")[0] for name in names if "<locals>" in name), "custom")
