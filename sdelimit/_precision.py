@@ -21,8 +21,8 @@ def precision(dtype):
 
 
 def evaluate_in_float64(function, *arguments) -> np.ndarray:
-    """Evaluate a JAX function on NumPy input in float64 and return NumPy."""
-    with x64():
+    """Evaluate a JAX function on NumPy input in float64 and return NumPy, also while JAX traces something else."""
+    with jax.ensure_compile_time_eval(), x64():
         return np.asarray(function(*[jnp.asarray(a, jnp.float64) for a in arguments]))
 
 

@@ -3,27 +3,21 @@
 import warnings
 from functools import partial
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sdelimit import _validation as check
-from sdelimit._jit import is_number, jit
+from sdelimit._jit import is_number
 from sdelimit._precision import is_traced, x64
 from sdelimit._times import time_grid
-from sdelimit.limits.base import Limit
-from sdelimit.modes import Modes, modes
 from sdelimit.optimizers.base import Optimizer, as_optimizer
-from sdelimit.problem import LinearRegression
+from sdelimit.problem import LinearRegression, check_problem
 from sdelimit.results import DivergenceWarning, RiskCurve
-from sdelimit.schedules import as_schedule, constant, evaluate
-from sdelimit.special import special_system
-from sdelimit.system import System, integrate, integrate_many
-
-MAX_STEPS = 100_000
-BLOW_UP = 1e12
+from sdelimit.schedules import Constant, as_schedules, evaluate
+from sdelimit.system import BREAKS, MAX_STEPS, Stepping, integrate, integrate_many
+from sdelimit.systems import risk_system
 
 
 def solve_ode(
@@ -77,139 +71,50 @@ def solve_ode(
     times = time_grid(t_max, t)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     rtol = check.real("rtol", rtol, positive=True)
-    limit = optimizer.limit_of(problem, batch_size)
+    if rtol >= 1:
+        raise ValueError(f"rtol must be < 1, got {rtol:g}")
+    with jax.ensure_compile_time_eval():
+        limit = optimizer.limit_of(problem, batch_size)
     schedule, batched = as_schedules(lr)
-    eta = _learning_rates(schedule, batched, times)
-    if isinstance(limit, Limit):
-        current = modes(problem, limit)
-        setup = _setup(problem, current, limit, times, rtol, atol, eta)
-    else:
-        setup = current = special_system(problem, limit, times, rtol, atol, eta)
-    solve = partial(_solve, setup=setup, batched=batched, save_modes=save_modes)
+    eta, stepping = _learning_rates(schedule, batched, times)
+    system = risk_system(problem, limit, times, rtol, atol, eta)
+    solve = partial(_solve, system=system, stepping=stepping, batched=batched, save_modes=save_modes)
     if is_traced((schedule, eta)):
         out = _traced(solve, schedule)
-        return _curve(out, times, current, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
+        return _curve(out, system, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
     out = {name: np.asarray(value) for name, value in solve(schedule).items()}
-    diverged_at, status = _report(out, setup, batched, optimizer)
-    return _curve(out, times, current, problem, optimizer, batch_size, diverged_at, status)
+    diverged_at, status = _report(out, system, batched, optimizer)
+    return _curve(out, system, problem, optimizer, batch_size, diverged_at, status)
 
 
-def check_problem(problem) -> LinearRegression:
-    """``problem`` if it is one; otherwise a TypeError."""
-    if not isinstance(problem, LinearRegression):
-        raise TypeError(f"problem must be a LinearRegression, got {check.describe(problem)}")
-    return problem
-
-
-def as_schedules(lr):
-    """(schedule, False) for a number or function; (schedule with array leaves, True) for an array of numbers."""
-    if callable(lr):
-        return as_schedule(lr), False
-    if is_traced(lr):
-        if lr.ndim > 1:
-            raise ValueError(f"lr must be a number or a (m,) array, got shape {lr.shape}")
-        return constant(lr), lr.ndim == 1
-    if np.ndim(lr) == 0:
-        return as_schedule(lr), False
-    values = check.array("lr", lr, ndim=1)
-    if np.any(values < 0):
-        raise ValueError(f"lr must be >= 0, got a smallest value of {values.min():g}")
-    return eqx.tree_at(lambda c: c.value, constant(0.0), values), True
+SCAN = 4096
+"""Points at which a learning rate that changes is looked at before solving."""
 
 
 def _learning_rates(schedule, batched, times):
-    if not batched:
-        return evaluate(schedule, times)
-    value = schedule.value
-    return value[:, None] if is_traced(value) else np.repeat(value[:, None], times.size, axis=1)
+    """eta on a fine grid of [0, times[-1]], checked, and how to step along it."""
+    if isinstance(schedule, Constant):
+        value = schedule.value
+        return (value if is_traced(value) or batched else evaluate(schedule, times[:1])), Stepping(None, None)
+    grid = np.unique(np.concatenate([np.linspace(0.0, times[-1], SCAN), times]))
+    eta = evaluate(schedule, grid)
+    longest = times[-1] / 100
+    if is_traced(eta):
+        return eta, Stepping(longest, None)
+    # A jump between two grid points: steps end on both sides of it.
+    jumps = np.flatnonzero(np.abs(np.diff(eta)) > 0.02 * max(eta.max(), 1e-300))
+    if jumps.size > BREAKS // 2:
+        return eta, Stepping(times[-1] / SCAN, None)
+    if not jumps.size:
+        return eta, Stepping(longest, None)
+    edges = np.unique(np.concatenate([grid[jumps], grid[jumps + 1]]))
+    return eta, Stepping(longest, np.concatenate([edges, np.full(BREAKS - edges.size, np.inf)]))
 
 
-class _Setup(eqx.Module):
-    """Everything about one solve but the learning rate. All numbers, so nothing here recompiles."""
-
-    decay: np.ndarray
-    energy0: np.ndarray
-    forcing: np.ndarray
-    weight: np.ndarray
-    limit: Limit
-    times: np.ndarray
-    rtol: float
-    atol: float
-    floor: float
-    ceiling: float
-
-
-def _setup(problem, current: Modes, limit, times, rtol, atol, eta) -> _Setup:
-    d = problem.d
-    energy0 = current.w0**2
-    risk0 = float(current.decay @ energy0 / 2)
-    step = 1.0 if is_traced(eta) else max(float(np.max(eta)), 1e-12)
-    scale = max(risk0, step**2 / d * float(current.decay @ current.forcing[0]) / 2)
-    # A mode enters the error norm through its share of the risk; modes with lambda = 0 keep a small weight.
-    weight = np.maximum(current.decay, 1e-12 * current.decay.max()) / 2
-    atol = 1e-10 * scale if atol is None else check.real("atol", atol, positive=True)
-    floor, ceiling = 1e-30 * scale, BLOW_UP * scale
-    return _Setup(current.decay, energy0, current.forcing / d, weight, limit, times, rtol, atol / d, floor, ceiling)
-
-
-def _vector_field(t, shares, args):
-    schedule, s = args
-    eta = schedule(t)
-    R = jnp.maximum(jnp.sum(s.decay * shares / s.weight) / 2, s.floor)
-    forcing = s.limit.psi(R) @ s.forcing
-    return -2 * eta * s.limit.phi(R) * s.decay * shares + eta**2 * s.weight * forcing
-
-
-@jit
-def _integrate(schedule, s: _Setup, save_modes):
-    """One curve. The state is each mode's energy times ``weight``, its share of the risk."""
-    risk = lambda shares: jnp.sum(s.decay * shares / s.weight, axis=-1) / 2  # noqa: E731
-
-    def observe(t, shares, args):
-        slope = jnp.sum(s.decay * _vector_field(t, shares, args) / s.weight) / 2
-        R = risk(shares)
-        safe = jnp.clip(R, s.floor, s.ceiling)
-        kept = shares / s.weight if save_modes else jnp.zeros(())
-        return {"risk": R, "modes": kept, "lr": schedule(t) + 0.0 * t, "phi": s.limit.phi(safe), "slope": slope}
-
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(_vector_field),
-        diffrax.Tsit5(),
-        t0=0.0,
-        t1=s.times[-1],
-        dt0=None,
-        y0=s.weight * s.energy0,
-        args=(schedule, s),
-        saveat=diffrax.SaveAt(
-            subs=[
-                diffrax.SubSaveAt(ts=s.times, fn=observe),
-                diffrax.SubSaveAt(t1=True, fn=lambda t, shares, args: risk(shares)),
-            ]
-        ),
-        stepsize_controller=diffrax.PIDController(rtol=s.rtol, atol=s.atol),
-        event=diffrax.Event(lambda t, y, args, **_: ~(risk(y) < s.ceiling)),
-        max_steps=MAX_STEPS,
-        throw=False,
-    )
-    out, end = solution.ys
-    reached = solution.ts[1][-1]
-    out["end_time"], out["end_risk"] = reached, end[-1]
-    out["finished"] = solution.result == diffrax.RESULTS.successful
-    out["blown_up"] = solution.result == diffrax.RESULTS.event_occurred
-    return out
-
-
-@jit
-def _integrate_many(schedule, s: _Setup, save_modes):
-    """One curve for each entry of the schedule's leading axis."""
-    return jax.vmap(lambda one: _integrate.__wrapped__(one, s, save_modes))(schedule)
-
-
-def _solve(schedule, *, setup, batched, save_modes):
+def _solve(schedule, *, system, stepping, batched, save_modes):
     """Curves in float64 from concrete inputs."""
-    one, many = (integrate, integrate_many) if isinstance(setup, System) else (_integrate, _integrate_many)
     with x64():
-        return (many if batched else one)(schedule, setup, save_modes)
+        return (integrate_many if batched else integrate)(schedule, system, stepping, save_modes)
 
 
 def _traced(solve, schedule):
@@ -253,10 +158,10 @@ def _traced(solve, schedule):
 def _parameters(schedule):
     """The numbers a schedule depends on, and how to rebuild it from them.
 
-    A pytree schedule gives its leaves; a function gives the traced values it closes over.
+    A pytree schedule gives its leaves; a function, or a schedule that holds one, the traced values it closes over.
     """
     numbers, rest = eqx.partition(schedule, is_number)
-    if jax.tree.leaves(numbers):
+    if not any(callable(leaf) for leaf in jax.tree.leaves(rest)):
         return jax.tree.map(jnp.asarray, numbers), lambda n: eqx.combine(n, rest)
     with x64():
         function, closed_over = jax.closure_convert(schedule, jnp.zeros((), jnp.float64))
@@ -271,7 +176,7 @@ def _floats(out):
     return {name: value for name, value in out.items() if name not in ("finished", "blown_up")}
 
 
-def _report(out, setup, batched, optimizer):
+def _report(out, system, batched, optimizer):
     """(diverged_at, status) from a finished solve; warns of divergence, raises if it stopped short."""
     statuses, times = [], []
     for finished, blown_up, t, risk, eta in zip(
@@ -289,18 +194,17 @@ def _report(out, setup, batched, optimizer):
         else:
             raise RuntimeError(
                 f"solve_ode({optimizer.name}) took {MAX_STEPS} steps and reached only t = {t:.4g} of "
-                f"{setup.times[-1]:g} (risk {risk:.4g}); a larger rtol, a smaller lr or a shorter horizon needs fewer"
+                f"{system.times[-1]:g} (risk {risk:.4g}); a larger rtol, a smaller lr or a shorter horizon needs fewer"
             )
     return (np.array(times), tuple(statuses)) if batched else (times[0], statuses[0])
 
 
-def _curve(out, times, current, problem, optimizer, batch_size, diverged_at, status):
-    saved = out["modes"].shape[-1:] == current.decay.shape and out["modes"].ndim == out["risk"].ndim + 1
+def _curve(out, system, problem, optimizer, batch_size, diverged_at, status):
     return RiskCurve(
-        t=times,
+        t=system.times,
         risk=out["risk"],
-        modes=out["modes"] if saved else None,
-        decay=current.decay,
+        modes=out["modes"] if out["modes"].ndim == out["risk"].ndim + 1 else None,
+        decay=system.decay,
         lr=out["lr"],
         phi=out["phi"],
         slope=out["slope"],

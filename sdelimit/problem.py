@@ -86,6 +86,13 @@ class LinearRegression:
         return self._cache[key]
 
 
+def check_problem(problem) -> LinearRegression:
+    """``problem`` if it is one; otherwise a TypeError."""
+    if not isinstance(problem, LinearRegression):
+        raise TypeError(f"problem must be a LinearRegression, got {check.describe(problem)}")
+    return problem
+
+
 def _readonly(array):
     array = array.copy()
     array.flags.writeable = False

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from sdelimit import _validation as check
 from sdelimit._precision import is_traced, x64
 
-__all__ = ["as_schedule", "constant", "cosine", "inverse_sqrt", "linear", "piecewise_constant", "warmup"]
+__all__ = ["constant", "cosine", "inverse_sqrt", "linear", "piecewise_constant", "warmup"]
 
 
 class Schedule(eqx.Module):
@@ -127,16 +127,37 @@ def as_schedule(lr, name: str = "lr") -> Callable:
         with x64():
             try:
                 out = jax.eval_shape(lr, jax.ShapeDtypeStruct((), jnp.float64))
-                if out.shape != ():
-                    raise TypeError(f"{name} must return a number for a number t, got shape {out.shape}")
+                if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
+                    raise TypeError(f"{name} must return a real number for a number t, got {out}")
             except TypeError as error:
                 if str(error).startswith(name):
                     raise
                 raise _untraceable(name, error) from error
             except Exception as error:
                 raise _untraceable(name, error) from error
+        try:
+            hash(lr)
+        except TypeError:
+            return lambda t: lr(t)
         return lr
     return Constant(_number(name, lr, nonnegative=True))
+
+
+def as_schedules(lr):
+    """(schedule, False) for a number or function; (schedule with array leaves, True) for an array of numbers."""
+    if callable(lr):
+        return as_schedule(lr), False
+    if is_traced(lr):
+        value = lr if hasattr(lr, "ndim") else jnp.stack([jnp.asarray(x) for x in lr])
+        if value.ndim > 1:
+            raise ValueError(f"lr must be a number or a (m,) array, got shape {value.shape}")
+        return Constant(value), value.ndim == 1
+    if np.ndim(lr) == 0:
+        return as_schedule(lr), False
+    values = check.array("lr", lr, ndim=1)
+    if np.any(values < 0):
+        raise ValueError(f"lr must be >= 0, got a smallest value of {values.min():g}")
+    return Constant(values), True
 
 
 def evaluate(schedule: Callable, t: Float[np.ndarray, " n"], name: str = "lr") -> Float[np.ndarray, " n"]:

@@ -11,18 +11,14 @@ from tqdm import tqdm
 
 from sdelimit import _rng
 from sdelimit import _validation as check
-from sdelimit._jit import jit
 from sdelimit._precision import is_traced, x64
-from sdelimit._stepping import mean_decay
 from sdelimit._times import time_grid
-from sdelimit.limits.base import Limit
-from sdelimit.modes import modes, noise_factor
-from sdelimit.ode import as_schedules, check_problem, solve_ode
+from sdelimit.ode import solve_ode
 from sdelimit.optimizers.base import Optimizer, as_optimizer
-from sdelimit.problem import LinearRegression
+from sdelimit.problem import LinearRegression, check_problem
 from sdelimit.results import DivergenceWarning, RiskCurves, mark_divergence
-from sdelimit.schedules import evaluate
-from sdelimit.special import special_stepper
+from sdelimit.schedules import as_schedules, evaluate
+from sdelimit.systems import path_stepper
 
 CHUNK_STEPS = 64
 
@@ -84,8 +80,7 @@ def solve_sde(
         raise TypeError("lr must be one concrete number or function of t in solve_sde; call it once for each lr")
     limit = optimizer.limit_of(problem, batch_size)
     theory = _theory(problem, optimizer, schedule, times, batch_size)
-    stepper = _mode_stepper if isinstance(limit, Limit) else special_stepper
-    advance, state, fastest = stepper(problem, limit, theory)
+    advance, state, fastest = path_stepper(problem, limit, theory)
     edges, saved = _steps(theory, times, step_tolerance, fastest)
     eta = evaluate(schedule, (edges[1:] + edges[:-1]) / 2)
     with x64():
@@ -104,18 +99,6 @@ def solve_sde(
             seed=seed,
             details={"steps": edges.size - 1},
         )
-    )
-
-
-def _mode_stepper(problem, limit, theory):
-    """(advance, state of one path at t = 0, largest decay rate at eta phi = 1)."""
-    current = modes(problem, limit)
-    factors = tuple(noise_factor(problem, limit, name) for name in limit.basis)
-    floor = 1e-30 * max(float(theory.risk[0]), float(theory.lr.max()) ** 2 * current.decay.max(), 1e-300)
-    return (
-        partial(_advance, limit, current.decay, current.forcing / problem.d, factors, floor),
-        current.w0,
-        current.decay.max(),
     )
 
 
@@ -165,33 +148,3 @@ def _run(advance, state, risk0, dt, eta, n_paths, seed, progress):
             risks.append(np.asarray(risk)[:kept])
             bar.update(kept)
     return np.concatenate(risks).T
-
-
-@jit
-def _advance(limit, decay, forcing, factors, floor, w, keys, index, dt, eta):
-    d = decay.shape[0]
-
-    def step(w, inputs):
-        index, dt, eta = inputs
-        R = _half_step_risk(limit, decay, forcing, floor, w, dt, eta)
-        exponent = jax.vmap(limit.phi)(R)[:, None] * eta * dt * decay
-        amplitude = eta * jnp.sqrt(jax.vmap(limit.psi)(R) * dt / d)
-        normals = jax.vmap(lambda key: jax.random.normal(_rng.step_key(key, index), (len(factors), d), jnp.float64))(
-            keys
-        )
-        kicks = [f * normals[:, q] if f.ndim == 1 else normals[:, q] @ f.T for q, f in enumerate(factors)]
-        kick = sum(amplitude[:, q, None] * k for q, k in enumerate(kicks))
-        w = jnp.exp(-exponent) * w + jnp.sqrt(mean_decay(2 * exponent)) * kick
-        return w, jnp.sum(decay * w**2, axis=-1) / 2
-
-    return jax.lax.scan(step, w, (index, dt, eta))
-
-
-def _half_step_risk(limit, decay, forcing, floor, w, dt, eta):
-    """Mean risk half a step ahead, with the coefficients of the present."""
-    energy = w**2
-    R = jnp.maximum(jnp.sum(decay * energy, axis=-1) / 2, floor)
-    exponent = jax.vmap(limit.phi)(R)[:, None] * eta * dt * decay
-    source = eta**2 * (jax.vmap(limit.psi)(R) @ forcing) * dt / 2
-    energy = jnp.exp(-exponent) * energy + mean_decay(exponent) * source
-    return jnp.maximum(jnp.sum(decay * energy, axis=-1) / 2, floor)

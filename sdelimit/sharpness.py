@@ -14,10 +14,9 @@ from sdelimit.limits.inspection import measure_memory, residuals
 from sdelimit.limits.kernel import GENERAL_BASIS, RHO, fit_kernel
 from sdelimit.limits.long_memory import MemoryLimit
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
-from sdelimit.ode import check_problem
 from sdelimit.ode_matrix import correlation_of
 from sdelimit.optimizers.base import as_optimizer
-from sdelimit.problem import LinearRegression
+from sdelimit.problem import LinearRegression, check_problem
 
 CHAINS = 1024
 STEPS = 256

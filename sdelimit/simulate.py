@@ -14,11 +14,10 @@ from sdelimit import _validation as check
 from sdelimit._jit import jit
 from sdelimit._precision import is_traced, precision
 from sdelimit._times import time_grid
-from sdelimit.ode import as_schedules, check_problem
 from sdelimit.optimizers.base import as_optimizer
-from sdelimit.problem import LinearRegression
+from sdelimit.problem import LinearRegression, check_problem
 from sdelimit.results import RiskCurves, mark_divergence
-from sdelimit.schedules import evaluate
+from sdelimit.schedules import as_schedules, evaluate
 
 CHUNK_BYTES = 256 * 2**20
 MAX_CHUNK = 256

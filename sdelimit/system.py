@@ -1,4 +1,6 @@
-"""Risk ODEs that are not the mode equations of one ``Limit``: what they have in common."""
+"""What the risk ODEs of all kinds of limits have in common."""
+
+from typing import NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -73,8 +75,23 @@ def tolerances(risk0, noise_risk, d, rtol, atol, eta) -> Tolerances:
     return Tolerances(rtol, atol / d, 1e-30 * scale, BLOW_UP * scale)
 
 
+class Stepping(NamedTuple):
+    """Where steps must not be long: what the error estimate cannot know of eta(t).
+
+    Attributes:
+        longest: longest step; None for a constant learning rate.
+        breaks: (BREAKS,) times at which a step must end, infinity where unused; None without any.
+    """
+
+    longest: float | None
+    breaks: Float[np.ndarray, " k"] | None
+
+
+BREAKS = 64
+
+
 @jit
-def integrate(schedule, system: System, save_modes):
+def integrate(schedule, system: System, stepping: Stepping, save_modes):
     """One curve, by an adaptive Tsitouras 5(4) method, as the arrays that make a ``RiskCurve``."""
     limits = system.tolerances
 
@@ -82,6 +99,9 @@ def integrate(schedule, system: System, save_modes):
         eta = schedule(t) + 0.0 * t
         return {"risk": system.risk(y), "lr": eta, **system.observe(eta, y, save_modes)}
 
+    controller = diffrax.PIDController(rtol=limits.rtol, atol=limits.atol, dtmax=stepping.longest)
+    if stepping.breaks is not None:
+        controller = diffrax.ClipStepSizeController(controller, jump_ts=stepping.breaks)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: system.field(schedule(t), y)),
         diffrax.Tsit5(),
@@ -95,7 +115,7 @@ def integrate(schedule, system: System, save_modes):
                 diffrax.SubSaveAt(t1=True, fn=lambda t, y, args: system.risk(y)),
             ]
         ),
-        stepsize_controller=diffrax.PIDController(rtol=limits.rtol, atol=limits.atol),
+        stepsize_controller=controller,
         event=diffrax.Event(lambda t, y, args, **_: ~(system.risk(y) < limits.ceiling)),
         max_steps=MAX_STEPS,
         throw=False,
@@ -111,6 +131,6 @@ def integrate(schedule, system: System, save_modes):
 
 
 @jit
-def integrate_many(schedule, system: System, save_modes):
+def integrate_many(schedule, system: System, stepping: Stepping, save_modes):
     """One curve for each entry of the schedule's leading axis."""
-    return system.many(lambda one: integrate.__wrapped__(one, system, save_modes), schedule)
+    return system.many(lambda one: integrate.__wrapped__(one, system, stepping, save_modes), schedule)

@@ -1,0 +1,55 @@
+"""The risk ODE of a ``Limit`` in its modes (theory: section 3)."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from sdelimit._precision import evaluate_in_float64
+from sdelimit.limits.base import Limit
+from sdelimit.modes import modes
+from sdelimit.problem import LinearRegression
+from sdelimit.system import System, Tolerances, tolerances
+
+
+class ModeSystem(System):
+    """y_i = weight_i E[w_i^2], mode i's share of the risk:
+
+        dy_i/dt = -2 eta phi(R) lambda_i y_i + eta^2 weight_i sum_q psi_q(R) c_qi / d.
+
+    weight_i = lambda_i / 2, but for modes with lambda_i = 0, which keep a small weight in the error norm.
+    """
+
+    decay: Float[np.ndarray, " d"]
+    energy0: Float[np.ndarray, " d"]
+    forcing: Float[np.ndarray, "p d"]
+    weight: Float[np.ndarray, " d"]
+    limit: Limit
+    times: Float[np.ndarray, " n"]
+    tolerances: Tolerances
+
+    def initial(self):
+        return self.weight * self.energy0
+
+    def field(self, eta, y):
+        R = self.positive(self.risk(y))
+        source = self.weight * (self.limit.psi(R) @ self.forcing)
+        return -2 * eta * self.limit.phi(R) * self.decay * y + eta**2 * source
+
+    def risk(self, y):
+        return jnp.sum(self.decay * y / self.weight, axis=-1) / 2
+
+    def observe(self, eta, y, save_modes):
+        phi = self.limit.phi(self.positive(self.risk(y)))
+        slope = jnp.sum(self.decay * self.field(eta, y) / self.weight) / 2
+        return {"modes": y / self.weight if save_modes else jnp.zeros(()), "phi": phi, "slope": slope}
+
+
+def mode_system(problem: LinearRegression, limit: Limit, times, rtol, atol, eta) -> ModeSystem:
+    """The risk ODE of ``limit`` on ``problem``."""
+    current = modes(problem, limit)
+    energy0, forcing = current.w0**2, current.forcing / problem.d
+    risk0 = float(current.decay @ energy0 / 2)
+    source = evaluate_in_float64(limit.psi, max(risk0, 1e-290)) @ forcing
+    bounds = tolerances(risk0, float(current.decay @ source) / 2, problem.d, rtol, atol, eta)
+    weight = np.maximum(current.decay, 1e-12 * current.decay.max()) / 2
+    return ModeSystem(current.decay, energy0, forcing, weight, limit, times, bounds)
