@@ -58,7 +58,7 @@ def parse_schedule(text: str, t_max: float):
         if "lr" in str(error):
             raise
     function, args, kwargs = _parse("lr", text, SCHEDULES)
-    if function in HORIZON_SCHEDULES.values() and len(args) == 1:
+    if function in HORIZON_SCHEDULES.values() and len(args) < 2:
         kwargs = {"t_max": t_max, **kwargs}
     return _call("lr", text, function, args, kwargs)
 
@@ -84,6 +84,8 @@ def _parse(what, text, options):
     check.choice(what, name, options)
     try:
         call = ast.parse(f"f({arguments})", mode="eval").body
+        if not isinstance(call, ast.Call) or any(k.arg is None for k in call.keywords):
+            raise ValueError("not a list of arguments")
         args = tuple(ast.literal_eval(a) for a in call.args)
         kwargs = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
     except (SyntaxError, ValueError) as error:

@@ -67,6 +67,20 @@ def array(name: str, value, *, shape: tuple | None = None, ndim: int | tuple | N
     return result
 
 
+def frozen(value: np.ndarray) -> np.ndarray:
+    """The array itself, no longer writeable: what several objects share must not change."""
+    value.flags.writeable = False
+    return value
+
+
+def seed(name: str, value) -> int:
+    """``value`` as an int in [0, 2^32)."""
+    value = integer(name, value, minimum=0)
+    if value >= 2**32:
+        raise ValueError(f"{name} must be < 2**32, got {value}")
+    return value
+
+
 def choice(name: str, value: str, options) -> str:
     """``value`` if it is one of ``options``; otherwise a ValueError that suggests the nearest."""
     if value not in options:

@@ -149,6 +149,8 @@ class AR1(Covariance):
     """K_ij = rho^|i-j|, sampled by its recursion in blocks: O(d) work and memory."""
 
     rho: float
+    innovation: float
+    """sqrt(1 - rho^2), in float64: float32 would lose it near |rho| = 1."""
     size: int = eqx.field(static=True)
 
     @property
@@ -160,7 +162,7 @@ class AR1(Covariance):
         return np.ones(self.size)
 
     def sample(self, z):
-        innovations = jnp.concatenate([z[..., :1], jnp.sqrt(1 - self.rho**2) * z[..., 1:]], axis=-1)
+        innovations = jnp.concatenate([z[..., :1], self.innovation * z[..., 1:]], axis=-1)
         return _recursion(self.rho, innovations.astype(z.dtype))
 
     def apply(self, v):
@@ -268,7 +270,7 @@ class Scaled(Covariance):
 
 def identity(d: int) -> Covariance:
     """K = I in dimension ``d``."""
-    return Diagonal(np.ones(check.integer("d", d, minimum=1)))
+    return _diagonal(np.ones(check.integer("d", d, minimum=1)))
 
 
 def diagonal(values) -> Covariance:
@@ -276,7 +278,7 @@ def diagonal(values) -> Covariance:
     values = check.array("values", values, ndim=1)
     if np.any(values < 0):
         raise ValueError(f"values must be >= 0, got a smallest value of {values.min():g}")
-    return Diagonal(values)
+    return _diagonal(values.copy())
 
 
 def power_law(d: int, exponent: float, rotate: bool = False, seed: int = 0) -> Covariance:
@@ -287,9 +289,9 @@ def power_law(d: int, exponent: float, rotate: bool = False, seed: int = 0) -> C
     d = check.integer("d", d, minimum=1)
     values = np.arange(1, d + 1, dtype=np.float64) ** -check.real("exponent", exponent)
     if not rotate:
-        return Diagonal(values)
-    u = _haar(d, check.integer("seed", seed, minimum=0))
-    return Dense(_symmetric((u * values) @ u.T), u * np.sqrt(values))
+        return _diagonal(values)
+    u = _haar(d, check.seed("seed", seed))
+    return _with_factor(_symmetric((u * values) @ u.T), u * np.sqrt(values))
 
 
 def ar1(d: int, rho: float) -> Covariance:
@@ -297,7 +299,7 @@ def ar1(d: int, rho: float) -> Covariance:
     rho = check.real("rho", rho)
     if not -1 < rho < 1:
         raise ValueError(f"rho must lie strictly between -1 and 1, got {rho:g}")
-    return AR1(rho, check.integer("d", d, minimum=1))
+    return AR1(rho, float(np.sqrt((1 - rho) * (1 + rho))), check.integer("d", d, minimum=1))
 
 
 def spiked(d: int, strengths, seed: int = 0) -> Covariance:
@@ -308,7 +310,7 @@ def spiked(d: int, strengths, seed: int = 0) -> Covariance:
         raise ValueError(f"strengths must be > -1 for K to be positive definite, got {strengths.min():g}")
     if strengths.size > d:
         raise ValueError(f"strengths must have at most d = {d} entries, got {strengths.size}")
-    normals = np.random.default_rng(check.integer("seed", seed, minimum=0)).standard_normal((d, strengths.size))
+    normals = np.random.default_rng(check.seed("seed", seed)).standard_normal((d, strengths.size))
     return Spiked(strengths, np.linalg.qr(normals)[0])
 
 
@@ -341,7 +343,7 @@ def as_covariance(value, name: str = "covariance") -> Covariance:
         return _dense(matrix, name)
     if np.any(matrix < 0):
         raise ValueError(f"{name} must be >= 0 when given as a diagonal, got a smallest value of {matrix.min():g}")
-    return Diagonal(matrix)
+    return _diagonal(matrix.copy())
 
 
 def _dense(K, name: str) -> Covariance:
@@ -354,12 +356,20 @@ def _dense(K, name: str) -> Covariance:
         raise ValueError(f"{name} must be symmetric, got |K - K'| up to {skew:g}")
     K = _symmetric(K)
     try:
-        return Dense(K, np.linalg.cholesky(K))
+        return _with_factor(K, np.linalg.cholesky(K))
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(K)
     if values[0] < -1e-6 * max(values[-1], 1e-300):
         raise ValueError(f"{name} must be positive semidefinite, got a smallest eigenvalue of {values[0]:g}")
-    return Dense(K, vectors * np.sqrt(np.maximum(values, 0)))
+    return _with_factor(K, vectors * np.sqrt(np.maximum(values, 0)))
+
+
+def _diagonal(values):
+    return Diagonal(check.frozen(values))
+
+
+def _with_factor(K, factor):
+    return Dense(check.frozen(K), check.frozen(factor))
 
 
 def _symmetric(K):

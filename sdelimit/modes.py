@@ -12,8 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from sdelimit import _validation as check
 from sdelimit.limits.base import Limit, kernel_basis
 from sdelimit.problem import LinearRegression
+
+LARGEST_DENSE = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +41,19 @@ def modes(problem: LinearRegression, limit: Limit) -> Modes:
 
     Raises ValueError if the rule divides by sigma_i and some coordinate has zero variance.
     """
-    return problem.cached(("modes", limit.power, limit.basis), lambda: _compute(problem, limit))
+    return problem.cached(("modes", limit.power, limit.basis), lambda: _frozen(_compute(problem, limit)))
 
 
 def noise_factor(problem: LinearRegression, limit: Limit, name: str):
     """F with F F' = Q' D^(1-p/2) b(Khat) D^(1-p/2) Q for the kernel ``name``: (d,) if K is diagonal, else (d, d)."""
     return problem.cached(("factor", limit.power, name), lambda: _noise_factor(problem, limit, name))
+
+
+def _frozen(found: Modes) -> Modes:
+    for array in (found.decay, found.w0, found.forcing, found.vectors):
+        if array is not None:
+            check.frozen(array)
+    return found
 
 
 def _compute(problem, limit):
@@ -53,6 +63,11 @@ def _compute(problem, limit):
     if problem.covariance.is_diagonal:
         decay = std ** (2 - limit.power)
         return Modes(decay, scale * problem.delta0, np.stack([decay] * len(limit.basis)), None)
+    if problem.d > LARGEST_DENSE:
+        raise ValueError(
+            f"covariance must be diagonal for d > {LARGEST_DENSE}: its modes need (d, d) matrices, "
+            f"{8 * problem.d**2 / 2**30:.3g} GiB each at d = {problem.d}"
+        )
     decay, vectors = _eigh(problem, limit.power)
     forcing = [np.einsum("ij,ij->j", vectors, _noise_matrix(problem, limit, name) @ vectors) for name in limit.basis]
     return Modes(decay, vectors.T @ (scale * problem.delta0), np.stack(forcing), vectors)

@@ -13,6 +13,7 @@ G in closed form or as a table made once by quadrature.
 import dataclasses
 import functools
 import inspect
+import itertools
 from collections.abc import Callable
 
 import equinox as eqx
@@ -162,11 +163,8 @@ class StudentT(NoiseLaw):
     """eps = scale * T, T Student-t with ``df`` degrees of freedom; infinite variance if df <= 2.
 
     With x = df scale^2 a, G(a) = x^(df/2) Gamma((df+1)/2) / Gamma(df/2) U((df+1)/2, df/2 + 1, x), U being
-    Tricomi's function (theory: section 2). It is tabulated from the integral form
-
-        U(p, q, x) = int_0^inf e^(-x t) t^(p-1) (1+t)^(q-p-1) dt / Gamma(p),
-
-    which stays accurate where library implementations of U lose digits or overflow.
+    Tricomi's function (theory: section 2). It is tabulated as the same integral over the Gamma law that makes T a
+    mixture of Gaussians, which stays accurate where implementations of U lose digits or overflow.
     """
 
     df: float = eqx.field(static=True)
@@ -466,7 +464,7 @@ class Density(NoiseLaw):
 
 def _short(value) -> str:
     if isinstance(value, np.ndarray):
-        return f"<{value.size} values>" if value.size > 8 else str(value.tolist())
+        return f"<{value.size} values, rms {np.sqrt(np.mean(value**2)):.4g}>" if value.size > 8 else str(value.tolist())
     return getattr(value, "__name__", repr(value))
 
 
@@ -505,7 +503,9 @@ def _student_magnitude(df: float, v, w):
 
 def _gamma_quadrature(shape: float, n: int):
     """Nodes and weights for Gamma(shape, 1): the trapezoid rule in the logarithm, tails of 1e-16 cut off."""
-    low = (np.log(1e-16) + special.gammaln(shape + 1)) / shape
+    low = (
+        (np.log(1e-16) + special.gammaln(shape + 1)) / shape if shape < 1 else np.log(special.gammaincinv(shape, 1e-16))
+    )
     u = np.linspace(low, np.log(special.gammainccinv(shape, 1e-16)), n)
     log_weights = shape * u - np.exp(u) - special.gammaln(shape) + np.log(u[1] - u[0])
     weights = np.exp(log_weights)
@@ -514,16 +514,10 @@ def _gamma_quadrature(shape: float, n: int):
 
 @functools.lru_cache(maxsize=64)
 def _student_table(df: float) -> LogLogTable:
+    # T^2 = df N^2 / (2 gamma), gamma ~ Gamma(df/2), and E exp(-b N^2) = (1 + 2b)^(-1/2).
     log_a = _log_grid()
-    x = df * np.exp(log_a)[:, None]
-    # Trapezoid rule in u = log t, between where t^p and where exp(-x t) make the integrand negligible: it is
-    # analytic in |Im u| < pi/2, so a step of 0.1 is exact to rounding.
-    low, high = -80 / ((df + 1) / 2) - np.log1p(x), 5 - np.log(x)
-    u = low + (high - low) * np.linspace(0, 1, 2 + int(10 * np.max(high - low)))
-    log_integrand = -x * np.exp(u) + u * (df + 1) / 2 - np.logaddexp(0.0, u) / 2
-    log_integral = special.logsumexp(log_integrand, axis=1) + np.log(u[:, 1] - u[:, 0])
-    log_g = df / 2 * np.log(x[:, 0]) - special.gammaln(df / 2) + log_integral
-    return LogLogTable(log_a, np.where(log_g > -1e-11, 0.0, log_g))
+    gamma, weights = _gamma_quadrature(df / 2, 1024)
+    return LogLogTable(log_a, np.log(np.sum(weights / np.sqrt(1 + np.exp(log_a)[:, None] * df / gamma), axis=1)))
 
 
 def _empirical_table(samples: Float[np.ndarray, " m"]) -> LogLogTable:
@@ -545,13 +539,21 @@ class _Quadrature:
             raise ValueError(f"pdf must integrate to 1 over its support, got {total:.6g}")
 
     def density(self, e):
-        value = np.asarray(self.pdf(np.atleast_1d(np.asarray(e, np.float64))), np.float64)
+        e = np.atleast_1d(np.asarray(e, np.float64))
+        try:
+            value = np.asarray(self.pdf(e), np.float64)
+        except (TypeError, ValueError, IndexError) as error:
+            raise TypeError(f"pdf must map an array to an array of its shape; it raised {error}") from error
+        if value.shape != e.shape:
+            raise ValueError(f"pdf must map an array of shape {e.shape} to one of that shape, got {value.shape}")
         if not np.all(np.isfinite(value)) or np.any(value < 0):
             raise ValueError(f"pdf must be finite and >= 0, got {value.ravel()[0]:g} near {float(np.ravel(e)[0]):g}")
         return value
 
     def integrate(self, function, low=None, high=None):
         low, high = self.low if low is None else low, self.high if high is None else high
+        if not low < high:
+            return 0.0
         centres = np.arcsinh(self.points)
         around = np.concatenate([[0.0], *([sign * 10.0**k] for k in range(-5, 1) for sign in (-1, 1))])
         points = np.unique(np.concatenate([np.add.outer(centres, around).ravel(), np.arange(-60.0, 61.0)]))
@@ -563,10 +565,18 @@ class _Quadrature:
         return value
 
     def second_moment(self):
-        # The integral up to growing cut-offs settles when it is finite and keeps growing when it is not.
-        cuts = np.arange(1, 7) * 10.0
-        values = [self.integrate(lambda e: e**2, max(self.low, -c), min(self.high, c)) for c in cuts]
-        return np.inf if values[-1] > values[-2] * (1 + 1e-4) else float(values[-1])
+        # Integrals between growing cut-offs (in arcsinh e) fall geometrically if the tail is integrable.
+        edges = np.arange(0.0, 61.0, 5.0)
+        rings = [
+            self.integrate(lambda e: e**2, max(self.low, -hi), max(self.low, -lo))
+            + self.integrate(lambda e: e**2, min(self.high, lo), min(self.high, hi))
+            for lo, hi in itertools.pairwise(edges)
+        ]
+        before, last = rings[-2:]
+        if last <= 1e-9 * sum(rings):
+            return float(sum(rings))
+        ratio = last / before
+        return float(sum(rings) + last * ratio / (1 - ratio)) if ratio < 0.999 else np.inf
 
     def gaussian_factor_table(self):
         log_a = _log_grid()

@@ -43,10 +43,12 @@ class LinearRegression:
             noise = NoNoise()
         if not isinstance(noise, NoiseLaw):
             raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
+        if not np.isfinite(covariance.trace):
+            raise ValueError(f"covariance must have a finite trace, got tr K = {covariance.trace}")
         if covariance.trace <= 0:
             raise ValueError("covariance must not be zero, got tr K = 0")
         d = covariance.d
-        seed = check.integer("seed", seed, minimum=0)
+        seed = check.seed("seed", seed)
         if theta0 is None:
             theta0 = np.zeros(d)
         if theta_star is None:
@@ -54,10 +56,12 @@ class LinearRegression:
         put = object.__setattr__
         put(self, "covariance", covariance)
         put(self, "noise", noise)
-        put(self, "theta0", _readonly(check.array("theta0", theta0, shape=(d,))))
-        put(self, "theta_star", _readonly(check.array("theta_star", theta_star, shape=(d,))))
+        put(self, "theta0", check.frozen(check.array("theta0", theta0, shape=(d,)).copy()))
+        put(self, "theta_star", check.frozen(check.array("theta_star", theta_star, shape=(d,)).copy()))
         put(self, "seed", seed)
         put(self, "_cache", {})
+        if not np.isfinite(self.initial_risk):
+            raise ValueError(f"theta0 and theta_star must give a finite initial risk, got {self.initial_risk}")
 
     @property
     def d(self) -> int:
@@ -91,9 +95,3 @@ def check_problem(problem) -> LinearRegression:
     if not isinstance(problem, LinearRegression):
         raise TypeError(f"problem must be a LinearRegression, got {check.describe(problem)}")
     return problem
-
-
-def _readonly(array):
-    array = array.copy()
-    array.flags.writeable = False
-    return array

@@ -75,7 +75,7 @@ class RiskCurves:
         risk: (n_runs, n) risk of each run; infinite after that run diverged.
         lr: (n,) learning rate eta(t).
         diverged_at: (n_runs,) first saved time at which the run had left all bounds, infinity if none.
-        status: "ok", or how many runs diverged, when and at what value.
+        status: "ok", or how many runs diverged, when and at what value; one for each learning rate of an array.
         kind: "sde" or "simulation".
         curvature, squared_length: (n_runs, n) u' K u and |u|^2 of the step taken at each time, if recorded.
     """
@@ -132,11 +132,12 @@ class RiskCurves:
         return np.where(finite, deviation, np.inf)
 
     def quantile(self, q) -> Float[np.ndarray, "..."]:
-        """Quantile(s) over runs at each time: shape of ``q`` + (n,)."""
+        """Quantile(s) over runs at each time: shape of ``q``, then (m,) for m learning rates, then (n,)."""
         q = check.array("q", q, ndim=(0, 1))
         if np.any((q < 0) | (q > 1)):
             raise ValueError(f"q must lie in [0, 1], got {q}")
-        return np.quantile(self.risk, q, axis=-2, method="linear" if np.isfinite(self.risk).all() else "nearest")
+        value = np.quantile(np.minimum(self.risk, 1e300), q, axis=-2)
+        return np.where(value < 1e290, value, np.inf)
 
 
 def _select(result, index, names):
@@ -156,13 +157,15 @@ BLOW_UP = 1e12
 def mark_divergence(curves: RiskCurves) -> RiskCurves:
     """The same curves with diverged runs made infinite from where they left all bounds, named and warned of."""
     problem = curves.problem
-    largest = float(np.max(curves.lr))
-    scale = max(problem.initial_risk, largest**2 * problem.covariance.trace / problem.d, 1e-290)
+    largest, size = float(np.max(curves.lr)), problem.covariance.trace / problem.d
+    variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0
+    scale = max(problem.initial_risk, largest**2 * size * max(1.0, size * variance), 1e-290)
     gone = np.maximum.accumulate(~(curves.risk < BLOW_UP * scale), axis=-1)
     first = np.argmax(gone, axis=-1)
     diverged_at = np.where(gone.any(axis=-1), curves.t[first], np.inf)
+    noun = "paths" if curves.kind == "sde" else "runs"
     value = np.take_along_axis(curves.risk, first[..., None], axis=-1)[..., 0]
-    statuses = [_divergence_status(at, v) for at, v in zip(_rows(diverged_at), _rows(value), strict=True)]
+    statuses = [_divergence_status(at, v, noun) for at, v in zip(_rows(diverged_at), _rows(value), strict=True)]
     for status in statuses:
         if status != "ok":
             warnings.warn(f"{curves.kind} of {curves.optimizer.name}: {status}", DivergenceWarning, stacklevel=3)
@@ -174,14 +177,14 @@ def mark_divergence(curves: RiskCurves) -> RiskCurves:
     )
 
 
-def _divergence_status(diverged_at, value):
+def _divergence_status(diverged_at, value, noun):
     """ "ok", or how many runs diverged and where the first did."""
     if not np.isfinite(diverged_at).any():
         return "ok"
     first = int(np.argmin(diverged_at))
     size = f"risk {value[first]:.3g}" if np.isfinite(value[first]) else "a risk beyond the floating-point range"
     return (
-        f"{np.isfinite(diverged_at).sum()} of {diverged_at.size} runs diverged, the first by "
+        f"{np.isfinite(diverged_at).sum()} of {diverged_at.size} {noun} diverged, the first by "
         f"t = {diverged_at[first]:.4g} with {size}"
     )
 

@@ -128,7 +128,9 @@ def as_schedule(lr, name: str = "lr") -> Callable:
             try:
                 out = jax.eval_shape(lr, jax.ShapeDtypeStruct((), jnp.float64))
                 if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
-                    raise TypeError(f"{name} must return a real number for a number t, got {out}")
+                    raise TypeError(
+                        f"{name} must return a real number for a number t, got {getattr(out, 'shape', out)} {getattr(out, 'dtype', '')}"
+                    )
             except TypeError as error:
                 if str(error).startswith(name):
                     raise

@@ -21,6 +21,7 @@ from sdelimit.schedules import as_schedules, evaluate
 from sdelimit.systems import path_stepper
 
 CHUNK_STEPS = 64
+MAX_STEPS = 100_000
 
 
 def solve_sde(
@@ -72,7 +73,7 @@ def solve_sde(
     optimizer = as_optimizer(optimizer)
     times = time_grid(t_max, t)
     n_paths = check.integer("n_paths", n_paths, minimum=1)
-    seed = check.integer("seed", seed, minimum=0)
+    seed = check.seed("seed", seed)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     step_tolerance = check.real("step_tolerance", step_tolerance, positive=True)
     schedule, batched = as_schedules(lr)
@@ -122,10 +123,16 @@ def _steps(theory, times, tolerance, fastest):
     )
     rate = np.maximum(np.abs(slope) / risk / tolerance, clock * fastest / (5 * tolerance))
     edges = np.unique(np.concatenate([[0.0], times]))
-    pieces = []
+    pieces, total = [], 0
     for low, high in itertools.pairwise(edges):
         inside = (grid >= low) & (grid <= high)
-        count = max(int(np.ceil(rate[inside].max() * (high - low))), 1)
+        count = max(int(np.ceil(min(rate[inside].max() * (high - low), 2.0 * MAX_STEPS))), 1)
+        total += count
+        if total > MAX_STEPS:
+            raise RuntimeError(
+                f"solve_sde needs more than {MAX_STEPS} steps by t = {high:.4g} to follow the risk and its "
+                "fastest mode; a larger step_tolerance, a smaller lr or a shorter horizon needs fewer"
+            )
         pieces.append(np.linspace(low, high, count + 1)[:-1])
     edges = np.concatenate([*pieces, [times[-1]]])
     return edges, np.searchsorted(edges, times)

@@ -81,12 +81,13 @@ def simulate(
     if not optimizers:
         raise ValueError("optimizer must name at least one rule, got an empty list")
     n_runs = check.integer("n_runs", n_runs, minimum=1)
-    seed = check.integer("seed", seed, minimum=0)
+    seed = check.seed("seed", seed)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+    _require_range(problem, dtype)
     d = problem.d
     steps = np.unique(np.rint(time_grid(t_max, t) * d).astype(np.int64))
+    if steps[-1] < 1:
+        raise ValueError(f"t_max (or the last t) must reach one step, 1/d = {1 / d:g}")
     etas = _learning_rates(lr, len(optimizers), several, np.arange(steps[-1] + 1) / d)
     chunk_steps = _chunk_length(chunk_steps, steps[-1] + 1, n_runs * batch_size * d * np.dtype(dtype).itemsize)
     with precision(dtype):
@@ -112,6 +113,19 @@ def simulate(
         )
         results.append(mark_divergence(curves))
     return results if several else results[0]
+
+
+def _require_range(problem, dtype):
+    """dtype is one of two, and wide enough for the problem's risk."""
+    if not any(dtype is kind or dtype == np.dtype(kind) or dtype == kind.__name__ for kind in (np.float32, np.float64)):
+        raise ValueError(f"dtype must be float32 or float64, got {check.describe(dtype)}")
+    with np.errstate(over="ignore"):
+        size = np.float32(problem.initial_risk)
+    if np.dtype(dtype) == np.float32 and (not 1e-30 < size < 1e30) and problem.initial_risk > 0:
+        raise ValueError(
+            f"dtype must be float64 for a problem with initial risk {problem.initial_risk:g}, "
+            "out of float32's safe range"
+        )
 
 
 def _learning_rates(lr, count, several, times):

@@ -30,7 +30,7 @@ COMMON = [
     (lambda f: f(PROBLEM, RULE, lambda t: 0.5 - t, 1.0), "lr must be finite and >= 0 at every t"),
     (lambda f: f(PROBLEM, RULE, lambda t: NAN * t, 1.0), "lr must be finite"),
     (lambda f: f(PROBLEM, RULE, lambda t: 0.1 if t < 1 else 0.2, 1.0), "lr must be a number or a function"),
-    (lambda f: f(PROBLEM, RULE, lambda t: np.ones(3) * t, 1.0), "lr must return a number"),
+    (lambda f: f(PROBLEM, RULE, lambda t: np.ones(3) * t, 1.0), "lr must return a real number"),
     (lambda f: f(PROBLEM, RULE, lambda: 0.1, 1.0), "lr must be a number or a function"),
     (lambda f: f(PROBLEM, RULE, lambda t: "x", 1.0), "lr must be a number or a function"),
     (lambda f: f(PROBLEM, RULE, [[0.1]], 1.0), "lr must have 1 dimension"),
