@@ -132,7 +132,7 @@ def few_samples(optimizer, noise, batch_size=1):
     return LimitCoefficients(limit, noise, optimizer.name)
 
 
-def brute_force(optimizer, noise, R, batch_size, chains=30_000, burn_in=100, steps=150, h=0.05):
+def brute_force(optimizer, noise, R, batch_size, chains=15_000, burn_in=100, steps=150, h=0.05):
     """phi, kappa(0.5), kappa(1) from the optax rule itself, run on scalar histories: a finite difference, and
     the covariance of sums of F over a window."""
     s, rho = np.sqrt(2 * R), 0.5
@@ -161,7 +161,7 @@ def brute_force(optimizer, noise, R, batch_size, chains=30_000, burn_in=100, ste
     [
         (sl.adam(0.8, 0.9), sl.noise.Laplace(0.5), 1),
         (sl.nadam(0.5, 0.9), NONE, 2),
-        (sl.rmsprop(0.8), sl.noise.StudentT(3.0, 0.5), 1),
+        (sl.rmsprop(0.8), sl.noise.Cauchy(0.5), 1),
         (sl.s3(0.7, 3), sl.noise.Laplace(0.5), 2),
         (sl.signum(0.8), sl.noise.Cauchy(0.3), 1),
         (sl.lion(0.7, 0.85), sl.noise.TwoPoint(0.8), 3),
