@@ -132,9 +132,9 @@ def few_samples(optimizer, noise, batch_size=1):
     return LimitCoefficients(limit, noise, optimizer.name)
 
 
-def brute_force(optimizer, noise, R, batch_size, chains=30_000, burn_in=100, steps=150, h=0.05):
-    """phi, kappa(0.5), kappa(1) from the optax rule itself, run on scalar histories: a finite difference, and
-    the covariance of sums of F over a window."""
+def brute_force(optimizer, noise, R, batch_size, chains=15_000, burn_in=100, steps=400, h=0.05):
+    """phi, kappa(0.5), kappa(1) and their standard errors from the optax rule itself, run on scalar histories: a
+    finite difference, and the covariance of sums of F over a window."""
     s, rho = np.sqrt(2 * R), 0.5
     rule = optimizer.transform
 
@@ -151,9 +151,9 @@ def brute_force(optimizer, noise, R, batch_size, chains=30_000, burn_in=100, ste
         states = (rule.init(jnp.zeros(chains)),) * 4
         states, _ = jax.lax.scan(step, states, jax.random.split(jax.random.key(1), burn_in))
         _, u = jax.lax.scan(step, states, jax.random.split(jax.random.key(2), steps))
-    plus, minus, one, half = np.asarray(u, np.float64).sum(axis=0)
-    phi = (plus - minus).mean() / (2 * h * s * steps)
-    return phi, np.mean(one * half) / steps, np.mean(one * one) / steps
+    plus, minus, one, half = np.asarray(u, np.float64).sum(axis=0) / np.sqrt(steps)
+    samples = np.stack([(plus - minus) / (2 * h * s * np.sqrt(steps)), one * half, one * one])
+    return samples.mean(axis=1), samples.std(axis=1) / np.sqrt(chains)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def brute_force(optimizer, noise, R, batch_size, chains=30_000, burn_in=100, ste
     [
         (sl.adam(0.8, 0.9), sl.noise.Laplace(0.5), 1),
         (sl.nadam(0.5, 0.9), NONE, 2),
-        (sl.rmsprop(0.8), sl.noise.StudentT(3.0, 0.5), 1),
+        (sl.rmsprop(0.8), sl.noise.Cauchy(0.5), 1),
         (sl.s3(0.7, 3), sl.noise.Laplace(0.5), 2),
         (sl.signum(0.8), sl.noise.Cauchy(0.3), 1),
         (sl.lion(0.7, 0.85), sl.noise.TwoPoint(0.8), 3),
@@ -171,10 +171,11 @@ def brute_force(optimizer, noise, R, batch_size, chains=30_000, burn_in=100, ste
 def test_coefficients_match_the_optax_rule_run_on_scalar_histories(optimizer, noise, batch_size):
     R = 0.2
     c = few_samples(optimizer, noise, batch_size)
-    expected = brute_force(optimizer, noise, R, batch_size)
-    found = (c.phi(R), c.kappa(0.5, R), c.kappa(1.0, R))
-    # The window of 150 steps misses the lags that stick out at its ends: under 4%. Random error: 1%.
-    np.testing.assert_allclose(found, expected, rtol=0.05)
+    expected, error = brute_force(optimizer, noise, R, batch_size)
+    found = np.array([c.phi(R), c.kappa(0.5, R), c.kappa(1.0, R)])
+    # The lags that stick out at the ends of the window, and h^2 in the finite difference, cost up to 2%.
+    assert np.all(error < 0.025 * expected)
+    assert np.all(np.abs(found - expected) < 3.5 * error + 0.02 * expected)
 
 
 def test_lag_rule_sums_smooth_correlations():
