@@ -20,8 +20,9 @@ from scipy.interpolate import make_interp_spline
 
 STEP = 0.3
 """Spacing of the tables in log R."""
-TOLERANCE = 1e-5
-"""Relative size below which variation over R is dropped."""
+DRIFT_TOLERANCE, NOISE_TOLERANCE = 1e-7, 1e-5
+"""Size, relative to the mean over coordinates, below which variation over R is dropped. The drift of a coordinate of
+large sigma is small next to the mean, and matters most."""
 
 
 class ScaleDependentLimit(eqx.Module):
@@ -134,15 +135,16 @@ def tabulate(limit: ScaleDependentLimit, sigma: Float[np.ndarray, " d"]) -> Tabl
     phi, kernels = zip(*[limit.coefficients(R, nodes) for R in np.exp(log_R)], strict=True)
     phi, kernels = np.array(phi), np.array(kernels)
     noise_size = np.einsum("jkss->j", kernels) / nodes.size
-    return Tables(_family(log_R, phi, phi.mean(axis=1)), _family(log_R, kernels, noise_size), nodes, spread)
+    drift = _family(log_R, phi, phi.mean(axis=1), DRIFT_TOLERANCE)
+    return Tables(drift, _family(log_R, kernels, noise_size, NOISE_TOLERANCE), nodes, spread)
 
 
-def _family(log_R, values, size) -> Family:
+def _family(log_R, values, size, tolerance) -> Family:
     """Separate R from the rest: the principal components over R of values / size."""
     shape = values.shape[1:]
     flat = (values / size.reshape(-1, *[1] * len(shape))).reshape(len(log_R), -1)
-    variances, u = np.linalg.eigh(flat @ flat.T)
-    u = u[:, variances > TOLERANCE**2 * variances[-1]]
+    u, s, _ = np.linalg.svd(flat, full_matrices=False)
+    u = u[:, s > tolerance * s[0]]
     members = u.T @ flat
     columns = np.concatenate([np.log(size)[:, None], u], axis=1)
     spline = make_interp_spline(log_R, columns, k=5)
