@@ -1,8 +1,10 @@
 """The command line. No computation: it parses, calls the library, prints and writes."""
 
+import itertools
 import json
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import numpy as np
@@ -11,7 +13,10 @@ from sdelimit import _specs as specs
 from sdelimit._export import version_info, write_csv, write_npz
 from sdelimit._validation import nearest
 from sdelimit.compare import RunsOnly, compare, format_table
+from sdelimit.covariance import Covariance
+from sdelimit.noise import NoiseLaw
 from sdelimit.ode import solve_ode
+from sdelimit.optimizers import Optimizer
 from sdelimit.plot import plot_reports
 from sdelimit.problem import LinearRegression
 from sdelimit.sde import solve_sde
@@ -76,7 +81,9 @@ def main():
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Samples per step.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of target, samples and paths.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default="sdelimit-compare", show_default=True, help="Output folder."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Output folder; default sdelimit-compare, or sdelimit-compare-2, -3, ... if that exists.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the output of an earlier run.")
 def compare_command(**settings):
@@ -86,21 +93,25 @@ def compare_command(**settings):
     """
     started = time.perf_counter()
     try:
+        experiment = _experiment(settings)
+        record = {**settings, "d": experiment.covariance.d, **version_info()}
         out = _prepare(settings["out"], settings["force"])
-        reports = _compare(settings)
-    except (ValueError, TypeError) as error:
+        reports = _compare(experiment, settings)
+    except (ValueError, TypeError, RuntimeError) as error:
         raise click.UsageError(str(error)) from error
     click.echo(format_table(reports))
-    record = {**settings, "out": str(settings["out"]), **version_info()}
-    _write(out, reports, record)
+    _write(out, reports, {**record, "out": str(out)})
     click.echo(f"\nWrote {', '.join(FILES)} to {out} in {time.perf_counter() - started:.0f} s.")
 
 
 FILES = ("comparison.png", "comparison.pdf", "curves.npz", "curves.csv", "settings.json")
+FOLDER = "sdelimit-compare"
 
 
 def _prepare(out, force):
-    """The output folder, made and found writable before any work is done."""
+    """The output folder, made and found writable before any work is done; a new one if none was named."""
+    if out is None:
+        out = next(path for path in _folders() if force or not path.exists())
     existing = [name for name in FILES if (out / name).exists()]
     if existing and not force:
         raise ValueError(f"--out: {out} already holds {existing[0]}; choose another folder or pass --force")
@@ -114,44 +125,72 @@ def _prepare(out, force):
     return out
 
 
-def _compare(settings):
-    t_max, seed, batch_size = settings["t_max"], settings["seed"], settings["batch_size"]
-    covariance = specs.parse_covariance(settings["covariance"], settings["d"])
-    optimizers = [specs.parse_optimizer(text) for text in settings["optimizer"]]
-    rates = _rates(settings["lr"], settings["optimizer"], t_max)
-    noises = [specs.parse_noise(text) for text in settings["noise"]]
-    if settings["points"] < 2 or not t_max > 0:
+def _folders():
+    yield Path(FOLDER)
+    for i in itertools.count(2):
+        yield Path(f"{FOLDER}-{i}")
+
+
+class Experiment(NamedTuple):
+    """The settings as objects."""
+
+    covariance: Covariance
+    optimizers: list[Optimizer]
+    rates: list
+    noises: list[NoiseLaw]
+    times: np.ndarray
+
+
+def _experiment(settings):
+    t_max = settings["t_max"]
+    if settings["points"] < 2 or not 0 < t_max < float("inf"):
         raise ValueError(f"--points must be >= 2 and --t-max > 0, got {settings['points']} and {t_max:g}")
-    times = np.linspace(0.0, t_max, settings["points"])
+    covariance = specs.parse_covariance(settings["covariance"], settings["d"])
+    if t_max * covariance.d < 1:
+        raise ValueError(f"--t-max must reach one step, 1/d = {1 / covariance.d:g}, got {t_max:g}")
+    return Experiment(
+        covariance,
+        [specs.parse_optimizer(text) for text in settings["optimizer"]],
+        _rates(settings["lr"], settings["optimizer"], t_max),
+        [specs.parse_noise(text) for text in settings["noise"]],
+        np.linspace(0.0, t_max, settings["points"]),
+    )
+
+
+def _compare(experiment, settings):
+    """Theory first: it refuses what the problem cannot have before the simulation spends its time."""
+    seed, batch_size = settings["seed"], settings["batch_size"]
     reports = []
-    for noise in noises:
-        problem = LinearRegression(covariance, noise, seed=seed)
-        runs = simulate(
-            problem, optimizers, rates, t=times, n_runs=settings["n_runs"], seed=seed, batch_size=batch_size
-        )
-        for optimizer, lr, own in zip(optimizers, rates, runs, strict=True):
-            reports.append(_report(problem, optimizer, lr, own, settings["n_paths"]))
+    for noise in experiment.noises:
+        problem = LinearRegression(experiment.covariance, noise, seed=seed)
+        times = np.unique(np.rint(experiment.times * problem.d)) / problem.d
+        given = {"t": times, "batch_size": batch_size}
+        theories = [
+            _theory(problem, rule, lr, settings["n_paths"], seed, given)
+            for rule, lr in zip(experiment.optimizers, experiment.rates, strict=True)
+        ]
+        runs = simulate(problem, experiment.optimizers, experiment.rates, n_runs=settings["n_runs"], seed=seed, **given)
+        for theory, own in zip(theories, runs, strict=True):
+            reports.append(RunsOnly(own, theory) if isinstance(theory, str) else compare(theory[0], own, theory[1]))
     return reports
 
 
-def _report(problem, optimizer, lr, runs, n_paths):
+def _theory(problem, rule, lr, n_paths, seed, given):
+    """(ODE, SDE paths), or the reason why the rule has no limit here."""
     try:
-        optimizer.limit(problem.noise, runs.batch_size)
+        rule.limit_of(problem, given["batch_size"])
     except ValueError as error:
-        return RunsOnly(runs, f"{error}".split(":")[0])
-    given = {"t": runs.t, "batch_size": runs.batch_size}
-    paths = solve_sde(problem, optimizer, lr, n_paths=n_paths, seed=runs.seed, **given)
-    return compare(solve_ode(problem, optimizer, lr, **given), runs, paths)
+        return f"{error}".split(":")[0]
+    return solve_ode(problem, rule, lr, **given), solve_sde(problem, rule, lr, n_paths=n_paths, seed=seed, **given)
 
 
 def _rates(texts, names, t_max):
     """One learning rate for each optimizer, from '0.5' (for all) and 'sgd=0.3' (for one)."""
     rates = dict.fromkeys(names, None)
-    for text in sorted(texts, key=lambda text: _own(text, names) is not None):
-        name = _own(text, names)
-        value = specs.parse_schedule(text.partition("=")[2] if name else text, t_max)
+    for text in sorted(texts, key=lambda text: _own(text, names)[0] is not None):
+        name, own = _own(text, names)
         for key in [name] if name else names:
-            rates[key] = value
+            rates[key] = specs.parse_schedule(own, t_max)
     missing = [name for name, value in rates.items() if value is None]
     if missing:
         raise ValueError(f"--lr: no learning rate for {missing[0]}; give one for all, or --lr {missing[0]}=0.5")
@@ -159,13 +198,16 @@ def _rates(texts, names, t_max):
 
 
 def _own(text, names):
-    """The optimizer that 'NAME=...' is for, or None."""
+    """(optimizer, rest) of 'OPTIMIZER=rest', by the optimizer's text or bare name; (None, text) otherwise."""
+    known = {bare: name for name in names for bare in (name.partition(":")[0], name)}
+    matches = [key for key in known if text.startswith(f"{key}=")]
+    if matches:
+        key = max(matches, key=len)
+        return known[key], text[len(key) + 1 :]
     name, equals, _ = text.partition("=")
-    if not equals or ":" in name:
-        return None
-    if name not in names:
-        raise ValueError(f"--lr: {name!r} is not one of the optimizers{nearest(name, names)}")
-    return name
+    if equals and ":" not in name:
+        raise ValueError(f"--lr: {name!r} is not one of the optimizers{nearest(name, known)}")
+    return None, text
 
 
 def _write(out, reports, record):

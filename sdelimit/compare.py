@@ -74,7 +74,7 @@ def compare(theory: RiskCurve, runs: RiskCurves, paths: RiskCurves | None = None
 
     Raises:
         TypeError, ValueError: naming the argument, if it is of the wrong kind, holds several learning rates,
-            belongs to another dimension, or its times do not cover the runs'.
+            belongs to another dimension, batch size or learning rate, or its times do not cover the runs'.
     """
     if not isinstance(theory, RiskCurve):
         raise TypeError(f"theory must be a RiskCurve from solve_ode, got {check.describe(theory)}")
@@ -89,9 +89,10 @@ def compare(theory: RiskCurve, runs: RiskCurves, paths: RiskCurves | None = None
     for name, value in (("theory", theory), ("runs", runs), ("paths", paths)):
         if value is not None and np.ndim(value.lr) > 1:
             raise ValueError(f"{name} must hold one learning rate, got {len(value.lr)}: choose one with .select(i)")
-    expected = theory.at(
-        np.minimum(runs.t, theory.t[-1]) if runs.t[-1] - theory.t[-1] < 1 / theory.problem.d else runs.t
-    )
+    _require_same_settings(theory, runs, paths)
+    # Runs record whole steps, which may lie up to half a step outside the theory's times.
+    inside = np.clip(runs.t, theory.t[0], theory.t[-1])
+    expected = theory.at(inside if np.max(np.abs(inside - runs.t)) < 1 / theory.problem.d else runs.t)
     error = _relative_error(runs.mean, expected)
     worst = int(np.argmax(error))
     finite = np.isfinite(expected[worst])
@@ -104,10 +105,28 @@ def compare(theory: RiskCurve, runs: RiskCurves, paths: RiskCurves | None = None
         worst_time=float(runs.t[worst]),
         standard_error=float(runs.standard_error[worst] / expected[worst]) if finite else 0.0,
         coverage=None if paths is None else _coverage(runs, paths),
-        status="; ".join(
-            f"{name} {s}" for name, s in (("ODE", theory.status), ("runs:", runs.status)) if s != "ok"
-        ) or "ok",
-    )  # fmt: skip
+        status=_status(theory, runs, paths),
+    )
+
+
+def _require_same_settings(theory, runs, paths):
+    """Curves of different batch sizes or learning rates are not comparable."""
+    for name, value in (("runs", runs), ("paths", paths)):
+        if value is None:
+            continue
+        if value.batch_size != theory.batch_size:
+            raise ValueError(f"{name} must have theory's batch_size {theory.batch_size}, got {value.batch_size}")
+        for at, t in ((0, value.t[0]), (-1, value.t[-1])):
+            expected = np.interp(t, theory.t, theory.lr)
+            if abs(value.lr[at] - expected) > 0.05 * theory.lr.max():
+                raise ValueError(
+                    f"{name} must have theory's learning rate, {expected:.4g} at t = {t:.4g}, got {value.lr[at]:.4g}"
+                )
+
+
+def _status(theory, runs, paths):
+    parts = [("ODE", theory), ("runs:", runs), *([("SDE:", paths)] if paths is not None else [])]
+    return "; ".join(f"{name} {part.status}" for name, part in parts if part.status != "ok") or "ok"
 
 
 def _relative_error(mean, expected):
@@ -118,9 +137,12 @@ def _relative_error(mean, expected):
 
 
 def _coverage(runs, paths):
+    later = runs.t > 0
+    if not later.any():
+        return None
     low, high = (np.interp(runs.t, paths.t, _capped(edge)) for edge in paths.quantile(BAND))
     inside = (_capped(runs.risk) >= low) & (_capped(runs.risk) <= high)
-    return float(inside[:, runs.t > 0].mean())
+    return float(inside[:, later].mean())
 
 
 def _capped(risk):
@@ -145,7 +167,7 @@ def align(rows) -> str:
 def _row(report):
     runs = report.runs
     inputs = (
-        runs.optimizer.name,
+        _name(report),
         repr(runs.problem.noise),
         str(runs.problem.d),
         str(runs.risk.shape[0]),
@@ -153,16 +175,23 @@ def _row(report):
     )
     if report.theory is None:
         return (*inputs, "no limit", "-", "-", "-", report.status)
-    if not np.isfinite(report.max_relative_error):
-        return (*inputs, "diverged", f"{report.worst_time:.3g}", "-", "-", report.status)
+    if not (np.isfinite(report.theory.risk).all() and np.isfinite(runs.risk).all()):
+        return (*inputs, "diverged", "-", "-", "-", report.status)
     return (
         *inputs,
         f"{report.max_relative_error:.2%}",
         f"{report.worst_time:.3g}",
-        f"{report.standard_error:.2%}",
+        f"{report.standard_error:.2%}" if np.isfinite(report.standard_error) else "-",
         "-" if report.coverage is None else f"{report.coverage:.0%}",
         report.status,
     )
+
+
+def _name(report):
+    """The rule's name, and the theory's where another limit is used for it."""
+    rule = report.runs.optimizer.name
+    limit = rule if report.theory is None else report.theory.optimizer.name
+    return rule if limit == rule else f"{rule} ({limit} limit)"
 
 
 def describe_lr(lr) -> str:

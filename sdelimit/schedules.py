@@ -128,9 +128,8 @@ def as_schedule(lr, name: str = "lr") -> Callable:
             try:
                 out = jax.eval_shape(lr, jax.ShapeDtypeStruct((), jnp.float64))
                 if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
-                    raise TypeError(
-                        f"{name} must return a real number for a number t, got {getattr(out, 'shape', out)} {getattr(out, 'dtype', '')}"
-                    )
+                    shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", type(out).__name__)
+                    raise TypeError(f"{name} must return a real number, got shape {shape} and dtype {dtype}")
             except TypeError as error:
                 if str(error).startswith(name):
                     raise

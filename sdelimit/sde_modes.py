@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from sdelimit._jit import jit
-from sdelimit._stepping import mean_decay
+from sdelimit._stepping import mean_decay, normals
 from sdelimit.limits.base import Limit
 from sdelimit.modes import modes, noise_factor
 
@@ -32,10 +32,8 @@ def _advance(limit, decay, forcing, factors, floor, w, keys, index, dt, eta):
         R = _half_step_risk(limit, decay, forcing, floor, w, dt, eta)
         exponent = jax.vmap(limit.phi)(R)[:, None] * eta * dt * decay
         amplitude = eta * jnp.sqrt(jax.vmap(limit.psi)(R) * dt / d)
-        normals = jax.vmap(lambda key: jax.random.normal(_rng.step_key(key, index), (len(factors), d), jnp.float64))(
-            keys
-        )
-        kicks = [f * normals[:, q] if f.ndim == 1 else normals[:, q] @ f.T for q, f in enumerate(factors)]
+        z = normals(keys, index, (len(factors), d))
+        kicks = [f * z[:, q] if f.ndim == 1 else z[:, q] @ f.T for q, f in enumerate(factors)]
         kick = sum(amplitude[:, q, None] * k for q, k in enumerate(kicks))
         w = jnp.exp(-exponent) * w + jnp.sqrt(mean_decay(2 * exponent)) * kick
         return w, jnp.sum(decay * w**2, axis=-1) / 2
