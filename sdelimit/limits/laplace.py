@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy import special
 from scipy.interpolate import make_interp_spline
 from scipy.signal import lfilter
 
@@ -52,6 +53,32 @@ def ratio_drift(a: Weights, w: Weights, noise: NoiseLaw, R, batch_size: int = 1)
     """phi(R) of F = sum_j a_j g_-j / (sum_j w_j g_-j^2)^(1/2), for ``R`` > 0 of any shape."""
     transform = _ResidualTransform(noise, batch_size)
     return _each(R, lambda risk: _integrate(a, w, *_with_xi(*transform(risk)), risk))
+
+
+class OffsetRatioDrift:
+    """phi(R) of F = sum_j a_j g_-j / ((sum_j w_j g_-j^2)^(1/2) + e), the g_j of a coordinate with sigma = 1.
+
+    The Laplace transform of pi^(-1/2) t^(-1/2) q(e sqrt t), q(y) = 1 - sqrt(pi) y erfcx(y), is 1 / (sqrt V + e), so
+    q is all that e > 0 adds to the integral over t. As e -> infinity, e phi -> sum_j a_j.
+    """
+
+    def __init__(self, a: Weights, w: Weights, noise: NoiseLaw, batch_size: int = 1):
+        self.a, self.w, self.batch_size = a, w, batch_size
+        self.transform = _ResidualTransform(noise, batch_size)
+
+    def __call__(self, R: float, e: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        log_t, step, values = _over_history(self.a, self.w, *_with_xi(*self.transform(R)))
+        thin = max(1, int(STEP / step))
+        root = np.exp(log_t[::thin] / 2)
+        # |(l_1 .. l_b)| xi is b times the gradient of the batch mean.
+        y = self.batch_size * np.asarray(e)[:, None] / np.sqrt(2 * R) * root
+        return offset_factor(y) @ (root * values[::thin]) * (thin * step) / np.sqrt(2 * np.pi * R)
+
+
+def offset_factor(y: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """q(y) = 1 - sqrt(pi) y erfcx(y) for y >= 0, which tends to 1 / (2 y^2)."""
+    far = np.maximum(y, 30.0) ** -2 / 2
+    return np.where(y < 30, 1 - np.sqrt(np.pi) * y * special.erfcx(y), far * (1 - 3 * far * (1 - 5 * far)))
 
 
 def signed_drift(b: Weights, noise: NoiseLaw, R, batch_size: int = 1) -> Float[np.ndarray, "..."]:
@@ -100,16 +127,21 @@ def _with_xi(x, log_A, ratio):
 
 
 def _integrate(a: Weights, w: Weights, x, log_chi, ratio, R):
-    """(1/s) pi^(-1/2) int t^(-1/2) sum_j a_j (D/chi)(t w_j) prod_i chi(t w_i) dt, by the trapezoid rule in log t.
+    """(1/s) pi^(-1/2) int t^(-1/2) sum_j a_j (D/chi)(t w_j) prod_i chi(t w_i) dt, by the trapezoid rule in log t."""
+    log_t, step, values = _over_history(a, w, x, log_chi, ratio)
+    return np.sum(np.exp(log_t / 2) * values) * step / np.sqrt(2 * np.pi * R)
+
+
+def _over_history(a: Weights, w: Weights, x, log_chi, ratio):
+    """(log t, its step, sum_j a_j (D/chi)(t w_j) prod_i chi(t w_i)) with t in units of 1 / s^2.
 
     With t w_past = exp(y) and y on a grid whose step divides -log(decay), the sums over lags are recursions.
     """
     log_chi, ratio = make_interp_spline(x, log_chi, k=5), make_interp_spline(x, ratio, k=5)
     low, high = max(LOW, x[0]), x[-1]
     if w.decay == 0 or w.past == 0:
-        y, shift = np.arange(low, high, STEP), 0.0
-        total, mean = log_chi(y), a.first * ratio(y)
-        return np.sum(np.exp(y / 2 + total) * mean) * STEP / np.sqrt(2 * np.pi * R * w.first)
+        y = np.arange(low, high, STEP)
+        return y - np.log(w.first), STEP, np.exp(log_chi(y)) * a.first * ratio(y)
     stride = int(np.ceil(-np.log(w.decay) / STEP))
     step = -np.log(w.decay) / stride
     rows = int((high - low) / step) // stride
@@ -120,8 +152,7 @@ def _integrate(a: Weights, w: Weights, x, log_chi, ratio, R):
     newest = np.clip(y + shift, low, high)
     total = log_chi(newest) + older
     mean = a.first * ratio(newest) + a.past * a.decay * mean_older
-    integral = np.sum(np.exp(y / 2 + total) * mean) * step
-    return integral / np.sqrt(2 * np.pi * R * w.past)
+    return y - np.log(w.past), step, np.exp(total) * mean
 
 
 def _lag_sum(values, decay, before):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from sdelimit import _validation as check
+from sdelimit.limits.adam_eps import AdamEpsLimit
 from sdelimit.limits.laplace import Weights
 from sdelimit.limits.ratio import RatioRule
 from sdelimit.limits.tabulated import tabulated_limit
@@ -18,20 +19,22 @@ TINY = 1e-20
 
 @functools.cache
 def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0) -> Optimizer:
-    """Adam with fixed memory: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; u = mhat / sqrt(vhat).
+    """Adam with fixed memory: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; u = mhat / (sqrt(vhat) + eps).
 
-    The hats are Adam's bias corrections. The limit has M = D^-1; phi is exact and kappa sampled (theory:
+    The hats are Adam's bias corrections. For eps = 0 the limit has M = D^-1; phi is exact and kappa sampled (theory:
     section 6). As b2 -> 1 both tend to those of SGD divided by the residual's standard deviation, the conjecture
-    of arXiv:2411.12135.
+    of arXiv:2411.12135. For eps > 0 the rule is not scale-free: coordinate i is Adam's or SGD's (with u = m / eps)
+    as its gradients are larger or smaller than eps, and the risk ODE is that of a d x d matrix unless K is diagonal
+    (theory: section 9).
 
     Args:
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1), and not 0 unless b1 is. The limit keeps b2 fixed as d
             grows: it needs 1/(1-b2) << d.
-        eps: added to sqrt(vhat). Only 0 so far.
+        eps: added to sqrt(vhat), >= 0.
 
     Raises:
-        ValueError: naming the argument. NotImplementedError for eps > 0.
+        ValueError: naming the argument.
 
     Source: arXiv:1412.6980.
 
@@ -40,11 +43,11 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0) -> Optimizer:
     0.4903
     """
     b1, b2 = _moment_decays(b1, b2)
-    if check.real("eps", eps, nonnegative=True) > 0:
-        raise NotImplementedError(f"eps must be 0: Adam's limit with eps > 0 is not available yet, got {eps:g}")
+    eps = check.real("eps", eps, nonnegative=True)
+    transform = optax.scale_by_adam(b1=b1, b2=b2, eps=eps or TINY)
     rule = RatioRule(Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2), 2)
-    transform = optax.scale_by_adam(b1=b1, b2=b2, eps=TINY)
-    return Optimizer("adam", transform, functools.partial(tabulated_limit, rule), {"b1": b1, "b2": b2, "eps": 0.0})
+    limit = functools.partial(AdamEpsLimit, b1, b2, eps) if eps > 0 else functools.partial(tabulated_limit, rule)
+    return Optimizer("adam", transform, limit, {"b1": b1, "b2": b2, "eps": eps})
 
 
 @functools.cache
