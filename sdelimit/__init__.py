@@ -21,13 +21,14 @@ from sdelimit.optimizers import (
     signum,
 )
 from sdelimit.problem import LinearRegression
-from sdelimit.results import DivergenceWarning, RiskCurve, RiskCurves
+from sdelimit.results import DivergenceWarning, LimitWarning, RiskCurve, RiskCurves
 from sdelimit.sde import solve_sde
 from sdelimit.sharpness import directional_sharpness
 from sdelimit.simulate import simulate
 
 __all__ = [
     "DivergenceWarning",
+    "LimitWarning",
     "LinearRegression",
     "Optimizer",
     "Report",

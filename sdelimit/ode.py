@@ -14,7 +14,7 @@ from sdelimit._precision import is_traced, x64
 from sdelimit._times import time_grid
 from sdelimit.optimizers.base import Optimizer, as_optimizer
 from sdelimit.problem import LinearRegression, check_problem
-from sdelimit.results import DivergenceWarning, RiskCurve
+from sdelimit.results import DivergenceWarning, LimitWarning, RiskCurve
 from sdelimit.schedules import Constant, as_schedules, evaluate
 from sdelimit.system import BREAKS, MAX_STEPS, Stepping, integrate, integrate_many
 from sdelimit.systems import risk_system
@@ -64,6 +64,9 @@ def solve_ode(
             for a coordinate of zero variance under a rule with M = D^-1.
         RuntimeError: if the step limit is reached, with the time reached.
 
+    Warns:
+        DivergenceWarning: if the risk leaves all bounds. LimitWarning: if the rule's momentum is too long for d.
+
     Source: arXiv:2411.12135 (signSGD), arXiv:2308.08977 (SGD).
     """
     problem = check_problem(problem)
@@ -84,7 +87,27 @@ def solve_ode(
         return _curve(out, system, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
     out = {name: np.asarray(value) for name, value in solve(schedule).items()}
     diverged_at, status = _report(out, system, batched, optimizer)
+    _warn_of_memory(optimizer, out, system, problem.d)
     return _curve(out, system, problem, optimizer, batch_size, diverged_at, status)
+
+
+LONGEST_MEMORY = 0.25
+"""Largest share of the fastest mode's decay time that a rule may average gradients over without a warning."""
+
+
+def _warn_of_memory(optimizer, out, system, d):
+    """Warn where momentum lags behind the risk (theory: section 7)."""
+    finite = np.isfinite(out["risk"])
+    fastest = np.max(np.where(finite, out["lr"] * out["phi"], 0.0)) * system.decay.max()
+    share = optimizer.memory / d * fastest
+    if optimizer.memory > 1 and share > LONGEST_MEMORY:
+        warnings.warn(
+            f"solve_ode({optimizer.name}): the rule averages about {optimizer.memory:.3g} gradients, a time of "
+            f"{optimizer.memory / d:.2g}, while the fastest mode decays in {1 / fastest:.2g}; the limit needs "
+            "d (1 - beta) large compared with eta phi lambda_max, and will be several percent off early on",
+            LimitWarning,
+            stacklevel=3,
+        )
 
 
 SCAN = 4096

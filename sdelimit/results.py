@@ -16,6 +16,10 @@ class DivergenceWarning(UserWarning):
     """A curve or run left every bound: the message says when and at what value."""
 
 
+class LimitWarning(UserWarning):
+    """A limit is used outside the range where it is accurate."""
+
+
 @dataclass(frozen=True, eq=False)
 class RiskCurve:
     """A deterministic risk curve R(t), with t = steps / d.

@@ -32,7 +32,7 @@ ARCSIN = (
 class SignedRule:
     """F = sign(sum_j b_j g_-j)."""
 
-    samples: ClassVar[int] = 2_000_000
+    samples: ClassVar[int] = 1_000_000
     scale_free: ClassVar[bool] = True
 
     b: Weights

@@ -4,22 +4,26 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from sdelimit import _validation as check
 from sdelimit.limits.adam_eps import AdamEpsLimit
 from sdelimit.limits.laplace import Weights
+from sdelimit.limits.long_memory import long_memory_adam_limit
 from sdelimit.limits.ratio import RatioRule
 from sdelimit.limits.tabulated import tabulated_limit
 from sdelimit.optimizers.base import Optimizer, decay_rate
 
 TINY = 1e-20
 """Stands in for eps = 0 in the rules: no effect on any gradient above it, and 0/0 becomes 0."""
+SLOW_STEPS, SLOW_SHARE = 20, 8
+"""A second moment is slow if it remembers more steps than this and more than this share of d."""
 
 
 @functools.cache
-def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0) -> Optimizer:
-    """Adam with fixed memory: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; u = mhat / (sqrt(vhat) + eps).
+def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "auto") -> Optimizer:
+    """Adam: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; u = mhat / (sqrt(vhat) + eps).
 
     The hats are Adam's bias corrections. For eps = 0 the limit has M = D^-1; phi is exact and kappa sampled (theory:
     section 6). As b2 -> 1 both tend to those of SGD divided by the residual's standard deviation, the conjecture
@@ -29,9 +33,11 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0) -> Optimizer:
 
     Args:
         b1: decay of the first moment, in [0, 1).
-        b2: decay of the second moment, in [0, 1), and not 0 unless b1 is. The limit keeps b2 fixed as d
-            grows: it needs 1/(1-b2) << d.
+        b2: decay of the second moment, in [0, 1), and not 0 unless b1 is.
         eps: added to sqrt(vhat), >= 0.
+        memory: which limit describes the second moment (eps = 0). "fixed": b2 stays fixed as d grows, right if
+            1/(1-b2) << d. "long": d (1 - b2) stays fixed (theory: section 11), right if 1/(1-b2) is comparable to d.
+            "auto": long if 1/(1-b2) > max(20, d/8) and the label noise has finite variance, else fixed.
 
     Raises:
         ValueError: naming the argument.
@@ -44,10 +50,22 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0) -> Optimizer:
     """
     b1, b2 = _moment_decays(b1, b2)
     eps = check.real("eps", eps, nonnegative=True)
+    check.choice("memory", memory, ("auto", "fixed", "long"))
+    if memory == "long" and eps > 0:
+        raise ValueError(f"memory must be 'auto' or 'fixed' for eps > 0, got 'long' with eps = {eps:g}")
     transform = optax.scale_by_adam(b1=b1, b2=b2, eps=eps or TINY)
     rule = RatioRule(Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2), 2)
     limit = functools.partial(AdamEpsLimit, b1, b2, eps) if eps > 0 else functools.partial(tabulated_limit, rule)
-    return Optimizer("adam", transform, limit, {"b1": b1, "b2": b2, "eps": eps})
+
+    def problem_limit(problem, batch_size):
+        finite = np.isfinite(problem.noise.second_moment)
+        slow = 1 / (1 - b2) > max(SLOW_STEPS, problem.d / SLOW_SHARE) and finite
+        if eps == 0 and (memory == "long" or (memory == "auto" and slow)):
+            return long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)
+        return limit(problem.noise, batch_size)
+
+    settings = {"b1": b1, "b2": b2, "eps": eps, "memory": memory}
+    return Optimizer("adam", transform, limit, settings, problem_limit, 1 / (1 - b1))
 
 
 @functools.cache
@@ -72,7 +90,8 @@ def nadam(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
     b1, b2 = _moment_decays(b1, b2)
     rule = RatioRule(Weights(1 - b1, b1 * (1 - b1), b1), Weights(0.0, 1 - b2, b2), 2)
     transform = optax.scale_by_adam(b1=b1, b2=b2, eps=TINY, nesterov=True)
-    return Optimizer("nadam", transform, functools.partial(tabulated_limit, rule), {"b1": b1, "b2": b2})
+    limit = functools.partial(tabulated_limit, rule)
+    return Optimizer("nadam", transform, limit, {"b1": b1, "b2": b2}, memory=1 / (1 - b1))
 
 
 def _moment_decays(b1, b2):
@@ -132,7 +151,7 @@ def s3(beta: float = 0.9, p: float = 3.0) -> Optimizer:
     nesterov = Weights(1 - beta, beta * (1 - beta), beta)
     transform = scale_by_s3(beta, p)
     limit = functools.partial(tabulated_limit, RatioRule(nesterov, nesterov, p))
-    return Optimizer("s3", transform, limit, {"beta": beta, "p": p})
+    return Optimizer("s3", transform, limit, {"beta": beta, "p": p}, memory=1 / (1 - beta))
 
 
 def scale_by_s3(beta: float, p: float) -> optax.GradientTransformation:

@@ -23,6 +23,8 @@ class Optimizer:
         hyperparameters: the numbers that made it.
         problem_limit: (problem, batch_size) -> limit, for a rule whose limit depends on the problem beyond its
             noise (a memory of c d steps); ``limit`` then gives what it tends to near stationarity.
+        memory: steps over which the rule averages gradients, 1/(1-beta) for momentum beta. The limit holds once
+            memory / d is short compared with 1 / (eta phi lambda_max) (theory: section 7).
     """
 
     name: str
@@ -30,6 +32,7 @@ class Optimizer:
     limit: Callable[[NoiseLaw, int], Limit] = field(repr=False)
     hyperparameters: dict = field(default_factory=dict)
     problem_limit: Callable[..., Limit] | None = field(default=None, repr=False)
+    memory: float = 1.0
 
     def rule(self, problem, batch_size: int) -> optax.GradientTransformation:
         """The rule as it acts on ``problem``."""

@@ -38,4 +38,5 @@ def long_memory_adam(b1: float, b2: float) -> Optimizer:
         adapted_adam_limit,
         {"b1": b1, "b2": b2},
         problem_limit,
+        1 / (1 - b1),
     )

@@ -63,7 +63,7 @@ def s_adam(
 
     transform = scale_by_s_adam(b1, b2, brake, probe_scale, n_probes, bias_correction)
     settings = {"b1": b1, "b2": b2, "brake": brake, "probe_scale": probe_scale, "n_probes": n_probes}
-    return Optimizer("s_adam", transform, limit, settings, problem_limit)
+    return Optimizer("s_adam", transform, limit, settings, problem_limit, 1 / (1 - b1))
 
 
 def scale_by_s_adam(b1, b2, brake, probe_scale, n_probes, bias_correction) -> optax.GradientTransformationExtraArgs:

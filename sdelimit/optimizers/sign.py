@@ -44,7 +44,9 @@ def signum(beta: float = 0.9) -> Optimizer:
     beta = decay_rate("beta", beta)
     rule = SignedRule(Weights(0.0, 1.0, beta))
     transform = optax.chain(optax.trace(beta), optax.scale_by_sign())
-    return Optimizer("signum", transform, functools.partial(tabulated_limit, rule), {"beta": beta})
+    return Optimizer(
+        "signum", transform, functools.partial(tabulated_limit, rule), {"beta": beta}, memory=1 / (1 - beta)
+    )
 
 
 @functools.cache
@@ -72,6 +74,6 @@ def lion(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
         raise ValueError("b2 must lie in (0, 1), got 0")
     older = b1 * (1 - b2) / b2
     rule = SignedRule(Weights(1 - b1 - older, older, b2))
-    return Optimizer(
-        "lion", optax.scale_by_lion(b1=b1, b2=b2), functools.partial(tabulated_limit, rule), {"b1": b1, "b2": b2}
-    )
+    limit = functools.partial(tabulated_limit, rule)
+    transform = optax.scale_by_lion(b1=b1, b2=b2)
+    return Optimizer("lion", transform, limit, {"b1": b1, "b2": b2}, memory=1 / (1 - b2))
