@@ -145,6 +145,9 @@ def _experiment(settings):
     t_max = settings["t_max"]
     if settings["points"] < 2 or not 0 < t_max < float("inf"):
         raise ValueError(f"--points must be >= 2 and --t-max > 0, got {settings['points']} and {t_max:g}")
+    for option, name in (("--runs", "n_runs"), ("--paths", "n_paths")):
+        if settings[name] < 1:
+            raise ValueError(f"{option} must be >= 1, got {settings[name]}")
     covariance = specs.parse_covariance(settings["covariance"], settings["d"])
     if t_max * covariance.d < 1:
         raise ValueError(f"--t-max must reach one step, 1/d = {1 / covariance.d:g}, got {t_max:g}")

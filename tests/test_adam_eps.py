@@ -11,6 +11,8 @@ from sdelimit.limits.kernel import RHO
 from sdelimit.limits.laplace import offset_factor
 from sdelimit.limits.scale_dependent import tabulate
 
+pytestmark = pytest.mark.slow
+
 LAWS = [sl.noise.Gaussian(0.5), sl.noise.StudentT(3.0, 0.3)]
 by_law = pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
 SIGMA = np.array([0.2, 1.0, 4.0])

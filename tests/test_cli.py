@@ -37,10 +37,12 @@ def test_compare_writes_figure_curves_and_settings(tmp_path):
 
 
 def test_an_earlier_result_is_not_overwritten_unless_asked(tmp_path):
-    assert run("compare", *SMALL, "-n", "none", "--out", str(tmp_path)).exit_code == 0
+    (tmp_path / "curves.npz").write_text("an earlier result")
     again = run("compare", *SMALL, "-n", "none", "--out", str(tmp_path))
     assert again.exit_code == 2 and "--force" in again.output
-    assert run("compare", *SMALL, "-n", "none", "--out", str(tmp_path), "--force").exit_code == 0
+    assert (tmp_path / "curves.npz").read_text() == "an earlier result"
+    assert run("compare", *SMALL, "-n", "none", "-o", "sgd", "--out", str(tmp_path), "--force").exit_code == 0
+    assert np.load(tmp_path / "curves.npz")["0_sgd_t"][-1] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -60,9 +62,10 @@ def test_an_earlier_result_is_not_overwritten_unless_asked(tmp_path):
         (["compare", "-n", "gaussian:0.1,0.2,0.3"], "gaussian"),
         (["compare", "-K", "ar1:2"], "rho must lie strictly between"),
         (["compare", "-K", "ar1:import"], "cannot read the arguments"),
+        (["compare", "-K", "ar1:0.5)+(1"], "cannot read the arguments"),
         (["compare", "-K", "nowhere.npy"], "cannot read nowhere.npy"),
-        (["compare", "--runs", "0"], "n_runs must be >= 1"),
-        (["compare", "--paths", "0"], "n_paths must be >= 1"),
+        (["compare", "--runs", "0"], "--runs must be >= 1"),
+        (["compare", "--paths", "0"], "--paths must be >= 1"),
         (["compare", "--d", "0"], "d must be >= 1"),
         (["compare", "--t-max", "0"], "--t-max"),
         (["compare", "--t-max", "soon"], "--t-max"),

@@ -166,6 +166,7 @@ def test_matrix_equation_on_diagonal_data_equals_the_scalar_equations(diagonal):
     np.testing.assert_allclose(scalar.modes @ scalar.decay / 2, scalar.risk, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_slope_is_the_derivative_of_the_risk(correlated):
     curve = sl.solve_ode(correlated, sl.clip_coordinate(0.5), 0.5, 2.0, rtol=1e-8)
     np.testing.assert_allclose(np.gradient(curve.risk, curve.t, edge_order=2), curve.slope, rtol=2e-3)
@@ -177,6 +178,7 @@ def test_a_threshold_beyond_reach_recovers_sgd(correlated, rule):
     np.testing.assert_allclose(clipped.risk, sgd.risk, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_vanishing_coordinate_threshold_recovers_sign_sgd(correlated, batch_size):
     clipped = sl.solve_ode(correlated, sl.clip_coordinate(1e-4), 0.5e4, 3.0, batch_size=batch_size)
@@ -184,6 +186,7 @@ def test_a_vanishing_coordinate_threshold_recovers_sign_sgd(correlated, batch_si
     np.testing.assert_allclose(clipped.risk, sign.risk, rtol=3e-3)
 
 
+@pytest.mark.slow
 def test_learning_rate_arrays_and_gradients(correlated, diagonal):
     for problem in (correlated, diagonal):
         rates = np.array([0.3, 0.6])
@@ -195,6 +198,7 @@ def test_learning_rate_arrays_and_gradients(correlated, diagonal):
     assert float(jax.grad(last)(0.6)) == pytest.approx(difference, rel=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [sl.clip_norm(0.7), sl.clip_coordinate(0.4)], ids=lambda o: o.name)
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_ode_and_sde_follow_the_simulated_mean(correlated, diagonal, rule, batch_size):

@@ -156,6 +156,7 @@ def brute_force(optimizer, noise, R, batch_size, chains=15_000, burn_in=100, ste
     return samples.mean(axis=1), samples.std(axis=1) / np.sqrt(chains)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "noise", "batch_size"),
     [
@@ -207,6 +208,7 @@ def student_s3():
     return sl.s3(0.8, 3), sl.noise.StudentT(3.0, 0.3)
 
 
+@pytest.mark.slow
 def test_tables_interpolate_between_their_nodes(student_s3):
     optimizer, noise = student_s3
     c = few_samples(optimizer, noise)

@@ -61,6 +61,7 @@ def test_the_limit_does_not_depend_on_b1(problem):
     np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_ode_and_sde_follow_the_simulated_mean(batch_size):
     s = np.exp(np.random.default_rng(0).uniform(-1, 1, 400))
@@ -74,6 +75,7 @@ def test_ode_and_sde_follow_the_simulated_mean(batch_size):
     assert np.all(np.abs(paths.mean - curve.at(paths.t)) < 5 * paths.standard_error)
 
 
+@pytest.mark.slow
 def test_learning_rate_arrays_and_gradients(problem):
     together = sl.solve_ode(problem, rule(1.0), np.array([0.3, 0.6]), 1.0)
     last = lambda lr: sl.solve_ode(problem, rule(1.0), lr, 1.0).risk[-1]  # noqa: E731

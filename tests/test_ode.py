@@ -88,8 +88,11 @@ LEARNING_RATES = {
 }
 
 
-@pytest.mark.parametrize("kind", LEARNING_RATES)
-@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["grad", "jit(grad)"])
+@pytest.mark.parametrize(
+    ("kind", "wrap"),
+    [("number", lambda f: f), ("number", jax.jit), ("schedule", lambda f: f), ("function", jax.jit)],
+    ids=["number-grad", "number-jit(grad)", "schedule-grad", "function-jit(grad)"],
+)
 def test_gradient_in_the_learning_rate_is_the_finite_difference(small_problem, kind, wrap):
     make = LEARNING_RATES[kind]
 
@@ -100,6 +103,14 @@ def test_gradient_in_the_learning_rate_is_the_finite_difference(small_problem, k
     step = 1e-4
     difference = (final_risk(0.5 + step) - final_risk(0.5 - step)) / (2 * step)
     np.testing.assert_allclose(gradient, difference, rtol=1e-4)
+
+
+def test_short_pulses_of_the_learning_rate_are_not_stepped_over(small_problem):
+    """A pulse of width 0.01 after a pause: same as solving the three pieces one after the other."""
+    pulse = sl.schedules.piecewise_constant([2.0, 2.01], [0.0, 1.0, 0.0])
+    curve = sl.solve_ode(small_problem, sl.sgd(), pulse, t=[1.0, 3.0, 4.0])
+    direct = sl.solve_ode(small_problem, sl.sgd(), 1.0, t=[0.01], rtol=1e-10)
+    np.testing.assert_allclose(curve.risk, [small_problem.initial_risk, direct.risk[0], direct.risk[0]], rtol=1e-5)
 
 
 def test_vmap_and_jit_over_the_learning_rate(small_problem):

@@ -41,6 +41,7 @@ def test_probe_agrees_with_the_known_constants(transform, c, kappa_half, kappa_o
     assert max(estimate.phi_se / estimate.phi, estimate.kappa_se[-1] / estimate.kappa[-1]) < 3e-3
 
 
+@pytest.mark.slow
 def test_standard_errors_are_the_spread_over_seeds():
     estimates = [probe(RMS, NO_NOISE, 0.5, seed=seed, relative_error=1e-2) for seed in range(8)]
     for value, claimed in (
@@ -67,6 +68,7 @@ def test_sign_under_other_noise_agrees_with_quadrature(noise, batch_size):
     assert abs(estimate.phi - known.phi(0.1)) < 4 * estimate.phi_se
 
 
+@pytest.mark.slow
 def test_gaussian_noise_and_risk_enter_through_the_population_risk_only():
     direct = probe(RMS, sl.noise.Gaussian(0.7), 0.2, seed=1)
     limit = sl.limit_coefficients(sl.from_optax(RMS), sl.noise.Gaussian(0.7))

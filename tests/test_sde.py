@@ -81,9 +81,10 @@ def test_diverging_paths_are_reported_not_nan(small_problem):
     with pytest.warns(sl.DivergenceWarning, match="diverged"):
         paths = sl.solve_sde(small_problem, sl.sgd(), 8.0, 60.0, n_paths=4)
     assert not np.isnan(paths.risk).any() and np.all(paths.risk[:, -1] == np.inf)
-    assert np.all(paths.diverged_at < 60.0) and "4 of 4 runs diverged" in paths.status
+    assert np.all(paths.diverged_at < 60.0) and "4 of 4 paths diverged" in paths.status
 
 
+@pytest.mark.slow
 def test_spread_of_paths_is_the_spread_of_runs():
     """10%, 50% and 90% quantiles of 256 paths and 256 runs, d = 512, second half of the horizon: within 5%."""
     problem = sl.LinearRegression(heteroscedastic(sl.covariance.ar1(512, 0.6)), sl.noise.StudentT(1.5, 0.3))
