@@ -156,6 +156,7 @@ def diagonal():
     return sl.LinearRegression(sl.covariance.diagonal(values), sl.noise.StudentT(3.0, 0.3))
 
 
+@pytest.mark.slow
 def test_matrix_equation_on_diagonal_data_equals_the_scalar_equations(diagonal):
     dense = sl.LinearRegression(diagonal.covariance.to_dense(), diagonal.noise, theta_star=diagonal.theta_star)
     lr = sl.schedules.cosine(0.8, 3.0)

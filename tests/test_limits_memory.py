@@ -221,6 +221,7 @@ def test_tables_interpolate_between_their_nodes(student_s3):
         np.testing.assert_allclose(c.kappa(rho, middle), [e.kappa[k] for e in direct], rtol=3e-3)
 
 
+@pytest.mark.slow
 def test_tables_extrapolate_by_power_laws(student_s3):
     c, free = few_samples(*student_s3), few_samples(student_s3[0], NONE)
     large = np.array([1e6, 1e12, 1e20])

@@ -90,8 +90,14 @@ LEARNING_RATES = {
 
 @pytest.mark.parametrize(
     ("kind", "wrap"),
-    [("number", lambda f: f), ("number", jax.jit), ("schedule", lambda f: f), ("function", jax.jit)],
-    ids=["number-grad", "number-jit(grad)", "schedule-grad", "function-jit(grad)"],
+    [
+        ("number", lambda f: f),
+        ("function", jax.jit),
+        pytest.param("number", jax.jit, marks=pytest.mark.slow),
+        pytest.param("schedule", lambda f: f, marks=pytest.mark.slow),
+        pytest.param("function", lambda f: f, marks=pytest.mark.slow),
+    ],
+    ids=["number-grad", "function-jit(grad)", "number-jit(grad)", "schedule-grad", "function-grad"],
 )
 def test_gradient_in_the_learning_rate_is_the_finite_difference(small_problem, kind, wrap):
     make = LEARNING_RATES[kind]

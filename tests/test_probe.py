@@ -22,6 +22,7 @@ def test_sign_has_c_2_over_pi_and_the_arcsin_kernel():
     assert np.all(np.abs(estimate.kappa - 2 / np.pi * np.arcsin(RHO)) < 4 * estimate.kappa_se + 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("transform", "c", "kappa_half", "kappa_one", "reference_error"),
     [
