@@ -88,7 +88,7 @@ def test_covariance_and_noise_from_files(tmp_path):
     np.save(tmp_path / "K.npy", np.kron(np.eye(20), k))
     np.savetxt(tmp_path / "residuals.csv", np.linspace(-1, 1, 50), delimiter=",")
     files = ["-K", str(tmp_path / "K.npy"), "-n", str(tmp_path / "residuals.csv")]
-    result = run("compare", *SMALL[2:], *files, "--out", str(tmp_path / "out"))
+    result = run("compare", *SMALL[2:], *files, "-o", "sgd", "--out", str(tmp_path / "out"))
     assert result.exit_code == 0, result.output
     assert "Empirical" in result.output
     (tmp_path / "bad.npy").write_bytes(b"not an array")

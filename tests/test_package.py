@@ -1,5 +1,8 @@
 """What importing the package does, and what its front page promises."""
 
+import doctest
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -39,6 +42,15 @@ def test_python_blocks_of_the_readme_run(tmp_path, monkeypatch):
     assert names["report"].max_relative_error < 0.05
     assert (tmp_path / "signsgd.png").exists()
     assert names["slope"] != 0
+
+
+def test_examples_in_docstrings_run():
+    import sdelimit
+
+    modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(sdelimit.__path__, "sdelimit.")]
+    results = [doctest.testmod(module) for module in modules]
+    assert sum(r.attempted for r in results) >= 10
+    assert sum(r.failed for r in results) == 0
 
 
 def test_every_public_object_has_a_docstring():
