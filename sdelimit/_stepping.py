@@ -15,3 +15,8 @@ def mean_decay(x):
 def normals(keys, index, shape):
     """Standard normals of the given shape for every path at step ``index``."""
     return jax.vmap(lambda key: jax.random.normal(_rng.step_key(key, index), shape, jnp.float64))(keys)
+
+
+def applied(factor, z):
+    """F z for the vectors in the rows of ``z``; a (d,) factor is diagonal."""
+    return factor * z if factor.ndim == 1 else z @ factor.T

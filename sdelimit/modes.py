@@ -45,8 +45,27 @@ def modes(problem: LinearRegression, limit: Limit) -> Modes:
 
 
 def noise_factor(problem: LinearRegression, limit: Limit, name: str):
-    """F with F F' = Q' D^(1-p/2) b(Khat) D^(1-p/2) Q for the kernel ``name``: (d,) if K is diagonal, else (d, d)."""
+    """F with F F' = Q' D^(1-p/2) b(Khat) D^(1-p/2) Q for the kernel ``name``: (d,) if that is diagonal, else (d, d)."""
     return problem.cached(("factor", limit.power, name), lambda: _noise_factor(problem, limit, name))
+
+
+def noise_along_mean(problem: LinearRegression, limit: Limit):
+    """F^-1 Lambda for the only kernel of ``limit``, (d,) or (d, d): it takes w to b with F b = Lambda w.
+
+    Lambda w is the mean update D^-p K delta in the coordinates of the modes. Least squares where F is singular.
+    """
+    (name,) = limit.basis
+    return problem.cached(("along mean", limit.power, name), lambda: _noise_along_mean(problem, limit, name))
+
+
+def _noise_along_mean(problem, limit, name):
+    decay, factor = modes(problem, limit).decay, noise_factor(problem, limit, name)
+    if factor.ndim == 1:
+        return np.divide(decay, factor, out=np.zeros_like(decay), where=factor > 0)
+    try:
+        return np.linalg.solve(factor, np.diag(decay))
+    except np.linalg.LinAlgError:
+        return np.linalg.pinv(factor) * decay
 
 
 def _frozen(found: Modes) -> Modes:
@@ -98,7 +117,7 @@ def _correlation_with_zeros(covariance):
 
 def _noise_factor(problem, limit, name):
     current = modes(problem, limit)
-    if current.vectors is None:
+    if current.vectors is None or name == "rho":  # Q' D^(1-p/2) Khat D^(1-p/2) Q = Q' S Q
         return np.sqrt(current.decay)
     matrix = _noise_matrix(problem, limit, name)
     try:

@@ -46,7 +46,8 @@ __all__ = [
 class NoiseLaw(eqx.Module):
     """The law of the label noise eps. Immutable; a JAX pytree of its parameters.
 
-    Subclasses give ``sample``, ``gaussian_factor``, ``quadrature``, ``second_moment`` and ``density_at_zero``.
+    Subclasses give ``sample``, ``gaussian_factor``, ``quadrature``, ``second_moment``, ``fourth_moment`` and
+    ``density_at_zero``.
     """
 
     def sample(self, key, shape: tuple[int, ...], dtype=jnp.float32) -> Float[Array, "..."]:
@@ -77,6 +78,11 @@ class NoiseLaw(eqx.Module):
     @property
     def second_moment(self) -> float:
         """E[eps^2], possibly infinite."""
+        raise NotImplementedError
+
+    @property
+    def fourth_moment(self) -> float:
+        """E[eps^4], possibly infinite."""
         raise NotImplementedError
 
     @property
@@ -123,6 +129,10 @@ class NoNoise(NoiseLaw):
         return 0.0
 
     @property
+    def fourth_moment(self):
+        return 0.0
+
+    @property
     def density_at_zero(self):
         return np.inf
 
@@ -153,6 +163,10 @@ class Gaussian(NoiseLaw):
     @property
     def second_moment(self):
         return self.std**2
+
+    @property
+    def fourth_moment(self):
+        return 3 * self.std**4
 
     @property
     def density_at_zero(self):
@@ -195,6 +209,11 @@ class StudentT(NoiseLaw):
         return self.scale**2 * self.df / (self.df - 2) if self.df > 2 else np.inf
 
     @property
+    def fourth_moment(self):
+        nu, c = self.df, self.scale
+        return 3 * nu**2 * c**4 / ((nu - 2) * (nu - 4)) if nu > 4 else np.inf
+
+    @property
     def density_at_zero(self):
         log_f = special.gammaln((self.df + 1) / 2) - special.gammaln(self.df / 2)
         return float(np.exp(log_f) / (np.sqrt(self.df * np.pi) * self.scale))
@@ -223,6 +242,10 @@ class Cauchy(NoiseLaw):
 
     @property
     def second_moment(self):
+        return np.inf
+
+    @property
+    def fourth_moment(self):
         return np.inf
 
     @property
@@ -258,6 +281,10 @@ class Laplace(NoiseLaw):
         return 2 * self.scale**2
 
     @property
+    def fourth_moment(self):
+        return 24 * self.scale**4
+
+    @property
     def density_at_zero(self):
         return 1 / (2 * self.scale)
 
@@ -285,6 +312,10 @@ class Uniform(NoiseLaw):
         return self.half_width**2 / 3
 
     @property
+    def fourth_moment(self):
+        return self.half_width**4 / 5
+
+    @property
     def density_at_zero(self):
         return 1 / (2 * self.half_width)
 
@@ -309,6 +340,10 @@ class TwoPoint(NoiseLaw):
     @property
     def second_moment(self):
         return self.magnitude**2
+
+    @property
+    def fourth_moment(self):
+        return self.magnitude**4
 
     @property
     def density_at_zero(self):
@@ -363,6 +398,11 @@ class GaussianMixture(NoiseLaw):
         return float(np.sum(self.weights * (self.means**2 + self.stds**2)))
 
     @property
+    def fourth_moment(self):
+        m2, v2 = self.means**2, self.stds**2
+        return float(np.sum(self.weights * (m2**2 + 6 * m2 * v2 + 3 * v2**2)))
+
+    @property
     def density_at_zero(self):
         atoms = self.stds == 0
         if np.any(self.weights[atoms & (self.means == 0)] > 0):
@@ -403,6 +443,10 @@ class Empirical(NoiseLaw):
         return float(np.mean(self.samples**2))
 
     @property
+    def fourth_moment(self):
+        return float(np.mean(self.samples**4))
+
+    @property
     def density_at_zero(self):
         return np.inf if np.any(self.samples == 0) else 0.0
 
@@ -417,6 +461,7 @@ class Density(NoiseLaw):
 
     pdf: Callable = eqx.field(static=True)
     moment: float
+    quartic: float
     table: LogLogTable
     quantiles: Float[np.ndarray, " n"]
     levels: Float[np.ndarray, " n"]
@@ -434,10 +479,11 @@ class Density(NoiseLaw):
         self.pdf = pdf
         quadrature = _Quadrature(pdf, low, high, inner)
         self.moment = (
-            quadrature.second_moment()
+            quadrature.moment(2)
             if second_moment is None
             else check.real("second_moment", second_moment, nonnegative=True, allow_inf=True)
         )
+        self.quartic = quadrature.moment(4) if np.isfinite(self.moment) else np.inf
         self.table = quadrature.gaussian_factor_table()
         self.quantiles, self.levels = quadrature.quantiles()
 
@@ -456,6 +502,10 @@ class Density(NoiseLaw):
     @property
     def second_moment(self):
         return self.moment
+
+    @property
+    def fourth_moment(self):
+        return self.quartic
 
     @property
     def density_at_zero(self):
@@ -564,12 +614,12 @@ class _Quadrature:
         )  # fmt: skip
         return value
 
-    def second_moment(self):
+    def moment(self, power):
         # Integrals between growing cut-offs (in arcsinh e) fall geometrically if the tail is integrable.
         edges = np.arange(0.0, 61.0, 5.0)
         rings = [
-            self.integrate(lambda e: e**2, max(self.low, -hi), max(self.low, -lo))
-            + self.integrate(lambda e: e**2, min(self.high, lo), min(self.high, hi))
+            self.integrate(lambda e: e**power, max(self.low, -hi), max(self.low, -lo))
+            + self.integrate(lambda e: e**power, min(self.high, lo), min(self.high, hi))
             for lo, hi in itertools.pairwise(edges)
         ]
         before, last = rings[-2:]

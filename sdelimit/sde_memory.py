@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from sdelimit._jit import jit
-from sdelimit._stepping import mean_decay, normals
+from sdelimit._stepping import applied, mean_decay, normals
 from sdelimit.limits.long_memory import MemoryLimit
 from sdelimit.modes import modes, noise_factor
 
@@ -46,7 +46,7 @@ def _advance(limit, decay, forcing, factors, floor, state, keys, index, dt, eta)
         exponent = phi(R, middle)[:, None] * eta * dt * decay
         amplitude = eta * jnp.sqrt(psi(R, middle) * dt / d)
         z = normals(keys, index, (len(factors), d))
-        kicks = [f * z[:, q] if f.ndim == 1 else z[:, q] @ f.T for q, f in enumerate(factors)]
+        kicks = [applied(f, z[:, q]) for q, f in enumerate(factors)]
         kick = sum(amplitude[:, q, None] * k for q, k in enumerate(kicks))
         w = jnp.exp(-exponent) * w + jnp.sqrt(mean_decay(2 * exponent)) * kick
         return (w, relaxed(memory, R, dt)), jnp.sum(decay * w**2, axis=-1) / 2

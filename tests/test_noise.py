@@ -96,10 +96,12 @@ def test_samples_of_discrete_and_mixed_laws():
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_second_moment_and_density_at_zero(name):
+def test_moments_and_density_at_zero(name):
     ours, scipys = LAWS[name]
     variance = scipys.var() if np.isfinite(scipys.var()) else np.inf
     np.testing.assert_allclose(ours.second_moment, variance, rtol=1e-6)
+    fourth = np.inf if name in ("cauchy", "student_t(1.5)", "student_t(2)") else scipys.moment(4)
+    np.testing.assert_allclose(ours.fourth_moment, fourth, rtol=1e-6)
     np.testing.assert_allclose(ours.density_at_zero, scipys.pdf(0.0), rtol=1e-9)
 
 

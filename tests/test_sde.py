@@ -9,35 +9,58 @@ import sdelimit as sl
 V = 0.4
 
 
-def euler_maruyama(problem, rule, lr, t_max, steps, n_paths, seed):
-    """d delta = -eta phi M K delta dt + eta sqrt(psi N / d) dB in the original coordinates, fixed small steps."""
+def euler_maruyama(problem, lr, t_max, steps, n_paths, seed):
+    """signSGD's SDE in the original coordinates, with kicks u - E[u] of single samples over small steps."""
     k, d = problem.covariance.to_dense(), problem.d
-    std = np.sqrt(np.diag(k))
-    sign = rule == "sign_sgd"
-    scale = 1 / std if sign else np.ones(d)
-    noise = 2 / np.pi * np.arcsin(np.clip(k / np.outer(std, std), -1, 1)) if sign else k
-    factor = np.linalg.cholesky(noise)
+    std, factor = np.sqrt(np.diag(k)), np.linalg.cholesky(k)
     rng = np.random.default_rng(seed)
     delta, dt = np.tile(problem.delta0, (n_paths, 1)), t_max / steps
     for _ in range(steps):
         pull = delta @ k
-        variance = np.sum(pull * delta, axis=1, keepdims=True) + V**2
-        phi, psi = ((2 / np.pi) / np.sqrt(variance), 1.0) if sign else (1.0, variance)
-        kick = rng.standard_normal((n_paths, d)) @ factor.T
-        delta = delta - lr * phi * scale * pull * dt + lr * np.sqrt(psi * dt / d) * kick
+        correlation = pull / std / np.sqrt(np.sum(pull * delta, axis=1, keepdims=True) + V**2)
+        x = rng.standard_normal((n_paths, d)) @ factor.T
+        residual = np.sum(x * delta, axis=1, keepdims=True) - V * rng.standard_normal((n_paths, 1))
+        kick = np.sign(residual * x) - (2 / np.pi) * np.arcsin(correlation)
+        delta = delta - lr * (2 / np.pi) * correlation * dt - lr * np.sqrt(dt / d) * kick
     return np.sum((delta @ k) * delta, axis=1) / 2
 
 
-@pytest.mark.parametrize("rule", ["sgd", "sign_sgd"])
-def test_mean_and_spread_agree_with_brute_force(small_problem, rule):
-    n, lr, t_max = 2000, 0.6, 1.5
-    paths = sl.solve_sde(small_problem, getattr(sl, rule)(), lr, t=[t_max], n_paths=n)
-    brute = euler_maruyama(small_problem, rule, lr, t_max, 600, n, seed=1)
-    ours = paths.risk[:, -1]
-    error = np.hypot(ours.std(), brute.std()) / np.sqrt(n)
-    assert abs(ours.mean() - brute.mean()) < 4 * error < 0.045 * brute.mean()
+def assert_same_mean_and_spread(ours, others, bias):
+    """Within 4 standard errors, plus ``bias`` for the spread."""
+    n = ours.size
+    error = np.hypot(ours.std(), others.std()) / np.sqrt(n)
+    assert abs(ours.mean() - others.mean()) < 4 * error + bias / 2 * others.mean()
     # The logarithm of a sample deviation has standard error about 1/sqrt(2n) per sample, kurtosis aside.
-    assert abs(np.log(ours.std() / brute.std())) < 4 * 1.3 / np.sqrt(n)
+    assert abs(np.log(ours.std() / others.std())) < 4 * 1.3 / np.sqrt(n) + bias
+
+
+def test_mean_and_spread_agree_with_brute_force(small_problem):
+    n, lr, t_max = 2000, 0.6, 1.5
+    paths = sl.solve_sde(small_problem, sl.sign_sgd(), lr, t=[t_max], n_paths=n)
+    brute = euler_maruyama(small_problem, lr, t_max, 600, n, seed=1)
+    assert_same_mean_and_spread(paths.risk[:, -1], brute, 0.0)
+
+
+@pytest.mark.parametrize(
+    "rule, batch_size",
+    [
+        (sl.sgd(), 1),
+        (sl.sign_sgd(), 1),
+        pytest.param(sl.sgd(), 3, marks=pytest.mark.slow),
+        pytest.param(sl.sign_sgd(), 3, marks=pytest.mark.slow),
+        pytest.param(sl.clip_norm(0.6), 1, marks=pytest.mark.slow),
+        pytest.param(sl.clip_norm(0.6), 3, marks=pytest.mark.slow),
+    ],
+    ids=lambda x: getattr(x, "name", x),
+)
+def test_spread_is_that_of_runs(rule, batch_size):
+    """Noise of the covariance N alone makes it 50% too wide for SGD and 20% too wide for signSGD."""
+    problem = sl.LinearRegression(heteroscedastic(sl.covariance.ar1(300, 0.5)), sl.noise.Laplace(0.2))
+    given = {"t": [0.2, 0.6], "batch_size": batch_size}
+    runs = sl.simulate(problem, rule, 0.5, n_runs=2000, seed=1, **given)
+    paths = sl.solve_sde(problem, rule, 0.5, n_paths=2000, seed=2, **given)
+    for own, others in zip(paths.risk.T, runs.risk.T, strict=True):
+        assert_same_mean_and_spread(own, others, 10 / 300)
 
 
 @pytest.mark.parametrize("rule", ["sgd", "sign_sgd"])

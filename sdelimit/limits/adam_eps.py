@@ -33,8 +33,8 @@ from sdelimit._jit import jit
 from sdelimit.limits.histories import estimates, residuals, weighted_sum
 from sdelimit.limits.kernel import RHO
 from sdelimit.limits.laplace import OffsetRatioDrift, Weights
+from sdelimit.limits.residuals import noise_scale
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
-from sdelimit.limits.sign import noise_scale
 from sdelimit.limits.tabulated import NODES, _noise_key
 from sdelimit.noise import Gaussian, NoiseLaw, NoNoise
 

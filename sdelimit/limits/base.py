@@ -50,7 +50,7 @@ class Limit(eqx.Module):
         psi: R -> (p,) noise coefficients, one for each entry of ``basis``.
         power: 0 or 1.
         basis: names of the kernels b_p in ``BASIS``.
-        errors: standard errors of phi and psi where they were estimated by sampling; None where they are exact.
+        fluctuations: R -> ``Fluctuation``, what the spread of R has beyond that equation; None where it is not known.
     """
 
     phi: Callable[[Float[Array, ""]], Float[Array, ""]]
@@ -58,3 +58,4 @@ class Limit(eqx.Module):
     power: int = eqx.field(static=True)
     basis: tuple[str, ...] = eqx.field(static=True)
     errors: CoefficientErrors | None = None
+    fluctuations: Callable | None = None

@@ -22,7 +22,7 @@ from sdelimit._jit import jit
 from sdelimit.limits.histories import estimates, residuals
 from sdelimit.limits.kernel import Estimate
 from sdelimit.limits.ratio import RatioRule, direction_slope, kernel_products, mean, total_weight
-from sdelimit.limits.sign import noise_scale
+from sdelimit.limits.residuals import noise_scale
 from sdelimit.noise import NoiseLaw
 
 

@@ -14,12 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erf, erfc, gammainc, gammaincc, gammaln
 from jaxtyping import Float
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from sdelimit._table import LogLogTable
 from sdelimit.limits.base import Limit
-from sdelimit.limits.sign import noise_scale
+from sdelimit.limits.fluctuations import sampled_fluctuations
+from sdelimit.limits.residuals import noise_scale, residual_sample
 from sdelimit.noise import Gaussian, NoiseLaw, NoNoise
 
 NODES = 2048
@@ -100,31 +99,26 @@ def clip_norm_limit(threshold: float, noise: NoiseLaw, batch_size: int) -> Limit
 
     Batches of two and more under noise that is not Gaussian use quasi-Monte Carlo, with an error below 1e-3.
     """
-    if isinstance(noise, (NoNoise, Gaussian)):
-        arguments = (threshold, float(batch_size), float(noise.second_moment))
-        return Limit(GaussianBatchClipDrift(*arguments), GaussianBatchClipNoise(*arguments), 0, ("rho",))
-    if batch_size == 1:
-        components = noise.components(NODES)
-        return Limit(ClipDrift(threshold, *components), ClipNoise(threshold, *components), 0, ("rho",))
-    log_R, mu, nu = _batch_tables(threshold, noise, batch_size)
-    return Limit(LogLogTable(log_R, np.log(mu)), Stacked(LogLogTable(log_R, np.log(nu))), 0, ("rho",))
-
-
-def _batch_tables(threshold, noise, batch_size):
-    """mu and nu over log R, from where neither R nor 2 log C moves the law of the residual to where s is all of it."""
     scales = np.log([noise_scale(noise), threshold])
     log_R = np.arange(2 * scales.min() - 16, 2 * scales.max() + 16, 0.25)
+    if isinstance(noise, (NoNoise, Gaussian)):
+        arguments = (threshold, float(batch_size), float(noise.second_moment))
+        phi, psi = GaussianBatchClipDrift(*arguments), GaussianBatchClipNoise(*arguments)
+    elif batch_size == 1:
+        components = noise.components(NODES)
+        phi, psi = ClipDrift(threshold, *components), ClipNoise(threshold, *components)
+    else:
+        mu, nu = _batch_tables(threshold, noise, batch_size, log_R)
+        phi, psi = LogLogTable(log_R, np.log(mu)), Stacked(LogLogTable(log_R, np.log(nu)))
+    weight = lambda lam: np.minimum(1.0, threshold / lam)  # noqa: E731
+    return Limit(phi, psi, 0, ("rho",), fluctuations=sampled_fluctuations(weight, noise, batch_size, log_R))
+
+
+def _batch_tables(threshold, noise, batch_size, log_R):
+    """mu and nu over log R, from where neither R nor 2 log C moves the law of the residual to where s is all of it."""
     sample = residual_sample(noise, batch_size)
     values = np.array([batch_clip(threshold, *sample, R) for R in np.exp(log_R)])
-    return log_R, *np.maximum(values.T, 1e-300)
-
-
-def residual_sample(noise: NoiseLaw, batch_size: int, size: int = 2**14):
-    """Quasi-random batches of residuals: l_j = means_j + sqrt(2R + variances_j) q_j. Three (size, b) arrays."""
-    weights, means, variances = noise.components()
-    points = qmc.Sobol(2 * batch_size, seed=0).random(size)
-    index = np.minimum(np.searchsorted(np.cumsum(weights), points[:, :batch_size]), weights.size - 1)
-    return -means[index], variances[index], ndtri(np.clip(points[:, batch_size:], 1e-15, 1 - 1e-15))
+    return np.maximum(values.T, 1e-300)
 
 
 def batch_clip(threshold, means, variances, q, R):

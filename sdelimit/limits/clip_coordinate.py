@@ -16,9 +16,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from sdelimit.limits.clip import residual_sample
+from sdelimit.limits.residuals import noise_scale, residual_sample
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
-from sdelimit.limits.sign import noise_scale
 from sdelimit.noise import Gaussian, NoiseLaw, NoNoise
 
 GROUPS = (*((k,) for k in range(1, 16, 2)), range(17, 24, 2), range(25, 38, 2), range(39, 62, 2))

@@ -14,7 +14,7 @@ from sdelimit import _rng
 from sdelimit._jit import jit
 from sdelimit._precision import precision
 from sdelimit.limits.laplace import Weights
-from sdelimit.limits.sign import noise_scale
+from sdelimit.limits.residuals import noise_scale
 
 MEMORIES = 16
 """Length of a history in units of the memory 1 / (1 - decay)."""

@@ -27,7 +27,7 @@ from scipy.interpolate import make_interp_spline
 from scipy.signal import lfilter
 
 from sdelimit._precision import evaluate_in_float64
-from sdelimit.limits.sign import noise_scale
+from sdelimit.limits.residuals import noise_scale
 from sdelimit.noise import NoiseLaw
 
 STEP = 0.1

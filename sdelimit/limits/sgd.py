@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdelimit.limits.base import Limit
+from sdelimit.limits.fluctuations import sgd_fluctuations
 from sdelimit.noise import NoiseLaw
 
 
@@ -34,4 +35,7 @@ def sgd_limit(noise: NoiseLaw, batch_size: int) -> Limit:
             "SGD's steps are proportional to the residual, so its mean risk is infinite after one step. "
             "Rules that bound the residual (sign_sgd, clipping) have a limit under this noise."
         )
-    return Limit(UnitDrift(), ResidualVariance(float(variance), float(batch_size)), 0, ("rho",))
+    b = float(batch_size)
+    return Limit(
+        UnitDrift(), ResidualVariance(float(variance), b), 0, ("rho",), fluctuations=sgd_fluctuations(noise, batch_size)
+    )

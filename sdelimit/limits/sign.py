@@ -12,6 +12,8 @@ from jax.scipy.special import gammaln
 from sdelimit._precision import evaluate_in_float64
 from sdelimit._table import LogLogTable
 from sdelimit.limits.base import Limit
+from sdelimit.limits.fluctuations import SignFluctuations, sampled_fluctuations
+from sdelimit.limits.residuals import noise_scale
 from sdelimit.noise import Gaussian, NoiseLaw, NoNoise
 
 
@@ -45,13 +47,15 @@ class UnitNoise(eqx.Module):
 
 def sign_limit(noise: NoiseLaw, batch_size: int) -> Limit:
     """Limit of signSGD, for any noise law and batch size."""
-    if batch_size == 1:
-        phi = SignDrift(noise)
-    elif isinstance(noise, (NoNoise, Gaussian)):
-        phi = GaussianBatchSignDrift(noise.second_moment, float(batch_size))
-    else:
+    gaussian = isinstance(noise, (NoNoise, Gaussian))
+    if batch_size > 1 and not gaussian:
         phi = _batch_drift_table(noise, batch_size)
-    return Limit(phi, UnitNoise(), 1, ("arcsin",))
+        log_R = np.arange(-16.0, 16.0, 0.5) + 2 * np.log(noise_scale(noise))
+        fluctuations = sampled_fluctuations(np.reciprocal, noise, batch_size, log_R, 2 / np.pi)
+    else:
+        phi = GaussianBatchSignDrift(noise.second_moment, float(batch_size)) if batch_size > 1 else SignDrift(noise)
+        fluctuations = SignFluctuations(phi, noise.second_moment if gaussian else 0.0, float(batch_size))
+    return Limit(phi, UnitNoise(), 1, ("arcsin",), fluctuations=fluctuations)
 
 
 def batch_sign_drift(noise: NoiseLaw, batch_size: int, R):
@@ -83,11 +87,3 @@ def _batch_drift_table(noise, batch_size) -> LogLogTable:
     log_R = np.arange(-55.0, 55.05, 0.1)
     values = evaluate_in_float64(lambda R: batch_sign_drift(noise, batch_size, R), unit**2 * np.exp(log_R))
     return LogLogTable(log_R + 2 * np.log(unit), np.log(np.maximum(values, 1e-300)))
-
-
-def noise_scale(noise: NoiseLaw) -> float:
-    """A length comparable to the noise: G(a) is halfway between its ends at a = 1 / length^2; 1 if eps = 0."""
-    log_a = np.linspace(-80, 80, 321)
-    factor = evaluate_in_float64(noise.gaussian_factor, np.exp(log_a))
-    halfway = (1 + factor[-1]) / 2
-    return float(np.exp(-log_a[np.argmax(factor < halfway)] / 2)) if factor[-1] < 1 else 1.0

@@ -16,7 +16,7 @@ from sdelimit._jit import jit
 from sdelimit.limits.histories import estimates, residuals, weighted_sum
 from sdelimit.limits.kernel import RHO, Estimate
 from sdelimit.limits.laplace import Weights, signed_drift
-from sdelimit.limits.sign import noise_scale
+from sdelimit.limits.residuals import noise_scale
 from sdelimit.noise import NoiseLaw
 
 HORIZON = 12
