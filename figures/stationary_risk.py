@@ -1,7 +1,7 @@
 """Stationary risk against the learning rate: where theory says runs settle, and where they do.
 
-See: SGD's risk diverges at eta = 2d / tr K (dotted); signSGD settles at every learning rate, with a risk that grows like
-eta at first and like eta^2 later, also under noise of infinite variance. Circles are time averages of runs.
+See: SGD's risk diverges at eta = 2d / tr K (dotted); signSGD settles at every learning rate, with a risk that grows
+like eta at first and like eta^2 later, also under noise of infinite variance. Circles are time averages of runs.
 Claim (arXiv:2411.12135): signSGD has a stationary risk at every learning rate, SGD up to a threshold.
 """
 
