@@ -90,6 +90,7 @@ class Decomposition:
         if reason:
             return f"no decomposition at t = {t:.4g}: {reason}"
         logs, changes, ranges = self.log_shares(t), self.risk_shares(t), self.log_range(t)
+        changes = {n: change if abs(logs[n]) > 1e-13 else 0.0 for n, change in changes.items()}
         rows = [
             (NAMES[n], f"{np.exp(logs[n]):.4g}", _signed(logs[n], 4), _interval(*ranges[n]), f"{changes[n]:+.4g}")
             for n in EFFECTS

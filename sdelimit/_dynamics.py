@@ -43,14 +43,9 @@ class Coefficients(eqx.Module):
         """b_q."""
         raise NotImplementedError
 
-    def drift_size(self, R, *memory) -> Float[Array, ""]:
-        """sqrt(tr(Phi K Phi) / tr K)."""
-        a = self.drift(R, *memory)
+    def size_of(self, a: Float[Array, " p"]) -> Float[Array, ""]:
+        """sqrt(tr(Phi K Phi) / tr K) for the coefficients ``a`` of Phi."""
         return jnp.sqrt(a @ jnp.asarray(self.gram) @ a)
-
-    def noise_size(self, R, *memory) -> Float[Array, ""]:
-        """tr N."""
-        return self.noise(R, *memory) @ jnp.asarray(self.noise_trace)
 
 
 class PlainCoefficients(Coefficients):

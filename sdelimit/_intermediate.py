@@ -42,24 +42,24 @@ class Intermediate(eqx.Module):
     batch_size: float
     on: Bool[np.ndarray, " 4"]
 
-    def alpha(self, R, *memory) -> Float[Array, ""]:
-        """alpha."""
-        return jnp.where(self.on[0], self.rule.drift_size(R, *memory), 1.0)
-
     def drift(self, R, *memory) -> Float[Array, " p"]:
         """Coefficients of the rule's M_p, preconditioning being on."""
-        return self.alpha(R, *memory) / self.rule.drift_size(R, *memory) * self.rule.drift(R, *memory)
+        a = self.rule.drift(R, *memory)
+        return jnp.where(self.on[0], a, a / self.rule.size_of(a))
 
     def phi(self, R, *memory) -> Float[Array, ""]:
         """The coefficient of the modes' decay rates, which are those of D^-1/2 K D^-1/2 or of K."""
-        return jnp.where(self.on[1], self.drift(R, *memory)[0], self.alpha(R, *memory))
+        a = self.drift(R, *memory)
+        return jnp.where(self.on[1], a[0], self.rule.size_of(a))
 
     def psi(self, R, *memory) -> Float[Array, " q+1"]:
         """Coefficients of K, N_1, N_2, ..."""
-        size, trace = self.rule.drift_size(R, *memory), self.rule.noise_size(R, *memory)
+        size, b = self.rule.size_of(self.rule.drift(R, *memory)), self.rule.noise(R, *memory)
+        trace = b @ jnp.asarray(self.rule.noise_trace)
         sgd = (2 * R + self.noise_variance) / self.batch_size
-        level = self.alpha(R, *memory) ** 2 * jnp.where(self.on[2], trace / (size**2 * self.trace), sgd)
-        shaped = level * self.trace / trace * self.rule.noise(R, *memory)
+        matched = jnp.where(self.on[2], trace / (size**2 * self.trace), sgd)
+        level = matched * jnp.where(self.on[0], size**2, 1.0)
+        shaped = level * self.trace / trace * b
         return jnp.concatenate([jnp.where(self.on[3], 0.0, level)[None], jnp.where(self.on[3], shaped, 0.0)])
 
 

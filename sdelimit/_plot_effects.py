@@ -44,8 +44,9 @@ def plot_decomposition(decomposition, path=None) -> Figure:
 
 def draw_learning_rate(axis, part, name):
     """Learning rates of SGD with the rule's drift, over time."""
-    axis.plot(part.t, part.effective, color=RULE_COLOUR, linewidth=1.8, label=f"{name}: effective")
-    axis.plot(part.t, part.sgd_lr, color=SGD_COLOUR, linestyle="--", label="SGD")
+    marker = _marker(part.t)
+    axis.plot(part.t, part.effective, color=RULE_COLOUR, marker=marker, linewidth=1.8, label=f"{name}: effective")
+    axis.plot(part.t, part.sgd_lr, color=SGD_COLOUR, marker=marker, linestyle="--", label="SGD")
     axis.set(title="effective learning rate", xlabel="time t = steps / d", ylabel="learning rate (SGD's units)")
     _finish(axis, y=_scale(part.effective, part.sgd_lr))
     axis.legend(frameon=False, fontsize=9)
@@ -61,9 +62,8 @@ def draw_compression(axis, part, name):
         return
     some = part.risk > 0
     order = np.argsort(part.risk[some])
-    axis.plot(
-        part.risk[some][order], part.chi[some][order], color=RULE_COLOUR, linewidth=1.8, label=f"{name}: $\\chi(R)$"
-    )
+    risk, chi = part.risk[some][order], part.chi[some][order]
+    axis.plot(risk, chi, color=RULE_COLOUR, marker=_marker(risk), linewidth=1.8, label=f"{name}: $\\chi(R)$")
     axis.axhline(1.0, color=SGD_COLOUR, linestyle="--", label="SGD")
     _finish(axis, x=_scale(part.risk[some]), y=_scale(part.chi, [1.0]))
     axis.legend(frameon=False, fontsize=9)
@@ -95,7 +95,8 @@ def draw_curves(axis, decomposition):
             continue
         shown = np.where(np.isfinite(risk) & (risk > 0), risk, np.nan)
         style = {0: "--", len(EFFECTS): "-"}.get(i, "-.")
-        axis.plot(decomposition.t, shown, color=colour, linestyle=style, linewidth=2.2 if i == 4 else 1.5, label=label)
+        line = {"linestyle": style, "linewidth": 2.2 if i == len(EFFECTS) else 1.5, "marker": _marker(shown)}
+        axis.plot(decomposition.t, shown, color=colour, label=label, **line)
     axis.set(title="SGD, one effect after the other", xlabel="time t = steps / d", ylabel="excess risk R(t)")
     _finish(axis, y="log")
     axis.legend(frameon=False, fontsize=8)
@@ -103,9 +104,7 @@ def draw_curves(axis, decomposition):
 
 def draw_shares(axis, decomposition):
     """Factor on the risk at the last time of each effect; whiskers span the orders."""
-    count = len(decomposition.orders)
-    how = f"mean and range over {count} orders" if count > 1 else "in one order"
-    axis.set_title(f"share of each effect at t = {decomposition.t[-1]:.3g}: {how}", fontsize=10.5)
+    axis.set_title(f"share of each effect at t = {decomposition.t[-1]:.3g}")
     reason = decomposition.undefined()
     if reason:
         axis.text(0.5, 0.5, reason.replace(": ", ":\n"), ha="center", va="center", wrap=True, transform=axis.transAxes)
@@ -127,8 +126,10 @@ def draw_shares(axis, decomposition):
     axis.axvline(1.0, color="black", linewidth=0.8)
     ends = np.exp([v for b in bars.values() for v in b[:3] if np.isfinite(v)] + [0.0])
     _finish(axis, x="log")
-    axis.set_xlim(min(ends.min() / 1.3, 0.8), max(ends.max() * 1.3, 1.25) ** 1.25)
-    axis.set(yticks=range(len(bars)), yticklabels=bars, xlabel="factor on the risk (left is better)")
+    count = len(decomposition.orders)
+    how = f", mean and range over {count} orders" if count > 1 else ""
+    axis.set(yticks=range(len(bars)), yticklabels=bars, xlabel=f"factor on the risk{how}\n(left is better)")
+    _factor_axis(axis, ends.min(), ends.max())
     axis.set_ylim(len(bars) - 0.5, -0.5)
 
 
@@ -140,13 +141,26 @@ DRAW = {
 }
 
 
+def _factor_axis(axis, low, high):
+    """Limits with room for labels on the right, and round factors as ticks."""
+    margin = (high / low) ** 0.1 * 1.02
+    low, high = low / margin, high * margin * (high / low) ** 0.3
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))))
+    steps = (1, 1.1, 1.2, 1.4, 1.6, 2, 3, 5, 6, 7, 8, 9) if high / low < 6 else (1, 2, 5) if high / low < 1e3 else (1,)
+    ticks = [step * 10.0**k for k in decades for step in steps]
+    axis.xaxis.set_major_locator(matplotlib.ticker.FixedLocator(ticks))
+    axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axis.set_xlim(low, high)
+
+
 def _spectra(axis, sgd, rule, name):
     """Two ascending spectra of mean 1, largest first, without zeros."""
-    for values, colour, style in ((sgd, SGD_COLOUR, "--"), (rule, RULE_COLOUR, "-")):
-        values = values[::-1][values[::-1] > 1e-15 * values[-1]]
-        marker = {"marker": "."} if values.size < 30 else {}
-        axis.plot(np.arange(1, values.size + 1), values, color=colour, linestyle=style, linewidth=1.8, **marker)
-    _finish(axis, x="log", y="log")
+    shown = [values[::-1][values[::-1] > 1e-15 * values[-1]] for values in (sgd, rule)]
+    for values, colour, style, layer in zip(shown, (SGD_COLOUR, RULE_COLOUR), ("--", "-"), (3, 2), strict=True):
+        marker = _marker(values)
+        rank = np.arange(1, values.size + 1)
+        axis.plot(rank, values, color=colour, linestyle=style, linewidth=1.8, marker=marker, zorder=layer)
+    _finish(axis, x="log", y=_scale(*shown))
 
 
 def _finish(axis, x="linear", y="linear"):
@@ -169,6 +183,11 @@ class PlainLabels(matplotlib.ticker.LogFormatter):
 def _number(value):
     """As it is, or as a power of ten if that is shorter."""
     return f"{value:g}" if 1e-4 < value < 1e5 else f"$10^{{{np.log10(value):.0f}}}$"
+
+
+def _marker(values):
+    """Dots where there are few points."""
+    return "." if len(values) < 30 else None
 
 
 def _scale(*values):

@@ -1,6 +1,7 @@
 """The four effects in which a rule differs from SGD, and how much of the risk each explains (theory: section 5).
 
-In d delta = -eta Phi(R) K delta dt + eta sqrt(N(R) / d) dB let, with a sample of SGD's noise 2P(R)/b K for comparison,
+In d delta = -eta Phi(R) K delta dt + eta sqrt(N(R) / d) dB let, with SGD's drift K delta and noise (2P/b) K
+for comparison,
 
     a(R)^2   = tr(Phi K Phi) / tr K             1. effective learning rate eta a(R)
     Mhat(R)  = Phi(R) / a(R)                    2. diagonal preconditioning, tr(Mhat K Mhat) = tr K
