@@ -2,6 +2,7 @@
 
 from sdelimit import covariance, noise, schedules
 from sdelimit.compare import Report, compare
+from sdelimit.effects import Effects, effects
 from sdelimit.limits import limit_coefficients
 from sdelimit.ode import solve_ode
 from sdelimit.optimizers import (
@@ -28,6 +29,7 @@ from sdelimit.simulate import simulate
 
 __all__ = [
     "DivergenceWarning",
+    "Effects",
     "LimitWarning",
     "LinearRegression",
     "Optimizer",
@@ -40,6 +42,7 @@ __all__ = [
     "compare",
     "covariance",
     "directional_sharpness",
+    "effects",
     "from_optax",
     "limit_coefficients",
     "lion",

@@ -79,7 +79,7 @@ def solve_ode(
     with jax.ensure_compile_time_eval():
         limit = optimizer.limit_of(problem, batch_size)
     schedule, batched = as_schedules(lr)
-    eta, stepping = _learning_rates(schedule, batched, times)
+    eta, stepping = learning_rates(schedule, batched, times)
     system = risk_system(problem, limit, times, rtol, atol, eta)
     solve = partial(_solve, system=system, stepping=stepping, batched=batched, save_modes=save_modes)
     if is_traced((schedule, eta)):
@@ -114,7 +114,7 @@ SCAN = 4096
 """Points at which a learning rate that changes is looked at before solving."""
 
 
-def _learning_rates(schedule, batched, times):
+def learning_rates(schedule, batched, times):
     """eta on a fine grid of [0, times[-1]], checked, and how to step along it."""
     if isinstance(schedule, Constant):
         value = schedule.value

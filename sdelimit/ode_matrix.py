@@ -99,14 +99,11 @@ def scale_dependent_system(problem, limit: ScaleDependentLimit, times, rtol, ato
     noise_risk = _mean_noise(tables, std, risk0) / 2
     if problem.covariance.is_diagonal:
         bounds = tolerances(risk0, noise_risk, problem.d, rtol, atol, eta)
-        noise = np.einsum("di,qkij,dj->qd", tables.spread, tables.kernels.members, tables.spread, optimize=True)
-        profiles = tables.drift.profile, drift, tables.kernels.profile, noise
+        profiles = tables.drift.profile, drift, tables.kernels.profile, noise_variances(tables)
         return DiagonalSystem(std**2, problem.delta0**2, *profiles, times, bounds)
     # The error of the risk, a sum over many entries of Z, is far below the typical error of an entry.
     bounds = tolerances(risk0, noise_risk, problem.d, rtol * problem.d**0.25, atol, eta)
-    khat, noise, dissipation = problem.cached(
-        ("scale_dependent_matrices", limit.key), lambda: _matrices(problem, limit, tables, drift)
-    )
+    khat, noise, dissipation = matrices_of(problem, limit)
     heating = np.einsum("ij,qij->q", khat, noise)
     return MatrixSystem(
         std**2, problem.delta0, khat,
@@ -119,6 +116,17 @@ def scale_dependent_system(problem, limit: ScaleDependentLimit, times, rtol, ato
 def tables_of(problem, limit: ScaleDependentLimit) -> Tables:
     """phi and M_k over log R for the standard deviations of ``problem``."""
     return problem.cached(("scale_dependent", limit.key), lambda: tabulate(limit, problem.covariance.std))
+
+
+def matrices_of(problem, limit: ScaleDependentLimit):
+    """Khat, D N_q D for every member of N's family, and Khat A_p Khat for every member of phi's."""
+    tables = tables_of(problem, limit)
+    return problem.cached(("scale_dependent_matrices", limit.key), lambda: _matrices(problem, limit, tables))
+
+
+def noise_variances(tables: Tables) -> Float[np.ndarray, "q d"]:
+    """N_ii of every member of N's family."""
+    return np.einsum("di,qkij,dj->qd", tables.spread, tables.kernels.members, tables.spread, optimize=True)
 
 
 def correlation_of(covariance) -> Float[np.ndarray, "d d"]:
@@ -138,9 +146,9 @@ def _mean_noise(tables, std, risk):
     return float(np.mean(std**2 * np.einsum("di,kij,dj->d", tables.spread, kernel, tables.spread, optimize=True)))
 
 
-def _matrices(problem, limit, tables, drift):
-    """Khat, D N_q D for every member of N's family, and Khat A_p Khat for every member of phi's."""
+def _matrices(problem, limit, tables):
     khat, std = correlation_of(problem.covariance), problem.covariance.std
     noise = expand(limit.exponents, tables.kernels.members, tables.spread, khat)
     noise *= std[:, None] * std[None, :]
+    drift = tables.drift.members @ tables.spread.T
     return khat, noise, np.stack([(khat * (std**2 * phi)) @ khat for phi in drift])

@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdelimit.limits.long_memory import MemoryLimit
-from sdelimit.modes import modes
+from sdelimit.modes import Modes, modes
 from sdelimit.system import System, Tolerances, tolerances
 
 
@@ -36,13 +36,17 @@ class MemorySystem(System):
         shares, memory = y
         energies = 2 * shares / jnp.where(self.decay > 0, self.decay, 1.0) if save_modes else jnp.zeros(())
         phi = self.limit.phi(self.positive(self.risk(y)), memory)
-        return {"modes": energies, "phi": phi, "slope": jnp.sum(self.field(eta, y)[0])}
+        return {"modes": energies, "phi": phi, "slope": jnp.sum(self.field(eta, y)[0]), "memory": memory}
 
 
 def memory_system(problem, limit: MemoryLimit, times, rtol, atol, eta) -> MemorySystem:
     """The risk ODE of ``limit`` on ``problem``."""
-    current = modes(problem, limit)
-    energy0, forcing = current.w0**2, current.forcing / problem.d
+    return memory_system_of_modes(modes(problem, limit), limit, problem.d, times, rtol, atol, eta)
+
+
+def memory_system_of_modes(current: Modes, limit, d: int, times, rtol, atol, eta) -> MemorySystem:
+    """The risk ODE of ``limit``'s phi and psi in given modes."""
+    energy0, forcing = current.w0**2, current.forcing / d
     noise_risk = float(current.decay @ forcing[0]) / 2
-    bounds = tolerances(float(current.decay @ energy0) / 2, noise_risk, problem.d, rtol, atol, eta)
+    bounds = tolerances(float(current.decay @ energy0) / 2, noise_risk, d, rtol, atol, eta)
     return MemorySystem(current.decay, energy0, forcing, limit, times, bounds)

@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from sdelimit._precision import evaluate_in_float64
 from sdelimit.limits.base import Limit
-from sdelimit.modes import modes
+from sdelimit.modes import Modes, modes
 from sdelimit.problem import LinearRegression
 from sdelimit.system import System, Tolerances, tolerances
 
@@ -46,10 +46,14 @@ class ModeSystem(System):
 
 def mode_system(problem: LinearRegression, limit: Limit, times, rtol, atol, eta) -> ModeSystem:
     """The risk ODE of ``limit`` on ``problem``."""
-    current = modes(problem, limit)
-    energy0, forcing = current.w0**2, current.forcing / problem.d
+    return system_of_modes(modes(problem, limit), limit, problem.d, times, rtol, atol, eta)
+
+
+def system_of_modes(current: Modes, limit, d: int, times, rtol, atol, eta) -> ModeSystem:
+    """The risk ODE of ``limit``'s phi and psi in given modes."""
+    energy0, forcing = current.w0**2, current.forcing / d
     risk0 = float(current.decay @ energy0 / 2)
     source = evaluate_in_float64(limit.psi, max(risk0, 1e-290)) @ forcing
-    bounds = tolerances(risk0, float(current.decay @ source) / 2, problem.d, rtol, atol, eta)
+    bounds = tolerances(risk0, float(current.decay @ source) / 2, d, rtol, atol, eta)
     weight = np.maximum(current.decay, 1e-12 * current.decay.max()) / 2
     return ModeSystem(current.decay, energy0, forcing, weight, limit, times, bounds)
