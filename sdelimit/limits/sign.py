@@ -91,3 +91,10 @@ def noise_scale(noise: NoiseLaw) -> float:
     factor = evaluate_in_float64(noise.gaussian_factor, np.exp(log_a))
     halfway = (1 + factor[-1]) / 2
     return float(np.exp(-log_a[np.argmax(factor < halfway)] / 2)) if factor[-1] < 1 else 1.0
+
+
+def typical_residual(noise: NoiseLaw, R: float) -> float:
+    """A length comparable to l = s z - eps: its standard deviation where that is finite."""
+    if np.isfinite(noise.second_moment):
+        return float(np.sqrt(2 * R + noise.second_moment))
+    return float(np.sqrt(2 * R)) + noise_scale(noise)

@@ -11,6 +11,7 @@ from sdelimit import _validation as check
 from sdelimit.limits.base import Limit
 from sdelimit.limits.inspection import inspect_rule
 from sdelimit.limits.probed import probed_limit
+from sdelimit.limits.probed_sizes import probed_sizes_limit
 from sdelimit.optimizers.base import Optimizer
 
 
@@ -53,21 +54,12 @@ def from_optax(
 @functools.lru_cache(maxsize=64)
 def _from_optax(transform, name, relative_error, seed):
     report = inspect_rule(transform, seed)
-    if report.kind not in LIMITS:
-        raise ValueError(
-            f"transform must be scale free, but multiplying the gradients by 0.1 to 1000 changes its updates by "
-            f"{report.scale_error['scale_free']:.2g} of their size: such a rule acts differently on coordinates of "
-            "different variance and has no single phi and kappa. Lower eps, or use sl.clip_coordinate for clipping"
-        )
     limit = functools.partial(LIMITS[report.kind], transform, report, relative_error=relative_error, seed=seed)
     return Optimizer(name, transform, _kept(limit))
 
 
-LIMITS = {"scale_free": probed_limit, "degree_1": probed_limit}
-"""The kinds of rule that have a limit: kind -> (transform, report, noise, batch_size, relative_error, seed) -> Limit.
-
-Scale-dependent rules need drift and noise for each coordinate (theory: section 9); their entry goes here.
-"""
+LIMITS = {"scale_free": probed_limit, "degree_1": probed_limit, "scale_dependent": probed_sizes_limit}
+"""kind of rule -> (transform, report, noise, batch_size, relative_error, seed) -> limit."""
 
 
 def _kept(limit):
