@@ -9,12 +9,6 @@ correlated across them. Chains xi and rho xi + sqrt(1 - rho^2) zeta with the sam
 
 A rule that looks at the scale of its gradients is run at several gradient sizes S_i at once, F_i being its answer to
 S_i r_j xi_j: phi becomes a function of the size and kappa_ij(rho) the lag sum of E[F_i F'_j] (theory: section 9).
-
-Lags are summed over blocks of B steps: with F_k the sum of F over block k,
-
-    E[F_k (F'_{k-1} + F'_k + F'_{k+1})] / B
-
-weighs the lags |m| <= B by one and tapers to zero at 2B; B is the rule's window, so the rest vanishes.
 """
 
 import warnings
@@ -25,13 +19,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from sdelimit import _rng
 from sdelimit._jit import jit
 from sdelimit._precision import precision
 from sdelimit.limits.inspection import Memory, measure_memory, nonzero_normal, reduced, residuals
-from sdelimit.limits.kernel import RHO, Estimate
+from sdelimit.limits.kernel import Estimate
+from sdelimit.limits.lag_sums import CHAIN_RHO, Measured, contributions, controlled_mean, products
 from sdelimit.limits.sign import typical_residual
 from sdelimit.noise import NoiseLaw, NoNoise
 
@@ -44,9 +39,6 @@ MAX_CHAIN_STEPS = 2**26
 DISAGREEMENT = 5.0
 """Standard errors between the two estimates of phi beyond which the tangent is taken to be wrong."""
 
-_RHO = RHO[1:]  # kappa(0) = 0 for an odd rule; the chain with rho = 1 is the chain itself
-_MEAN_ABS = np.sqrt(2 / np.pi)  # E|xi| = E[sign(xi) xi]
-_PAIRS = tuple((i, j) for i in range(4) for j in range(i, 4))
 ELEMENTS = 4096
 """Chains times sizes run side by side."""
 
@@ -55,19 +47,12 @@ class ProbeWarning(UserWarning):
     """The Monte-Carlo error of a probed limit is larger than asked for."""
 
 
-class Measured(NamedTuple):
-    """A value and its standard error."""
-
-    value: Float[np.ndarray, "..."]
-    error: Float[np.ndarray, "..."]
-
-
 class Details(NamedTuple):
     """What chains at gradient sizes S_1..S_q gave, in units where a typical gradient is S_i.
 
     Attributes:
         slope: (q,) s phi = d/dh E[F_i] by the ``method`` chosen, "tangent", "stein" or "both".
-        kappa: (k, q, q) the lag sums at the correlations ``RHO[1:]``.
+        kappa: (k, q, q) the lag sums at the correlations ``CHAIN_RHO``.
         tangent, stein: both estimates of ``slope``.
         chain_steps: chains times steps averaged.
         relative_error: the largest of slope and of the diagonal of kappa(1).
@@ -195,7 +180,7 @@ class _Sampler:
         self.key = _rng.run_key(seed, 2)
         state = transform.init(jnp.zeros(chains * sizes.size))
         moving = jax.tree.map(jnp.zeros_like, eqx.filter(state, eqx.is_inexact_array))
-        self.state = state, moving, transform.init(jnp.zeros(chains * sizes.size * (_RHO.size - 1)))
+        self.state = state, moving, transform.init(jnp.zeros(chains * sizes.size * (CHAIN_RHO.size - 1)))
         self.rounds = self.averaged = 0
         self.total = None
         for _ in range(-(-memory.burn_in // (self.shape[0] * block))):
@@ -234,88 +219,6 @@ class _Sampler:
         return tangent, stein, Measured(*(np.array(x) for x in zip(*kappa, strict=True)))
 
 
-class BlockSums(NamedTuple):
-    """Sums over each block of steps, one column a chain; leading axis: blocks. q gradient sizes, k correlations.
-
-    The controls are C_0 = sign(xi), and C_j = w_j(r) xi for three functions w_j, the last of which is r. Being
-    independent over time, odd, and of known covariance given r, they carry no unknown, but they share the noise of F.
-    """
-
-    update: Float[Array, "blocks k q n"]  # F of the chain at each rho
-    tangent: Float[Array, "blocks q n"]  # dF/dh
-    score: Float[Array, "blocks n"]  # zeta xi
-    sign: Float[Array, "blocks k n"]  # C_0 of the chain at each rho
-    linear: Float[Array, "blocks 2 3 n"]  # C_1, C_2, C_3 of the chain at rho = 1 and of the one at rho = 0
-    covariance: Float[Array, "blocks 10 n"]  # of the pairs of weights, w_0 = 1
-    drift: Float[Array, "blocks 4 n"]  # zeta w_j E[C_j xi] / w_j
-
-
-class Products(NamedTuple):
-    """Averages over time for each chain, and controls of mean zero."""
-
-    tangent: Float[np.ndarray, "q n"]
-    stein: Float[np.ndarray, "q n"]
-    stein_controls: Float[np.ndarray, "4 n"]
-    kappa: Float[np.ndarray, "k q q n"]
-    kappa_controls: Float[np.ndarray, "k 10 n"]
-    square: Float[np.ndarray, "1 n"]  # r^2
-
-
-def products(sums: BlockSums, block: int) -> Products:
-    """Lag sums of F F', F zeta xi and of the controls, from block sums."""
-    inner = slice(1, -1)
-
-    def average(x):
-        return x.mean(axis=0) / block
-
-    def lags(x, y):
-        return average(x[inner] * (y[:-2] + y[1:-1] + y[2:]))
-
-    def past(x, y):
-        return average(x[inner] * (y[:-2] + y[1:-1]))
-
-    own = [sums.sign[:, -1], *sums.linear[:, 0].swapaxes(0, 1)]
-    controls = []
-    for k, rho in enumerate(_RHO):
-        mixed = rho * sums.linear[:, 0] + np.sqrt(1 - rho**2) * sums.linear[:, 1]
-        other = [sums.sign[:, k], *mixed.swapaxes(0, 1)]
-        known = [_covariance(i, j, rho) * average(sums.covariance[inner, p]) for p, (i, j) in enumerate(_PAIRS)]
-        controls.append([lags(own[i], other[j]) - mean for (i, j), mean in zip(_PAIRS, known, strict=True)])
-    return Products(
-        average(sums.tangent[inner]),
-        past(sums.update[:, -1], sums.score[:, None]),
-        np.array([past(own[j], sums.score) - average(sums.drift[inner, j]) for j in range(4)]),
-        _pair_lags(sums.update) / block,
-        np.array(controls),
-        average(sums.covariance[inner, -1:]),
-    )
-
-
-def _pair_lags(update: Float[np.ndarray, "blocks k q n"]) -> Float[np.ndarray, "k q q n"]:
-    """Mean over blocks of F_i (sum of F'_j over three blocks), over both orders and both (i, j) and (j, i)."""
-    by_chain = np.ascontiguousarray(update.transpose(1, 3, 2, 0))
-    middle, around = by_chain[..., 1:-1], by_chain[..., :-2] + by_chain[..., 1:-1] + by_chain[..., 2:]
-    total = middle[-1] @ around.swapaxes(-1, -2) + around[-1] @ middle.swapaxes(-1, -2)
-    return (total + total.swapaxes(-1, -2)).transpose(0, 2, 3, 1) / (4 * middle.shape[-1])
-
-
-def _covariance(i, j, rho):
-    """E[C_i C'_j] / (w_i w_j) at correlation rho: C_0 is a sign, the others are linear."""
-    if i == j == 0:
-        return 2 / np.pi * np.arcsin(rho)
-    return _MEAN_ABS * rho if 0 in (i, j) else rho
-
-
-def controlled_mean(values: Float[np.ndarray, "*shape n"], controls: Float[np.ndarray, "c n"]) -> Measured:
-    """Means over independent chains and their standard errors, after regression on controls of mean zero."""
-    c, n = controls.shape
-    design = np.concatenate([np.ones((1, n)), controls]).T
-    flat = values.reshape(-1, n).T
-    fit = np.linalg.lstsq(design, flat, rcond=1e-9)[0]
-    error = np.sqrt(np.sum((flat - design @ fit) ** 2, axis=0) / (n - c - 1) / n)
-    return Measured(fit[0].reshape(values.shape[:-1]), error.reshape(values.shape[:-1]))
-
-
 @jit
 def _round(transform, shape, law, unit, sizes, key, state):
     """Advance every chain by ``shape`` = (blocks, block, chains) steps; (state, BlockSums)."""
@@ -324,12 +227,12 @@ def _round(transform, shape, law, unit, sizes, key, state):
     def one_block(state, key):
         r, zeta, xi = _histories(law, jax.random.split(key), block, chains)
         r = jnp.minimum(r / unit, LARGEST)
-        contributions = partial(_contributions, transform, sizes)
-        zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(contributions, state, r[0], zeta[0], xi[0])[1])
+        advance = partial(_advance, transform, sizes)
+        zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(advance, state, r[0], zeta[0], xi[0])[1])
 
         def step(carry, drawn):
             state, sums = carry
-            state, new = contributions(state, *drawn)
+            state, new = advance(state, *drawn)
             return (state, jax.tree.map(jnp.add, sums, new)), None
 
         return jax.lax.scan(step, (state, zero), (r, zeta, xi))[0]
@@ -358,11 +261,11 @@ def _in_pairs(noise):
     return not isinstance(noise, NoNoise) and type(noise).sample_components is NoiseLaw.sample_components
 
 
-def _contributions(transform, sizes, state, r, zeta, xi):
+def _advance(transform, sizes, state, r, zeta, xi):
     """One step of every chain: (state, what it adds to BlockSums)."""
     own_state, moving, others = state
     xi, independent = xi
-    rho = _RHO[:-1, None]
+    rho = CHAIN_RHO[:-1, None]
     correlated = rho * xi + np.sqrt(1 - rho**2) * independent
     length = sizes[:, None] * r
     update, tangent, own_state, moving = _differentiated(
@@ -370,16 +273,8 @@ def _contributions(transform, sizes, state, r, zeta, xi):
     )
     elsewhere = length * correlated[:, None]
     other_updates, others = transform.update(elsewhere.ravel(), others, jnp.zeros(elsewhere.size))
-    weights = jnp.stack([jnp.ones_like(r), r / jnp.sqrt(0.5 + r**2), jnp.minimum(r, 4.0), r])
-    sums = BlockSums(
-        update=jnp.concatenate([other_updates.reshape(elsewhere.shape), update.reshape(1, *length.shape)]),
-        tangent=tangent.reshape(length.shape),
-        score=zeta * xi,
-        sign=jnp.sign(jnp.concatenate([correlated, xi[None]])),
-        linear=jnp.stack([weights[1:] * xi, weights[1:] * independent]),
-        covariance=jnp.stack([weights[i] * weights[j] for i, j in _PAIRS]),
-        drift=zeta * weights * np.array([_MEAN_ABS, 1.0, 1.0, 1.0])[:, None],
-    )
+    updates = jnp.concatenate([other_updates.reshape(elsewhere.shape), update.reshape(1, *length.shape)])
+    sums = contributions(updates, tangent.reshape(length.shape), r, zeta, correlated, xi, independent)
     return (own_state, moving, others), sums
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sdelimit.limits.base import Limit
-from sdelimit.limits.inspection import Memory, ProbeReport, longest, measure_memory
+from sdelimit.limits.inspection import TOLERANCE, Memory, ProbeReport, longest, measure_memory
 from sdelimit.limits.kernel import Estimate
 from sdelimit.limits.laplace import Weights, ratio_drift
 from sdelimit.limits.probe import MAX_CHAIN_STEPS, probe
@@ -18,10 +18,9 @@ from sdelimit.limits.sign import noise_scale
 from sdelimit.limits.tabulated import tabulated_limit
 from sdelimit.noise import NoiseLaw
 
-LOWEST = -10.0
-"""log(2R / noise scale^2) below which phi is taken to follow its reference and kappa to stay: what changes there is of
-order s / (noise scale), and a rule that jumps shows its drift in one history out of so many."""
-REFERENCE = Weights(0.0, 0.5, 0.5)
+LOWEST = -7.5
+"""log(2R / noise scale^2) below which phi is taken to follow its reference and kappa to stay. What else changes there
+is of order s / (noise scale), and a rule that jumps shows its drift in one history out of so many."""
 
 
 def probed_limit(transform, report: ProbeReport, noise: NoiseLaw, batch_size: int, relative_error, seed) -> Limit:
@@ -37,7 +36,7 @@ def probed_limit(transform, report: ProbeReport, noise: NoiseLaw, batch_size: in
     if report.linear:
         variance = ResidualVariance(float(noise.second_moment), float(batch_size))
         return Limit(Constant(report.gain), ScaledVariance(report.gain**2, variance), 0, ("rho",))
-    rule = ProbedRule(transform, degree, relative_error)
+    rule = ProbedRule(transform, degree, relative_error, *_decays(report.memory))
     # No cache on disk: the repr of a user's functions does not name them in another process.
     limit = tabulated_limit(rule, noise, batch_size, seed=seed, cache="")
     if not degree:
@@ -56,14 +55,17 @@ class ProbedRule:
     transform: object
     degree: int
     relative_error: float
+    b1: float
+    b2: float
 
     def unit(self, noise: NoiseLaw) -> float:
         """A length comparable to the noise."""
         return noise_scale(noise)
 
     def drift(self, noise: NoiseLaw, R, batch_size: int):
-        """phi(R) of RMSprop with b2 = 1/2, exact: of nearly the same shape in R."""
-        return ratio_drift(REFERENCE, REFERENCE, noise, R, batch_size)
+        """phi(R) of Adam with as much memory, exact: of nearly the same shape in R."""
+        a, w = (Weights(0.0, 1 - b, b) for b in (self.b1, self.b2))
+        return ratio_drift(a, w, noise, R, batch_size)
 
     def estimates(self, noise: NoiseLaw, R, batch_size: int, samples: int, seed: int = 0) -> list[Estimate]:
         """phi(R) and kappa(rho; R) for each ``R``, sampled."""
@@ -84,6 +86,12 @@ class ProbedRule:
         )  # fmt: skip
         size = batch_size ** (-self.degree / 2)
         return Estimate(*(x * size for x in found[:2]), *(x * size**2 for x in found[2:]))
+
+
+def _decays(memory: Memory) -> tuple[float, float]:
+    """b1 and b2 of Adam with this memory: b1^window = b2^burn_in = what the inspection counts as forgotten."""
+    b1, b2 = (TOLERANCE ** (1 / steps) if steps else 0.0 for steps in (memory.window, memory.burn_in))
+    return b1, max(b1, b2)
 
 
 def memory_over_risks(transform, noise, R, batch_size, seed, sizes=(1.0,)) -> Memory:

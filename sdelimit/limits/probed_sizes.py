@@ -18,11 +18,12 @@ import equinox as eqx
 import numpy as np
 import optax
 from jaxtyping import Float
+from scipy.interpolate import CubicSpline
 
 from sdelimit.limits.inspection import ProbeReport
 from sdelimit.limits.kernel import RHO
 from sdelimit.limits.probe import MAX_CHAIN_STEPS, probe_sizes
-from sdelimit.limits.probed import LOWEST, memory_over_risks
+from sdelimit.limits.probed import memory_over_risks
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
 from sdelimit.limits.sign import noise_scale, typical_residual
 from sdelimit.limits.size_kernels import EXPONENTS, KernelTable, at_risk, kernel_table, spread_kernels
@@ -30,8 +31,10 @@ from sdelimit.limits.sizes import memory_by_size, size_nodes, spread_matrices
 from sdelimit.limits.tabulated import NODES
 from sdelimit.noise import Gaussian, NoiseLaw, NoNoise
 
-RISKS = NODES[NODES >= LOWEST]
-"""log(2R / noise scale^2) at which a law that is not Gaussian is sampled."""
+RISKS = NODES[NODES >= -10.0]
+"""log(2R / noise scale^2) at which a law that is not Gaussian is sampled: what changes below is of order s / scale."""
+BUDGET = 6 * MAX_CHAIN_STEPS
+"""Chain-steps at all sizes and risks together after which a law is taken as it is."""
 SPARING = 2.0
 """Errors at each of ``RISKS`` may be so many times larger than where one risk is enough."""
 
@@ -76,9 +79,8 @@ class ProbedSizesLimit(ScaleDependentLimit):
     def coefficients(self, R, sigma):
         table, unit = self.table, typical_residual(self.noise, R)
         x = np.log(2 * R / table.origin**2)
-        log_drift, log_size, correlations = (
-            at_risk(table.x, values, x) for values in (table.log_drift, *table.kernels)
-        )
+        log_drift = _smooth(table.x, table.log_drift, x)
+        log_size, correlations = (at_risk(table.x, values, x) for values in table.kernels)
         constant, straight = spread_matrices(table.log_sizes, np.log(sigma * unit / np.sqrt(self.batch_size)))
         phi = np.exp(straight @ log_drift) / (sigma * unit)
         return phi, spread_kernels(correlations, constant, np.exp(straight @ log_size))
@@ -87,6 +89,13 @@ class ProbedSizesLimit(ScaleDependentLimit):
         low, high = np.exp(self.table.log_sizes[[0, -1]]) * np.sqrt(self.batch_size)
         edges = self.table.origin * np.exp(NODES[[0, -1]] / 2)
         return min(low / sigma.max(), edges[0]) ** 2 / 2, max(high / sigma.min(), edges[1]) ** 2 / 2
+
+
+def _smooth(nodes, values, x):
+    """Values at ``x`` by a cubic spline, constant outside the nodes."""
+    if len(nodes) == 1:
+        return values[0]
+    return CubicSpline(nodes, values, bc_type="natural")(np.clip(x, nodes[0], nodes[-1]))
 
 
 def probed_sizes_limit(transform, report: ProbeReport, noise: NoiseLaw, batch_size: int, relative_error, seed):
@@ -114,7 +123,7 @@ def _sample(transform, noise, origin, x, batch_size, relative_error, seed) -> Si
     found = [
         probe_sizes(
             transform, noise, risk, batch_size, np.exp(log_sizes), memory, relative_error,
-            seed=seed, max_chain_steps=4 * MAX_CHAIN_STEPS // log_sizes.size // len(R),
+            seed=seed, max_chain_steps=BUDGET // log_sizes.size // len(R),
         )
         for risk in R
     ]  # fmt: skip
