@@ -28,12 +28,13 @@ from sdelimit.limits.scale_dependent import ScaleDependentLimit
 from sdelimit.limits.sign import noise_scale, typical_residual
 from sdelimit.limits.size_kernels import EXPONENTS, KernelTable, at_risk, kernel_table, spread_kernels
 from sdelimit.limits.sizes import memory_by_size, size_nodes, spread_matrices
-from sdelimit.limits.tabulated import NODES
 from sdelimit.noise import Gaussian, NoiseLaw, NoNoise
 
-RISKS = NODES[NODES >= -10.0]
+RISKS = np.array([-10.0, -6.5, -4.0, -2.5, -1.25, 0.0, 1.25, 2.5, 3.75, 5.0, 7.5, 10.0, 16.0, 24.0])
 """log(2R / noise scale^2) at which a law that is not Gaussian is sampled: what changes below is of order s / scale."""
-BUDGET = 6 * MAX_CHAIN_STEPS
+EDGES = np.array([-24.0, 24.0])
+"""Outside these nothing is left that the noise does to the shape."""
+BUDGET = 8 * MAX_CHAIN_STEPS
 """Chain-steps at all sizes and risks together after which a law is taken as it is."""
 SPARING = 2.0
 """Errors at each of ``RISKS`` may be so many times larger than where one risk is enough."""
@@ -87,7 +88,7 @@ class ProbedSizesLimit(ScaleDependentLimit):
 
     def risk_range(self, sigma):
         low, high = np.exp(self.table.log_sizes[[0, -1]]) * np.sqrt(self.batch_size)
-        edges = self.table.origin * np.exp(NODES[[0, -1]] / 2)
+        edges = self.table.origin * np.exp(EDGES / 2)
         return min(low / sigma.max(), edges[0]) ** 2 / 2, max(high / sigma.min(), edges[1]) ** 2 / 2
 
 
