@@ -25,6 +25,7 @@ from sdelimit.results import DivergenceWarning, LimitWarning, RiskCurve, RiskCur
 from sdelimit.sde import solve_sde
 from sdelimit.sharpness import directional_sharpness
 from sdelimit.simulate import simulate
+from sdelimit.stationary import convergence_rate, max_stable_lr, stationary_risk
 
 __all__ = [
     "DivergenceWarning",
@@ -38,12 +39,14 @@ __all__ = [
     "clip_coordinate",
     "clip_norm",
     "compare",
+    "convergence_rate",
     "covariance",
     "directional_sharpness",
     "from_optax",
     "limit_coefficients",
     "lion",
     "long_memory_adam",
+    "max_stable_lr",
     "nadam",
     "noise",
     "rmsprop",
@@ -56,4 +59,5 @@ __all__ = [
     "simulate",
     "solve_ode",
     "solve_sde",
+    "stationary_risk",
 ]
