@@ -107,9 +107,9 @@ class MemoryBalance(Balance):
 class CoordinateBalance(Balance):
     """R / L(R) = 4 d R / sum_i N_ii(R) / phi_i(R) for a scale-dependent rule, K diagonal or of full rank.
 
-    For diagonal K that is plain. In general let Z = D V D, a = diag(sigma_i^2 phi_i), S = a^1/2 Khat a^1/2 = Q Lambda Q'
-    and Y = Q' a^-1/2 Z a^-1/2 Q. Then Lambda Y + Y Lambda = (eta/d) W with W = Q' a^-1/2 D N D a^-1/2 Q, and the risk
-    1/2 sum_i lambda_i Y_ii = eta tr(W) / (4d) is the same sum.
+    For diagonal K that is plain. In general let Z = D V D, a = diag(sigma_i^2 phi_i),
+    S = a^1/2 Khat a^1/2 = Q Lambda Q' and Y = Q' a^-1/2 Z a^-1/2 Q. Then Lambda Y + Y Lambda = (eta/d) W with
+    W = Q' a^-1/2 D N D a^-1/2 Q, and the risk 1/2 sum_i lambda_i Y_ii = eta tr(W) / (4d) is the same sum.
     """
 
     drift_profile: Profile
