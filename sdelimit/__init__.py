@@ -1,6 +1,6 @@
 """sdelimit: exact high-dimensional risk curves of stochastic optimizers on linear regression."""
 
-from sdelimit import covariance, noise, schedules
+from sdelimit import covariance, data, noise, schedules
 from sdelimit.compare import Report, compare
 from sdelimit.limits import limit_coefficients
 from sdelimit.ode import solve_ode
@@ -39,6 +39,7 @@ __all__ = [
     "clip_norm",
     "compare",
     "covariance",
+    "data",
     "directional_sharpness",
     "from_optax",
     "limit_coefficients",
