@@ -4,7 +4,9 @@ import numpy as np
 
 from sdelimit.data.moments import Moments, gradient_moments, sign_moments
 from sdelimit.data.problem import DataRegression
-from sdelimit.limits.long_memory import MemoryLimit
+
+LEAST_MEMORY = 50
+"""Steps that Adam's second moment must remember for it to be taken as not random."""
 
 
 class Gradient:
@@ -64,12 +66,12 @@ def rule_on_data(problem, optimizer, batch_size):
         if np.any(problem.covariance.std == 0):
             column = int(np.argmin(problem.covariance.std))
             raise ValueError(f"X must not have a zero column for a rule that divides by sigma_i: column {column} is")
-        limit = optimizer.limit_of(problem, batch_size)
-        if isinstance(limit, MemoryLimit):
-            return SlowAdam(batch_size, limit.rate)
+        settings = optimizer.hyperparameters
+        if settings.get("eps", 0.0) == 0 and 1 / (1 - settings["b2"]) >= LEAST_MEMORY:
+            return SlowAdam(batch_size, problem.d * (1 - settings["b2"]))
         raise ValueError(
-            f"optimizer must be Adam with eps = 0 and a long memory, 1/(1-b2) > max(20, d/8), in sl.data.solve_ode, "
-            f"got {optimizer.hyperparameters} at d = {problem.d}; sl.solve_ode has its Gaussian theory"
+            f"optimizer must be Adam with eps = 0 and 1/(1-b2) >= {LEAST_MEMORY} in sl.data.solve_ode, got {settings}; "
+            "sl.solve_ode has its Gaussian theory"
         )
     raise ValueError(
         f"optimizer must be sgd, sign_sgd or adam in sl.data.solve_ode, got {optimizer.name}; "

@@ -8,7 +8,9 @@ With u's moments at N(m, C) from ``moments`` (J its Jacobian, Sigma its noise co
 
 R = 1/2 (m' K m + tr(K C)), n rows, b of them a step. The matrix g is there because each row is used once: what the
 used rows had too much of, the others have too little of, so the noise is that of a bridge that ends when the data do
-(J = 0 and constant noise give the variance eta^2 t Sigma (1 - t d b / n) of a sum drawn without replacement).
+(J = 0 and constant noise give the variance (eta^2/(d b)) t Sigma (1 - t d b / n) of a sum drawn without replacement).
+It takes the step that a used row would ask for now to be the one it asked for when it was used, which is right to first
+order in eta.
 
 A step solves these equations exactly with u's moments frozen, first at its start, then at the midpoint that this
 predicts; the difference of the two risks sets its length. Moments cost O(n d^2), steps O(d^3).
