@@ -178,7 +178,7 @@ def test_on_gaussian_data_both_theories_agree():
         np.testing.assert_array_equal(sl.solve_ode(problem.gaussian(), rule, lr, t=t).risk, gaussian.risk)
 
 
-HEAVY = sl.data.from_arrays(*skewed(6000, 40))
+HEAVY = sl.data.from_arrays(*skewed(4000, 24))
 RULES = {"sgd": sl.sgd(), "sign_sgd": sl.sign_sgd(), "adam": sl.adam(0.9, 0.999)}
 
 
@@ -218,8 +218,8 @@ def test_noise_of_rows_used_once_is_that_of_a_bridge():
 
 
 def test_the_step_length_does_not_matter_and_a_schedule_is_followed():
-    t = np.linspace(0, 4, 9)
-    lr = sl.schedules.cosine(0.3, 4.0)
+    t = np.linspace(0, 3, 9)
+    lr = sl.schedules.cosine(0.3, 3.0)
     coarse, fine = (sl.data.solve_ode(HEAVY, sl.sgd(), lr, t=t, tolerance=tol) for tol in (0.02, 0.002))
     np.testing.assert_allclose(coarse.risk, fine.risk, rtol=5e-3)
     assert sl.compare(fine, sl.simulate(HEAVY, sl.sgd(), lr, t=t, n_runs=300)).max_relative_error < 0.06
@@ -228,8 +228,9 @@ def test_the_step_length_does_not_matter_and_a_schedule_is_followed():
 
 
 def test_a_learning_rate_beyond_stability_is_reported():
+    problem = sl.data.from_arrays(*skewed(400, 4))
     with pytest.warns(sl.DivergenceWarning, match=r"diverged at t = .*: risk"):
-        curve = sl.data.solve_ode(HEAVY, sl.sgd(), 5.0, 20.0)
+        curve = sl.data.solve_ode(problem, sl.sgd(), 5.0, 30.0)
     assert np.isinf(curve.risk[-1]) and np.isfinite(curve.diverged_at) and not np.isnan(curve.risk).any()
 
 
@@ -363,7 +364,7 @@ CONSTANT[:, 2] = 4.0
         (lambda: sl.data.from_file("nowhere.npz"), "cannot read nowhere.npz"),
         (lambda: sl.data.from_file("data.txt"), "data file type"),
         (lambda: sl.data.solve_ode(HEAVY, sl.lion(), 0.1, 1.0), "optimizer must be sgd, sign_sgd or adam.* got lion"),
-        (lambda: sl.data.solve_ode(HEAVY, sl.adam(0.9, 0.9), 0.1, 1.0), "long memory"),
+        (lambda: sl.data.solve_ode(HEAVY, sl.adam(0.9, 0.9), 0.1, 1.0), r"Adam with eps = 0 and 1/\(1-b2\) >= 50"),
         (lambda: sl.data.solve_ode(HEAVY, sl.sign_sgd(), 0.1, 1.0, batch_size=2), "batch_size must be 1"),
         (lambda: sl.data.solve_ode(HEAVY, sl.sgd(), 0.1, 1.0, tolerance=0.0), "tolerance must be > 0"),
     ],
