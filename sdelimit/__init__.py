@@ -1,6 +1,6 @@
 """sdelimit: exact high-dimensional risk curves of stochastic optimizers on linear regression."""
 
-from sdelimit import covariance, noise, schedules
+from sdelimit import covariance, data, noise, schedules
 from sdelimit.best_lr import BestLearningRate, best_constant_lr
 from sdelimit.compare import Report, compare
 from sdelimit.effects import Effects, effects
@@ -49,6 +49,7 @@ __all__ = [
     "compare",
     "convergence_rate",
     "covariance",
+    "data",
     "directional_sharpness",
     "effects",
     "from_optax",

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from sdelimit import _validation as check
 from sdelimit._precision import is_traced, x64
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
-from sdelimit.ode import _learning_rates, solve_ode
+from sdelimit.ode import learning_rates, solve_ode
 from sdelimit.optimizers.base import Optimizer, as_optimizer
 from sdelimit.problem import LinearRegression, check_problem
 from sdelimit.results import DivergenceWarning
@@ -136,7 +136,7 @@ def _phi_following(problem, optimizer, limit, wanted, source):
     """phi_to along the curve on which eta_to phi_to is ``wanted``."""
     rule = risk_system(problem, limit, source.t, RTOL, None, source.lr)
     system = Following(rule, rule.decay, rule.times, rule.tolerances)
-    _, stepping = _learning_rates(wanted, False, source.t)
+    _, stepping = learning_rates(wanted, False, source.t)
     with x64():
         out = jax.tree.map(np.asarray, integrate(wanted, system, stepping, False))
     if not out["finished"]:
