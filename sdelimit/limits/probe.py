@@ -27,7 +27,7 @@ from sdelimit._precision import precision
 from sdelimit.limits.inspection import Memory, measure_memory, nonzero_normal, reduced, residuals
 from sdelimit.limits.kernel import Estimate
 from sdelimit.limits.lag_sums import CHAIN_RHO, Measured, contributions, controlled_mean, products
-from sdelimit.limits.sign import typical_residual
+from sdelimit.limits.residuals import typical_residual
 from sdelimit.noise import NoiseLaw, NoNoise
 
 LARGEST = 1e10
