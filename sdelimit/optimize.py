@@ -88,10 +88,10 @@ def optimize_schedule(
         raise ValueError(f"lr must be > 0 at every knot to start from, got {start.min():g}")
 
     def log_final_risk(log_lr):
+        # At the times of the final curve, so that both are compiled once.
         curve = solve_ode(
-            problem, optimizer, LogLinear(knots, log_lr),
-            t=[t_max], batch_size=batch_size, rtol=rtol, save_modes=False,
-        )  # fmt: skip
+            problem, optimizer, LogLinear(knots, log_lr), t_max, batch_size=batch_size, rtol=rtol, save_modes=False
+        )
         return jnp.log(curve.risk[-1])
 
     found, history = _descend(log_final_risk, np.log(start), iterations, progress)
