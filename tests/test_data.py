@@ -178,7 +178,7 @@ def test_on_gaussian_data_both_theories_agree():
         np.testing.assert_array_equal(sl.solve_ode(problem.gaussian(), rule, lr, t=t).risk, gaussian.risk)
 
 
-HEAVY = sl.data.from_arrays(*skewed(4000, 24))
+HEAVY = sl.data.from_arrays(*skewed(6000, 40))
 RULES = {"sgd": sl.sgd(), "sign_sgd": sl.sign_sgd(), "adam": sl.adam(0.9, 0.999)}
 
 
@@ -223,8 +223,8 @@ def test_the_step_length_does_not_matter_and_a_schedule_is_followed():
     coarse, fine = (sl.data.solve_ode(HEAVY, sl.sgd(), lr, t=t, tolerance=tol) for tol in (0.02, 0.002))
     np.testing.assert_allclose(coarse.risk, fine.risk, rtol=5e-3)
     assert sl.compare(fine, sl.simulate(HEAVY, sl.sgd(), lr, t=t, n_runs=300)).max_relative_error < 0.06
-    steps = np.diff(fine.at(np.array([1.0, 1.001])))[0] / 0.001
-    assert steps == pytest.approx(fine.slope[2], rel=0.02)
+    near = sl.data.solve_ode(HEAVY, sl.sgd(), lr, t=[1.0, 1.01], tolerance=0.002)
+    assert np.diff(near.risk)[0] / 0.01 == pytest.approx(near.slope.mean(), rel=0.01)
 
 
 def test_a_learning_rate_beyond_stability_is_reported():
@@ -374,6 +374,12 @@ def test_bad_input_is_named(call, message):
         call()
 
 
+def test_covers_says_which_rules_and_problems_have_a_theory_from_the_rows():
+    assert sl.data.covers(HEAVY, sl.sgd(), 3) and sl.data.covers(HEAVY, sl.adam(0.9, 0.999))
+    assert not sl.data.covers(HEAVY, sl.lion()) and not sl.data.covers(HEAVY, sl.sign_sgd(), 2)
+    assert not sl.data.covers(HEAVY.gaussian(), sl.sgd())
+
+
 def test_wrong_types_are_named():
     with pytest.raises(TypeError, match=r"problem must come from sl\.data"):
         sl.data.solve_ode(HEAVY.gaussian(), sl.sgd(), 0.1, 1.0)
@@ -418,10 +424,9 @@ def compare(*arguments):
 def test_the_command_line_compares_both_theories_with_runs_on_a_data_file(tmp_path):
     path = write(tmp_path, "my data.npz", *skewed(200, 12))
     out = tmp_path / "out"
-    result = compare("--data", str(path), "-o", "sign_sgd", "-o", "clip_norm:1", "--lr", "0.1", "--out", str(out))
+    result = compare("--data", str(path), "-o", "sign_sgd", "--lr", "0.1", "--out", str(out))
     assert result.exit_code == 0, result.output
-    assert "sign_sgd (data ODE)" in result.output and "clip_norm" in result.output
-    assert "clip_norm (data ODE)" not in result.output
+    assert "sign_sgd (data ODE)" in result.output
     curves = np.load(out / "curves.npz", allow_pickle=False)
     assert curves["1_sign_sgd_theory"] == "data ODE"
     expected = sl.data.solve_ode(sl.data.from_file(path), sl.sign_sgd(), 0.1, t=curves["1_sign_sgd_t"])
