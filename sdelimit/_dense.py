@@ -12,25 +12,26 @@ def require_dense(covariance, what: str) -> None:
     """ValueError where ``what`` would need matrices too large to be useful."""
     if covariance.d > LARGEST_DENSE and not covariance.is_diagonal:
         raise ValueError(
-            f"covariance must be diagonal or have d <= {LARGEST_DENSE} for {what}, which need(s) (d, d) matrices, "
-            f"got a {type(covariance).__name__} covariance with d = {covariance.d}: "
-            f"{8 * covariance.d**2 / 2**30:.3g} GiB each"
+            f"covariance must be diagonal for d > {LARGEST_DENSE} here: {what} of a {type(covariance).__name__} "
+            f"covariance need (d, d) matrices, {8 * covariance.d**2 / 2**30:.3g} GiB each at d = {covariance.d}"
         )
 
 
 def correlation_of(covariance) -> Float[np.ndarray, "d d"]:
     """Khat, with zero rows for coordinates of zero variance."""
-    require_dense(covariance, "this rule or quantity")
+    require_dense(covariance, "the correlations")
     std = covariance.std
     if np.all(std > 0):
         return covariance.correlation()
     inverse = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
-    return covariance.to_dense() * inverse[:, None] * inverse[None, :]
+    khat = np.clip(covariance.to_dense() * inverse[:, None] * inverse[None, :], -1.0, 1.0)
+    np.fill_diagonal(khat, std > 0)
+    return khat
 
 
 def eigenpairs(covariance, power: int) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]]:
     """lambda, ascending, and Q of S = D^(-p/2) K D^(-p/2)."""
-    require_dense(covariance, "modes without a closed form")
+    require_dense(covariance, "the eigenvectors")
     root = covariance.std ** (power / 2)
     decay, vectors = np.linalg.eigh(covariance.to_dense() / root[:, None] / root[None, :])
     return np.maximum(decay, 0.0), vectors

@@ -73,7 +73,7 @@ def _curvatures(problem, power, basis):
     found = structured(problem.covariance, power, basis, problem.delta0)
     if found is not None:
         return found.forcing @ found.decay
-    K, khat = problem.covariance.to_dense(), correlation_of(problem.covariance)
+    khat, K = correlation_of(problem.covariance), problem.covariance.to_dense()
     outer = problem.covariance.std ** (1 - power)
     return np.array([np.sum(K * kernel_basis(name, khat) * outer[:, None] * outer[None, :]) for name in basis])
 
