@@ -11,6 +11,8 @@
 | AR(1), also times a constant | sines, see ``_ar1`` | d log d |
 | spiked, also times a constant | Rayleigh-Ritz and a narrow bulk, see ``_spiked`` | d k^2 |
 | anything else | eigenvectors of the (d, d) matrix | d^3 |
+
+AR(1) rescaled coordinate by coordinate is among the rest: S^-1 is tridiagonal, but d eigenvectors are needed for c_q.
 """
 
 from functools import singledispatch
