@@ -14,8 +14,14 @@ COLUMNS = ("noise", "optimizer", "t", "lr", "ode_risk", "phi", "run_mean", "run_
 
 
 def write_npz(path, reports, record):
-    """All curves: arrays named '<index>_<optimizer>_<what>', and the settings as a JSON text."""
-    arrays = {"settings": np.array(json.dumps(record, default=str))}
+    """All curves and, as a JSON text, the settings that made them."""
+    with replacing(path) as file:
+        np.savez_compressed(file, settings=np.array(json.dumps(record, default=str)), **curve_arrays(reports))
+
+
+def curve_arrays(reports) -> dict[str, np.ndarray]:
+    """All curves: arrays named '<index>_<optimizer>_<what>'."""
+    arrays = {}
     for index, report in enumerate(reports):
         prefix = f"{index}_{report.runs.optimizer.name}"
         arrays[f"{prefix}_noise"] = np.array(repr(report.runs.problem.noise))
@@ -28,8 +34,7 @@ def write_npz(path, reports, record):
             arrays[f"{prefix}_phi"] = report.theory.phi
         if report.paths is not None:
             arrays[f"{prefix}_sde_risk"] = report.paths.risk
-    with replacing(path) as file:
-        np.savez_compressed(file, **arrays)
+    return arrays
 
 
 def write_csv(path, reports):
