@@ -1,5 +1,7 @@
 """Figures of a sweep: heat maps over (learning rate, another axis), and best learning rates. No computation."""
 
+import textwrap
+
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,7 +15,7 @@ from sdelimit._best_of_grid import GROUP, best_rates, seed_means
 from sdelimit.plot import COLOURS
 
 AXES = GROUP[1:]
-LABELS = {"d": "dimension d", "covariance": "covariance", "noise": "label noise", "batch_size": "batch size"}
+LABELS = {"d": "dimension", "covariance": "covariance", "noise": "label noise", "batch_size": "batch size"}
 KINDS = {"theory": "theory (ODE)", "run": "runs (mean)"}
 MARKERS = "osD^vP*X"
 
@@ -30,15 +32,14 @@ def plot_sweep(sweep, axis=None) -> dict[str, Figure]:
     for i, choice in enumerate(choices):
         rows = [row for row in sweep.rows if tuple(row[name] for name in others) == choice]
         fixed = dict(zip(others, choice, strict=True))
-        title = (
-            f"{', '.join(f'{LABELS[name]} {value}' for name, value in fixed.items())}, t = {sweep.settings['t_max']:g}"
-        )
+        named = [f"{LABELS[name]} = {value}" for name, value in fixed.items()]
+        title = ", ".join([*named, f"t = {sweep.settings['t_max']:g}"])
         suffix = f"-{i + 1}" if len(choices) > 1 else ""
         figures[f"heat-map{suffix}"] = heat_maps(rows, axis, values[axis], title)
         if len(values[axis]) > 1:
             figures[f"best-lr{suffix}"] = best_lr_curves(rows, axis, title)
         else:
-            figures[f"risk{suffix}"] = risk_curves(rows, f"{LABELS[axis]} {values[axis][0]}, {title}")
+            figures[f"risk{suffix}"] = risk_curves(rows, f"{LABELS[axis]} = {values[axis][0]}, {title}")
     return figures
 
 
@@ -65,7 +66,7 @@ def heat_maps(rows, axis, axis_values, title) -> Figure:
         panel.set(xlabel="learning rate", ylabel=LABELS[axis])
     bar = figure.colorbar(image, ax=panels, label="excess risk R(t)", fraction=0.05)
     bar.ax.tick_params(which="both", labelsize=8)
-    figure.suptitle(title, fontsize=10)
+    _title(figure, title)
     figure.legend(handles=_heat_map_legend(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 
@@ -151,7 +152,7 @@ def _line_and_points(panel, at, theory, run, i, label, errors=None):
     """Later points are smaller, so that those that coincide all show."""
     colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
     if np.isfinite(theory).any():
-        panel.plot(at, theory, "-", color=colour, linewidth=1.8, label=f"{label}: {KINDS['theory']}")
+        panel.plot(at, theory, ".-", color=colour, linewidth=1.8, label=f"{label}: {KINDS['theory']}")
     if np.isfinite(run).any():
         panel.errorbar(
             at, run, yerr=errors, fmt=marker, color=colour, markerfacecolor="none", markersize=max(10 - 2 * i, 4),
@@ -167,8 +168,12 @@ def _log_grid(panel):
 
 def _outside_legend(figure, panel, title):
     handles, labels = panel.get_legend_handles_labels()
-    figure.suptitle(title, fontsize=10)
+    _title(figure, title)
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+
+
+def _title(figure, text):
+    figure.suptitle(textwrap.fill(text, int(11 * figure.get_figwidth())), fontsize=10)
 
 
 def _figure(size):
