@@ -54,6 +54,8 @@ class Checkpoint(NoCheckpoint):
             return 0, state, collected
         with self._reading() as file:
             self._require_same(json.loads(str(file["identity"])))
+            if any(file[f"state_{i}"].shape != leaf.shape for i, leaf in enumerate(leaves)):
+                raise _Another(f"checkpoint: {self.path} belongs to a run on another number of devices")
             restored = [_placed(file[f"state_{i}"], leaf) for i, leaf in enumerate(leaves)]
             values = [[[file[f"risk_{i}_{j}"] for j in range(int(n))]] for i, n in enumerate(file["measured"])]
             return int(file["step"]), jax.tree.unflatten(structure, restored), values

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from sdelimit._commands import report_command, rerun_command, sweep_command
-from sdelimit._experiment import experiment_of, run_experiment
+from sdelimit._comparison import experiment_of, run_experiment
 from sdelimit._export import write_csv, write_npz
 from sdelimit._files import replacing, writable_folder
 from sdelimit._inputs import describe_inputs

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sdelimit import _cells
-from sdelimit._experiment import experiment_of, run_experiment
+from sdelimit._comparison import experiment_of, run_experiment
 from sdelimit._export import curve_arrays
 from sdelimit._files import as_path
 from sdelimit._grid import Cell

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import sdelimit as sl
 from sdelimit.cli import main
 
-SMALL = ["-o", "sign_sgd", "--d", "12", "--t-max", "1", "--points", "5", "--runs", "3", "--paths", "2"]
+SMALL = ["-o", "sgd", "--d", "12", "-n", "gaussian:0.3", "--t-max", "1", "--points", "5", "--runs", "3", "--paths", "2"]
 
 
 def run(*arguments):
@@ -22,14 +22,14 @@ def run(*arguments):
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
-    """A result made from a file of residuals that was named relative to a folder with an awkward name."""
+    """A result made from a file of variances that was named relative to a folder with an awkward name."""
     folder = tmp_path_factory.mktemp("rerun") / "a földer"
     folder.mkdir()
-    np.savetxt(folder / "residuals.csv", np.linspace(-1, 1, 9), delimiter=",")
+    np.savetxt(folder / "variances.csv", np.linspace(0.5, 1.5, 12), delimiter=",")
     here = os.getcwd()
     os.chdir(folder)
     try:
-        made = run("compare", *SMALL, "-n", "residuals.csv", "--lr", "cosine:0.4", "--seed", "7", "--out", "out")
+        made = run("compare", *SMALL, "-K", "variances.csv", "--lr", "0.4", "--seed", "7", "--out", "out")
     finally:
         os.chdir(here)
     assert made.exit_code == 0, made.output
@@ -52,7 +52,7 @@ def test_a_result_repeats_itself_in_another_folder(result, tmp_path, monkeypatch
     assert again.agrees and again.max_difference <= 1e-6 and again.changes == {}
     assert set(again.differences) == set(np.load(result).files) - {"settings"}
     assert again.settings["seed"] == 7 and again.settings["versions"]["jax"]
-    assert "0_sign_sgd_run_risk" in again.table() and ("identical" in again.table() or "rounding" in again.table())
+    assert "0_sgd_run_risk" in again.table() and ("identical" in again.table() or "rounding" in again.table())
     assert os.listdir(tmp_path) == []
 
 
@@ -66,15 +66,15 @@ def test_a_result_repeats_itself_in_another_process_and_folder(result, tmp_path)
 
 def test_a_difference_is_found_and_its_size_reported(result, tmp_path):
     def change(settings, arrays):
-        arrays["0_sign_sgd_run_risk"][1, 2] *= 1.01
-        arrays["0_sign_sgd_noise"] = np.array("Gaussian(std=1.0)")
+        arrays["0_sgd_run_risk"][1, 2] *= 1.01
+        arrays["0_sgd_noise"] = np.array("Gaussian(std=1.0)")
         arrays["extra"] = np.ones(2)
 
     again = sl.rerun(altered(result, tmp_path / "changed.npz", change))
     assert not again.agrees and "DIFFERENT" in again.table()
-    assert again.differences["0_sign_sgd_run_risk"] == pytest.approx(1 - 1 / 1.01)
-    assert again.differences["extra"] == np.inf and again.differences["0_sign_sgd_noise"] == np.inf
-    assert again.differences["0_sign_sgd_ode_risk"] == 0
+    assert again.differences["0_sgd_run_risk"] == pytest.approx(1 - 1 / 1.01)
+    assert again.differences["extra"] == np.inf and again.differences["0_sgd_noise"] == np.inf
+    assert again.differences["0_sgd_ode_risk"] == 0
     assert run("rerun", tmp_path / "changed.npz").exit_code == 1
 
 
@@ -90,15 +90,15 @@ def test_other_versions_and_devices_are_named(result, tmp_path):
 
 def test_input_files_are_found_beside_the_result_and_must_be_unchanged(result, tmp_path):
     def moved(settings, arrays):
-        settings["inputs"]["residuals.csv"]["path"] = "/nowhere/residuals.csv"
+        settings["inputs"]["variances.csv"]["path"] = "/nowhere/variances.csv"
 
     path = altered(result, tmp_path / "moved.npz", moved)
-    with pytest.raises(ValueError, match=r"made from the file residuals.csv, and it is not at .*nowhere"):
+    with pytest.raises(ValueError, match=r"made from the file variances.csv, and it is not at .*nowhere"):
         sl.rerun(path)
-    (tmp_path / "residuals.csv").write_bytes((result.parents[1] / "residuals.csv").read_bytes())
+    (tmp_path / "variances.csv").write_bytes((result.parents[1] / "variances.csv").read_bytes())
     assert sl.rerun(path).agrees
-    (tmp_path / "residuals.csv").write_text("1.0\n2.0\n")
-    with pytest.raises(ValueError, match=r"residuals.csv has changed"):
+    (tmp_path / "variances.csv").write_text("1.0\n2.0\n")
+    with pytest.raises(ValueError, match=r"variances.csv has changed"):
         sl.rerun(path)
 
 
@@ -135,7 +135,7 @@ def test_nothing_is_unpickled(result, tmp_path):
     np.savez(tmp_path / "object.npz", settings=harmful)
     (tmp_path / "pickle.npz").write_bytes(pickle.dumps(Harmful(tmp_path / "harm")))
     with np.load(result, allow_pickle=False) as file:
-        np.savez(tmp_path / "array.npz", **{**file, "0_sign_sgd_t": harmful})
+        np.savez(tmp_path / "array.npz", **{**file, "0_sgd_t": harmful})
     for name in ("object.npz", "pickle.npz", "array.npz"):
         with pytest.raises(ValueError, match="is not a result of sdelimit compare"):
             sl.rerun(tmp_path / name)

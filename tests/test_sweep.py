@@ -153,6 +153,8 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_done(whole, tmp_path, monke
 KILLED = """
 import os, signal, sys
 import sdelimit as sl
+from sdelimit import _cells
+_cells.run_cell = lambda index, *rest: ({"status": "not to be kept"}, {})
 replace = os.replace
 def killed(old, new):
     if str(new).endswith("00001.npz"):
@@ -165,9 +167,12 @@ sl.sweep(sys.argv[1], **eval(sys.argv[2]))
 
 def test_a_process_killed_while_it_writes_leaves_whole_files_only(whole, tmp_path):
     out = tmp_path / "ünïcode and spaces"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_at(patch, 1, KeyboardInterrupt)
+        sl.sweep(out, **GRID)
     process = subprocess.run([sys.executable, "-c", KILLED, str(out), repr(GRID)])
     assert process.returncode == -signal.SIGKILL
-    assert files(out) == {"sweep.json", "cells/00000.npz", "cells/.00001.npz.tmp"}
+    assert files(out) == {"sweep.json", "table.csv", "cells/00000.npz", "cells/.00001.npz.tmp"}
     sl.sweep(out, **GRID)
     assert table(out) == table(whole.folder) and files(out) == files(whole.folder)
 
