@@ -42,9 +42,17 @@ def sweep_command(config, out, **options):
     except OSError as error:
         raise click.ClickException(error.strerror or str(error)) from error
     except KeyboardInterrupt:
-        click.echo(f"\nStopped. {read_sweep(out).table().splitlines()[-1]}; the same command goes on.", err=True)
+        click.echo(f"\nStopped. {_progress(out)}; the same command goes on.", err=True)
         raise click.exceptions.Exit(130) from None
     click.echo(f"{result.table()}\n\nThe table is {out / 'table.csv'}.")
+
+
+def _progress(out):
+    """How many cells are done; the folder may not be a sweep's yet."""
+    try:
+        return read_sweep(out).table().splitlines()[-1]
+    except ValueError:
+        return "No cell is done"
 
 
 def _read_config(path) -> dict:

@@ -104,12 +104,15 @@ def compare_command(**settings):
         experiment = experiment_of(settings)
         inputs = describe_inputs(settings["covariance"], settings["data"], *settings["noise"])
         record = {"command": "compare", **settings, "d": experiment.problems[0].d, "inputs": inputs, **version_info()}
-        out = _prepare(settings["out"], settings["force"])
+        out = _prepare(settings["out"], settings["force"], _largest(settings))
         reports = run_experiment(experiment, settings)
     except (ValueError, TypeError, RuntimeError) as error:
         raise click.UsageError(str(error)) from error
     click.echo(format_table(reports))
-    _write(out, reports, {**record, "out": str(out)})
+    try:
+        _write(out, reports, {**record, "out": str(out)})
+    except OSError as error:
+        raise click.ClickException(f"cannot write to {out}: {error.strerror}") from error
     click.echo(f"\nWrote {', '.join(FILES)} to {out} in {time.perf_counter() - started:.0f} s.")
 
 
@@ -125,14 +128,20 @@ FILES = ("comparison.png", "comparison.pdf", "curves.npz", "curves.csv", "settin
 FOLDER = "sdelimit-compare"
 
 
-def _prepare(out, force):
+def _largest(settings):
+    """Bytes of the output, at most."""
+    curves = len(settings["optimizer"]) * len(settings["noise"]) * settings["points"]
+    return 2**22 + 64 * curves * (settings["n_runs"] + settings["n_paths"])
+
+
+def _prepare(out, force, needed):
     """The output folder, made and found writable before any work is done; a new one if none was named."""
     if out is None:
         out = next(path for path in _folders() if force or not path.exists())
     existing = [name for name in FILES if (out / name).exists()]
     if existing and not force:
         raise ValueError(f"--out: {out} already holds {existing[0]}; choose another folder or pass --force")
-    return writable_folder("--out", out)
+    return writable_folder("--out", out, needed)
 
 
 def _folders():

@@ -331,6 +331,16 @@ def test_the_command_line_sweeps_reports_and_does_not_overwrite(whole, tmp_path)
     assert run("report", tmp_path).exit_code == 2
 
 
+def test_a_sweep_stopped_before_its_first_cell_says_so(tmp_path, monkeypatch):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    (tmp_path / "config.toml").write_text(CONFIG)
+    monkeypatch.setattr(_sweep_folder, "make_folder", stop)
+    stopped = run("sweep", tmp_path / "config.toml", "--out", tmp_path / "out")
+    assert stopped.exit_code == 130 and "No cell is done" in stopped.output
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
