@@ -10,7 +10,7 @@ from style import COLOURS, TIME, draw_runs, panels
 
 import sdelimit as sl
 
-OUTLIERS = sl.noise.GaussianMixture([0.9, 0.1], [0.0, 0.0], [0.2, 1.5])
+OUTLIERS = sl.noise.GaussianMixture([0.9, 0.1], [0.0, 0.0], [0.2, 4.0])
 NAMES = {sl.noise.Gaussian: "Gaussian noise", sl.noise.GaussianMixture: "10% outliers"}
 
 
