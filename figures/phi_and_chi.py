@@ -31,7 +31,9 @@ def draw(quick=False):
         coefficients = sl.limit_coefficients(sl.sign_sgd(), noise)
         left.plot(R, coefficients.phi(R), style, color=colour, label=name)
         if np.isfinite(noise.second_moment):
-            right.plot(R, 1 / coefficients.figure_of_merit(R), style, color=colour)
+            with np.errstate(divide="ignore", over="ignore"):  # two points: infinite where no sign is ever flipped
+                chi = 1 / coefficients.figure_of_merit(R)
+            right.plot(R, chi, style, color=colour)
     right.axhline(np.pi**2 / 4, color="0.6", linewidth=0.8, zorder=0)
     right.text(1.3e-4, np.pi**2 / 4 * 1.12, r"$\pi^2/4$", color="0.3")
     right.axhline(1.0, color="0.6", linewidth=0.8, zorder=0)

@@ -11,7 +11,7 @@ from sdelimit._dense import correlation_of
 from sdelimit._jit import jit
 from sdelimit._precision import evaluate_in_float64, precision
 from sdelimit.limits.base import kernel_basis
-from sdelimit.limits.inspection import measure_memory, residuals
+from sdelimit.limits.inspection import measure_memory, unit_residuals
 from sdelimit.limits.kernel import GENERAL_BASIS, RHO, fit_kernel
 from sdelimit.limits.long_memory import MemoryLimit
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
@@ -101,10 +101,9 @@ def _sample(rule, noise, s, batch_size, burn_in):
 
     def gradients(step):
         key_l, key_xi, key_other = jax.random.split(_rng.step_key(_rng.run_key(0, 4), step), 3)
-        z, eps = residuals(noise, batch_size, key_l, (CHAINS,))
+        size, _ = unit_residuals(noise, s, batch_size, key_l, (CHAINS,))
         xi, other = (jax.random.normal(key, (CHAINS,), jnp.float32) for key in (key_xi, key_other))
         rho = jnp.asarray(RHO, jnp.float32)[:, None]
-        size = jnp.sqrt(jnp.sum((s * z - eps) ** 2, axis=0)) / batch_size
         return size * (rho * xi + jnp.sqrt(1 - rho**2) * other)
 
     def update(state, step):

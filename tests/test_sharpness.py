@@ -29,6 +29,18 @@ def test_sharpness_along_runs_is_that_of_the_limit():
         assert abs(measured - limit) < 4 * error + 5 / 300 * limit
 
 
+def test_memory_leaves_the_noise_of_signs_its_shape():
+    """Signum's directions are signs of Gaussian sums given the residuals: E[F F'] = (2/pi) arcsin, as without memory."""
+    sign = sl.directional_sharpness(PROBLEM, sl.sign_sgd())
+    assert sl.directional_sharpness(PROBLEM, sl.signum(0.9), batch_size=2) == pytest.approx(sign, rel=0.01)
+
+
+def test_a_long_memory_of_squares_leaves_the_sharpness_of_scaled_gradients():
+    """Adam without momentum and with b2 near 1: F is a scaled gradient, E[F F'] = rho, up to O(1 - b2)."""
+    scaled = np.sum(K * PROBLEM.covariance.correlation()) / 300
+    assert sl.directional_sharpness(PROBLEM, sl.adam(0.0, 0.99)) == pytest.approx(scaled, rel=0.03)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", [sl.adam(0.9, 0.95), sl.signum(0.9), sl.clip_coordinate(0.5)], ids=lambda r: r.name)
 def test_sharpness_of_other_rules(rule):
