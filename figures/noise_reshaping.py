@@ -28,8 +28,8 @@ def draw(quick=False):
         limit, measured = np.array([ratios(d, rho, spread) for rho in correlations]).T
         right.plot(correlations, limit, color=colour, label=label)
         right.plot(correlations, measured, "o", color=colour, markerfacecolor="white", markersize=4)
-    right.set(xlabel="correlation of neighbours", ylabel="tr(K N) / tr N, signSGD / SGD", ylim=(0, 1.05))
-    right.legend(frameon=False)
+    right.set(xlabel="correlation of neighbours", ylabel="tr(K N) / tr N, signSGD / SGD", ylim=(0, 1.4))
+    right.legend(frameon=False, loc="upper right")
     return figure
 
 
