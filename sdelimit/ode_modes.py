@@ -1,10 +1,12 @@
 """The risk ODE of a ``Limit`` in its modes (theory: section 3)."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from sdelimit._precision import evaluate_in_float64
+from sdelimit.exponential import Exponential
 from sdelimit.limits.base import Limit
 from sdelimit.modes import Modes, modes
 from sdelimit.problem import LinearRegression
@@ -26,9 +28,23 @@ class ModeSystem(System):
     limit: Limit
     times: Float[np.ndarray, " n"]
     tolerances: Tolerances
+    exponential: bool = eqx.field(static=True, default=True)
 
     def initial(self):
         return self.weight * self.energy0
+
+    def solver(self):
+        return Exponential() if self.exponential else super().solver()
+
+    def rates(self, eta, R):
+        """a = 2 eta phi(R), the decay rate of a mode with lambda = 1, and eta^2 psi(R) / a."""
+        phi = self.limit.phi(R)
+        return 2 * eta * phi, eta / (2 * phi) * self.limit.psi(R)
+
+    @property
+    def sources(self):
+        """weight_i c_qi / d: what psi_q(R) = 1 adds to y_i in unit time at eta = 1."""
+        return self.weight * jnp.asarray(self.forcing)
 
     def field(self, eta, y):
         R = self.positive(self.risk(y))

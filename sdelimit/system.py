@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from sdelimit import _validation as check
 from sdelimit._jit import jit
 from sdelimit._precision import is_traced
+from sdelimit.exponential import Exponential
 
 MAX_STEPS = 100_000
 BLOW_UP = 1e12
@@ -45,6 +46,10 @@ class System(eqx.Module):
     def observe(self, eta, y, save_modes: bool) -> dict:
         """What a ``RiskCurve`` keeps beside risk and lr: 'modes', 'phi' and 'slope'."""
         raise NotImplementedError
+
+    def solver(self):
+        """The diffrax solver; its ``args`` are (schedule, system)."""
+        return diffrax.Tsit5()
 
     def many(self, function, schedules):
         """``function`` over the leading axis of ``schedules``."""
@@ -100,15 +105,18 @@ def integrate(schedule, system: System, stepping: Stepping, save_modes):
         return {"risk": system.risk(y), "lr": eta, **system.observe(eta, y, save_modes)}
 
     controller = diffrax.PIDController(rtol=limits.rtol, atol=limits.atol, dtmax=stepping.longest)
-    if stepping.breaks is not None:
-        controller = diffrax.ClipStepSizeController(controller, jump_ts=stepping.breaks)
+    solver = system.solver()
+    if stepping.breaks is not None or isinstance(solver, Exponential):
+        ends = system.times if isinstance(solver, Exponential) else None
+        controller = diffrax.ClipStepSizeController(controller, step_ts=ends, jump_ts=stepping.breaks)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: system.field(schedule(t), y)),
-        diffrax.Tsit5(),
+        solver,
         t0=0.0,
         t1=system.times[-1],
         dt0=None,
         y0=system.initial(),
+        args=(schedule, system),
         saveat=diffrax.SaveAt(
             subs=[
                 diffrax.SubSaveAt(ts=system.times, fn=observe),
