@@ -1,10 +1,13 @@
 """sdelimit: exact high-dimensional risk curves of stochastic optimizers on linear regression."""
 
-from sdelimit import covariance, noise, schedules
+from sdelimit import covariance, data, noise, schedules
+from sdelimit.best_lr import BestLearningRate, best_constant_lr
 from sdelimit.compare import Report, compare
 from sdelimit.effects import Effects, effects
 from sdelimit.limits import limit_coefficients
+from sdelimit.matching import match_schedule
 from sdelimit.ode import solve_ode
+from sdelimit.optimize import OptimizedSchedule, optimize_schedule
 from sdelimit.optimizers import (
     Optimizer,
     adam,
@@ -26,29 +29,38 @@ from sdelimit.results import DivergenceWarning, LimitWarning, RiskCurve, RiskCur
 from sdelimit.sde import solve_sde
 from sdelimit.sharpness import directional_sharpness
 from sdelimit.simulate import simulate
+from sdelimit.stationary import convergence_rate, max_stable_lr, stationary_risk
 
 __all__ = [
+    "BestLearningRate",
     "DivergenceWarning",
     "Effects",
     "LimitWarning",
     "LinearRegression",
+    "OptimizedSchedule",
     "Optimizer",
     "Report",
     "RiskCurve",
     "RiskCurves",
     "adam",
+    "best_constant_lr",
     "clip_coordinate",
     "clip_norm",
     "compare",
+    "convergence_rate",
     "covariance",
+    "data",
     "directional_sharpness",
     "effects",
     "from_optax",
     "limit_coefficients",
     "lion",
     "long_memory_adam",
+    "match_schedule",
+    "max_stable_lr",
     "nadam",
     "noise",
+    "optimize_schedule",
     "rmsprop",
     "s3",
     "s_adam",
@@ -59,4 +71,5 @@ __all__ = [
     "simulate",
     "solve_ode",
     "solve_sde",
+    "stationary_risk",
 ]

@@ -12,7 +12,7 @@ from sdelimit.compare import BAND
 
 QUANTILES = (BAND[0], 0.5, BAND[1])
 COLUMNS = ("noise", "optimizer", "t", "lr", "ode_risk", "phi", "run_mean", "run_standard_error",
-           "run_q10", "run_q50", "run_q90", "sde_mean", "sde_q10", "sde_q50", "sde_q90")  # fmt: skip
+           "run_q10", "run_q50", "run_q90", "sde_mean", "sde_q10", "sde_q50", "sde_q90", "theory")  # fmt: skip
 
 
 def version_info() -> dict:
@@ -32,6 +32,7 @@ def write_npz(path, reports, record):
         arrays[f"{prefix}_lr"] = report.runs.lr
         arrays[f"{prefix}_run_risk"] = report.runs.risk
         if report.theory is not None:
+            arrays[f"{prefix}_theory"] = np.array(report.theory.kind)
             arrays[f"{prefix}_ode_risk"] = report.theory.risk
             arrays[f"{prefix}_phi"] = report.theory.phi
         if report.paths is not None:
@@ -62,5 +63,6 @@ def _lines(report):
         runs.standard_error,
         *runs.quantile(QUANTILES),
         *((paths.mean, *paths.quantile(QUANTILES)) if paths is not None else (empty,) * 4),
+        [theory.kind if theory is not None else ""] * runs.t.size,
     ]
     return zip(*columns, strict=True)

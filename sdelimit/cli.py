@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import click
 import numpy as np
+from click.core import ParameterSource
 
 from sdelimit import _specs as specs
+from sdelimit import data
 from sdelimit._export import version_info, write_csv, write_npz
 from sdelimit._validation import nearest
 from sdelimit.compare import RunsOnly, compare, format_table
-from sdelimit.covariance import Covariance
-from sdelimit.noise import NoiseLaw
 from sdelimit.ode import solve_ode
 from sdelimit.optimizers import Optimizer
 from sdelimit.plot import plot_reports
@@ -66,6 +66,13 @@ def main():
     "uniform:HALF_WIDTH, two_point:MAGNITUDE, or a file of samples.",
 )
 @click.option(
+    "--data",
+    "data",
+    metavar="FILE",
+    help="Real data in place of --d, --covariance and --noise: an .npz file with X (n, d) and y (n,), or .npy/.csv "
+    "with y in the last column. Runs use its rows, each once; dashed lines are theory from the rows themselves.",
+)
+@click.option(
     "--lr",
     "lr",
     multiple=True,
@@ -94,7 +101,7 @@ def compare_command(**settings):
     started = time.perf_counter()
     try:
         experiment = _experiment(settings)
-        record = {**settings, "d": experiment.covariance.d, **version_info()}
+        record = {**settings, "d": experiment.problems[0].d, **version_info()}
         out = _prepare(settings["out"], settings["force"])
         reports = _compare(experiment, settings)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -134,10 +141,9 @@ def _folders():
 class Experiment(NamedTuple):
     """The settings as objects."""
 
-    covariance: Covariance
+    problems: list[LinearRegression]
     optimizers: list[Optimizer]
     rates: list
-    noises: list[NoiseLaw]
     times: np.ndarray
 
 
@@ -148,24 +154,40 @@ def _experiment(settings):
     for option, name in (("--runs", "n_runs"), ("--paths", "n_paths")):
         if settings[name] < 1:
             raise ValueError(f"{option} must be >= 1, got {settings[name]}")
-    covariance = specs.parse_covariance(settings["covariance"], settings["d"])
-    if t_max * covariance.d < 1:
-        raise ValueError(f"--t-max must reach one step, 1/d = {1 / covariance.d:g}, got {t_max:g}")
+    problems = _data_problem(settings) if settings["data"] else _made_up_problems(settings)
+    if t_max * problems[0].d < 1:
+        raise ValueError(f"--t-max must reach one step, 1/d = {1 / problems[0].d:g}, got {t_max:g}")
     return Experiment(
-        covariance,
+        problems,
         [specs.parse_optimizer(text) for text in settings["optimizer"]],
         _rates(settings["lr"], settings["optimizer"], t_max),
-        [specs.parse_noise(text) for text in settings["noise"]],
         np.linspace(0.0, t_max, settings["points"]),
     )
+
+
+def _made_up_problems(settings):
+    """One problem for each noise law."""
+    covariance = specs.parse_covariance(settings["covariance"], settings["d"])
+    noises = [specs.parse_noise(text) for text in settings["noise"]]
+    return [LinearRegression(covariance, noise, seed=settings["seed"]) for noise in noises]
+
+
+def _data_problem(settings):
+    """The problem of the data file, alone in a list."""
+    source = click.get_current_context().get_parameter_source
+    for option in ("d", "covariance", "noise"):
+        if source(option) is ParameterSource.COMMANDLINE:
+            raise ValueError(f"--data brings its own --{option}; leave one of them out")
+    problem = data.from_file(settings["data"])
+    problem.require_rows(settings["t_max"], settings["batch_size"])
+    return [problem]
 
 
 def _compare(experiment, settings):
     """Theory first: it refuses what the problem cannot have before the simulation spends its time."""
     seed, batch_size = settings["seed"], settings["batch_size"]
     reports = []
-    for noise in experiment.noises:
-        problem = LinearRegression(experiment.covariance, noise, seed=seed)
+    for problem in experiment.problems:
         times = np.unique(np.rint(experiment.times * problem.d)) / problem.d
         given = {"t": times, "batch_size": batch_size}
         theories = [
@@ -173,8 +195,10 @@ def _compare(experiment, settings):
             for rule, lr in zip(experiment.optimizers, experiment.rates, strict=True)
         ]
         runs = simulate(problem, experiment.optimizers, experiment.rates, n_runs=settings["n_runs"], seed=seed, **given)
-        for theory, own in zip(theories, runs, strict=True):
+        for theory, own, lr in zip(theories, runs, experiment.rates, strict=True):
             reports.append(RunsOnly(own, theory) if isinstance(theory, str) else compare(theory[0], own, theory[1]))
+            if data.covers(problem, own.optimizer, batch_size):
+                reports.append(compare(data.solve_ode(problem, own.optimizer, lr, **given), own))
     return reports
 
 

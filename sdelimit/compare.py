@@ -191,6 +191,8 @@ def _name(report):
     """The rule's name, and the theory's where another limit is used for it."""
     rule = report.runs.optimizer.name
     limit = rule if report.theory is None else report.theory.optimizer.name
+    if report.theory is not None and report.theory.kind != "ODE":
+        return f"{rule} ({report.theory.kind})"
     return rule if limit == rule else f"{rule} ({limit} limit)"
 
 

@@ -75,6 +75,13 @@ class NoiseLaw(eqx.Module):
         nodes, weights = self.quadrature(n)
         return weights, nodes, np.zeros_like(nodes)
 
+    def sample_components(self, key, shape: tuple[int, ...], dtype=jnp.float32):
+        """Means and variances of the Gaussians of which eps is a mixture, drawn as the mixture draws them.
+
+        eps = mean + sqrt(variance) N(0, 1) has the law of ``sample``. A law that is no mixture gives eps itself, and 0.
+        """
+        return self.sample(key, shape, dtype), jnp.zeros((), dtype)
+
     @property
     def second_moment(self) -> float:
         """E[eps^2], possibly infinite."""
@@ -148,6 +155,9 @@ class Gaussian(NoiseLaw):
     def sample(self, key, shape, dtype=jnp.float32):
         return self.std * jax.random.normal(key, shape, dtype)
 
+    def sample_components(self, key, shape, dtype=jnp.float32):
+        return jnp.zeros((), dtype), jnp.asarray(self.std**2, dtype)
+
     def gaussian_factor(self, a):
         return 1 / jnp.sqrt(1 + 2 * a * self.std**2)
 
@@ -193,6 +203,10 @@ class StudentT(NoiseLaw):
     def sample(self, key, shape, dtype=jnp.float32):
         return self.scale * jax.random.t(key, self.df, shape, dtype)
 
+    def sample_components(self, key, shape, dtype=jnp.float32):
+        gamma = jax.random.gamma(key, self.df / 2, shape, dtype)
+        return jnp.zeros((), dtype), self.scale**2 * self.df / (2 * jnp.maximum(gamma, jnp.finfo(dtype).tiny))
+
     def gaussian_factor(self, a):
         return self.table(a * self.scale**2)
 
@@ -230,6 +244,10 @@ class Cauchy(NoiseLaw):
     def sample(self, key, shape, dtype=jnp.float32):
         return self.scale * jax.random.cauchy(key, shape, dtype)
 
+    def sample_components(self, key, shape, dtype=jnp.float32):
+        normal = jax.random.normal(key, shape, dtype)
+        return jnp.zeros((), dtype), (self.scale / jnp.maximum(jnp.abs(normal), 1e-10)) ** 2
+
     def gaussian_factor(self, a):
         return _erfcx(self.scale * jnp.sqrt(a))
 
@@ -263,6 +281,9 @@ class Laplace(NoiseLaw):
 
     def sample(self, key, shape, dtype=jnp.float32):
         return self.scale * jax.random.laplace(key, shape, dtype)
+
+    def sample_components(self, key, shape, dtype=jnp.float32):
+        return jnp.zeros((), dtype), 2 * self.scale**2 * jax.random.exponential(key, shape, dtype)
 
     def gaussian_factor(self, a):
         x = 1 / (2 * self.scale * jnp.sqrt(a))
@@ -368,10 +389,13 @@ class GaussianMixture(NoiseLaw):
 
     def sample(self, key, shape, dtype=jnp.float32):
         key_component, key_normal = jax.random.split(key)
+        mean, variance = self.sample_components(key_component, shape, dtype)
+        return mean + jnp.sqrt(variance) * jax.random.normal(key_normal, shape, dtype)
+
+    def sample_components(self, key, shape, dtype=jnp.float32):
         edges = jnp.cumsum(jnp.asarray(self.weights, dtype))[:-1]
-        component = jnp.searchsorted(edges, jax.random.uniform(key_component, shape, dtype), side="right")
-        normal = jax.random.normal(key_normal, shape, dtype)
-        return jnp.asarray(self.means, dtype)[component] + jnp.asarray(self.stds, dtype)[component] * normal
+        component = jnp.searchsorted(edges, jax.random.uniform(key, shape, dtype), side="right")
+        return jnp.asarray(self.means, dtype)[component], jnp.asarray(self.stds, dtype)[component] ** 2
 
     def gaussian_factor(self, a):
         a = jnp.asarray(a)[..., None]

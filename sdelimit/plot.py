@@ -67,7 +67,8 @@ def draw_report(axis, report, colour):
             report.paths.t, low, high, color=colour, alpha=0.22, linewidth=0, label=f"{label}: SDE 10-90%"
         )
     if report.theory is not None:
-        axis.plot(report.theory.t, _finite(report.theory.risk), color=colour, linewidth=1.8, label=f"{label}: ODE")
+        theory, style = report.theory, "-" if report.theory.kind == "ODE" else "--"
+        axis.plot(theory.t, _finite(theory.risk), style, color=colour, linewidth=1.8, label=f"{label}: {theory.kind}")
     some = np.unique(np.linspace(0, runs.t.size - 1, 21).astype(int))
     low, middle, high = (_finite(q)[some] for q in runs.quantile((BAND[0], 0.5, BAND[1])))
     axis.errorbar(

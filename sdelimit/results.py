@@ -38,6 +38,7 @@ class RiskCurve:
         slope: (n,) dR/dt.
         diverged_at: time at which the risk passed all bounds, infinity if it did not.
         status: "ok", or what happened, when and at what value.
+        kind: what tables and legends call the theory: "ODE", or "data ODE" from ``sl.data.solve_ode``.
     """
 
     t: Float[np.ndarray, " n"]
@@ -52,6 +53,7 @@ class RiskCurve:
     problem: LinearRegression
     optimizer: Optimizer
     batch_size: int = 1
+    kind: str = "ODE"
 
     def select(self, index: int) -> "RiskCurve":
         """The curve of one learning rate of an array of them."""

@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sdelimit import _validation as check
+from sdelimit._jit import is_number
 from sdelimit._precision import is_traced, x64
 
-__all__ = ["constant", "cosine", "inverse_sqrt", "linear", "piecewise_constant", "warmup"]
+__all__ = ["constant", "cosine", "inverse_sqrt", "linear", "log_linear", "piecewise_constant", "warmup"]
 
 
 class Schedule(eqx.Module):
@@ -58,6 +59,14 @@ class PiecewiseConstant(Schedule):
 
     def __call__(self, t):
         return jnp.asarray(self.values)[jnp.searchsorted(jnp.asarray(self.boundaries), t, side="right")]
+
+
+class LogLinear(Schedule):
+    times: Float[Array, " k"]
+    log_values: Float[Array, " k"]
+
+    def __call__(self, t):
+        return jnp.exp(jnp.interp(t, jnp.asarray(self.times), jnp.asarray(self.log_values)))
 
 
 class InverseSqrt(Schedule):
@@ -111,6 +120,22 @@ def piecewise_constant(boundaries, values) -> Schedule:
     return PiecewiseConstant(boundaries, values)
 
 
+def log_linear(times, values) -> Schedule:
+    """Through the points (times[i], values[i]), log eta running straight between them and constant outside.
+
+    ``times`` >= 0 and increasing, ``values`` > 0, both (k,).
+    """
+    if is_traced((times, values)):
+        return LogLinear(times, jnp.log(values))
+    times = check.array("times", times, ndim=1)
+    values = check.array("values", values, shape=times.shape)
+    if np.any(np.diff(times) <= 0) or times[0] < 0:
+        raise ValueError(f"times must be >= 0 and increasing, got {times}")
+    if np.any(values <= 0):
+        raise ValueError(f"values must be > 0, got a smallest value of {values.min():g}")
+    return LogLinear(times, np.log(values))
+
+
 def inverse_sqrt(start, t_scale=1.0) -> Schedule:
     """eta(t) = start / sqrt(1 + t / t_scale)."""
     return InverseSqrt(_number("start", start, nonnegative=True), _number("t_scale", t_scale, positive=True))
@@ -137,7 +162,8 @@ def as_schedule(lr, name: str = "lr") -> Callable:
             except Exception as error:
                 raise _untraceable(name, error) from error
         try:
-            hash(lr)
+            # Its numbers are traced; the rest names the compiled solver.
+            hash(tuple(jax.tree.leaves(eqx.partition(lr, is_number)[1])))
         except TypeError:
             return lambda t: lr(t)
         return lr

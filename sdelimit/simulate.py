@@ -40,6 +40,8 @@ def simulate(
 ):
     """Run the optimizer itself: fresh samples x ~ N(0, K), y = <x, theta*> + eps at every step.
 
+    A problem made from data (``sl.data``) gives its own rows instead, each at most once, in random order.
+
         g_k = (1/b) sum_j (<x_j, theta_k> - y_j) x_j,    theta_{k+1} = theta_k - (eta(k/d) / d) u_k(g_k)
 
     All runs, learning rates and optimizers advance together and see the same samples, so differences
@@ -69,7 +71,8 @@ def simulate(
         ``DivergenceWarning``.
 
     Raises:
-        TypeError, ValueError: naming the argument.
+        TypeError, ValueError: naming the argument; in particular t_max for a problem made from data with fewer
+            rows than the run needs.
 
     Source: theory section 0; arXiv:2411.12135.
     """
@@ -159,6 +162,7 @@ def _run(problem, optimizers, etas, steps, n_runs, seed, batch_size, dtype, shar
     rates = [np.atleast_2d(eta).T / d for eta in etas]
     state = tuple(_initial(rule, delta0, theta_star, r.shape[1], n_runs) for rule, r in zip(rules, rates, strict=True))
     keys = jax.vmap(partial(_rng.run_key, seed))(jnp.arange(n_runs, dtype=jnp.uint32))
+    stream = problem.stream(keys, (slots - 1) * batch_size)
     take = np.zeros(slots + length, bool)
     take[steps] = True
     collected = [[] for _ in rules]
@@ -169,7 +173,7 @@ def _run(problem, optimizers, etas, steps, n_runs, seed, batch_size, dtype, shar
             rate = tuple(_padded(r[: slots - 1][chunk], length).astype(dtype) for r in rates)
             index = np.arange(start, start + length, dtype=np.uint32)
             state, measured = _advance(
-                rules, batch_size, sharpness, problem.covariance, problem.noise, theta_star, state, keys, index,
+                rules, batch_size, sharpness, problem.covariance, stream, theta_star, state, keys, index,
                 take[chunk], rate,
             )  # fmt: skip
             for kept, values in zip(collected, measured, strict=True):
@@ -201,21 +205,14 @@ def _padded(rate, length):
 
 
 @jit
-def _advance(rules, batch_size, sharpness, covariance, noise, theta_star, state, keys, index, take, rate):
+def _advance(rules, batch_size, sharpness, covariance, stream, theta_star, state, keys, index, take, rate):
     """Advance every rule by one chunk of steps.
 
     Gives the new state and, for each rule, what is measured: the risk before each step and, if asked, u' K u and
     |u|^2 of the step, each (steps, m, n_runs), where ``take``; zero elsewhere.
     """
-    d, dtype = theta_star.shape[0], theta_star.dtype
-
-    def draw(step, key):
-        key_x, key_noise = jax.random.split(_rng.step_key(key, step))
-        z = jax.random.normal(key_x, (batch_size, d), jnp.float32).astype(dtype)
-        return z, noise.sample(key_noise, (batch_size,), jnp.float32).astype(dtype)
-
-    z, eps = jax.vmap(jax.vmap(draw, in_axes=(None, 0)), in_axes=(0, None))(index, keys)
-    x = covariance.sample(z)
+    dtype = theta_star.dtype
+    x, eps = stream.draw(index, batch_size, dtype)
 
     def measure(delta, direction):
         risk = jnp.sum(delta * covariance.apply(delta), axis=-1) / 2

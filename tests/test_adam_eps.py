@@ -6,10 +6,11 @@ import pytest
 from scipy.signal import lfilter
 
 import sdelimit as sl
-from sdelimit.limits.adam_eps import AdamEpsLimit, semidefinite_fit
+from sdelimit.limits.adam_eps import AdamEpsLimit
 from sdelimit.limits.kernel import RHO
 from sdelimit.limits.laplace import offset_factor
 from sdelimit.limits.scale_dependent import tabulate
+from sdelimit.limits.size_kernels import semidefinite_fit
 
 pytestmark = pytest.mark.slow
 

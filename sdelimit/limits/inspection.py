@@ -4,6 +4,7 @@ The theory of section 6 covers rules u = F(g_0, g_-1, ...) that act on each coor
 at the parameters, are odd, and forget. ``inspect_rule`` checks each of these and names the first that fails.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import jax
@@ -50,7 +51,7 @@ class ProbeReport:
     Attributes:
         kind: "scale_free" (u unchanged when all gradients of a coordinate are multiplied by a constant),
             "degree_1" (u multiplied by the same constant) or "scale_dependent".
-        memory: for noiseless Gaussian residuals; None if scale dependent.
+        memory: for noiseless Gaussian residuals and gradients of size one.
         odd: F(-g) = -F(g).
         linear: u = sum_j a_j g_-j.
         gain: sum_j a_j if linear, else None.
@@ -58,7 +59,7 @@ class ProbeReport:
     """
 
     kind: str
-    memory: Memory | None
+    memory: Memory
     odd: bool
     linear: bool
     gain: float | None
@@ -77,7 +78,7 @@ def inspect_rule(transform: optax.GradientTransformation, seed: int = 0) -> Prob
             f"got {check.describe(transform)}"
         )
     with precision(np.float64):
-        gradients = _gradients(seed, STEPS, CHAINS)
+        gradients = random_gradients(seed, STEPS, CHAINS)
         updates = _first_updates(transform, gradients)
         _require_no_parameters(transform, gradients, updates)
         _require_coordinatewise(transform, gradients, updates)
@@ -91,17 +92,30 @@ def inspect_rule(transform: optax.GradientTransformation, seed: int = 0) -> Prob
     return ProbeReport(kind, memory, True, linear, _gain(transform, memory) if linear else None, errors)
 
 
-def measure_memory(transform, noise: NoiseLaw, R: float, batch_size: int, seed: int = 0) -> Memory:
-    """How long the rule remembers under residuals of the given law; ValueError if for ever.
+def measure_memory(
+    transform, noise: NoiseLaw, R: float, batch_size: int, seed: int = 0, sizes: tuple[float, ...] = (1.0,)
+) -> Memory:
+    """How long the rule remembers gradients of the given sizes and law of residuals; ValueError if for ever.
 
     Three copies see the same gradients after different pasts: none, a random past, and its negative. The
     first two differ until ``burn_in``, the last two until ``window``. Where copies never meet exactly (the
     jumps of Yogi keep them apart) ``burn_in`` is half a horizon over whose second half the mean |u| of the
     copies agrees.
     """
+    law = noise, np.sqrt(2.0 * R), batch_size, _rng.run_key(seed, 1)
+    return longest([_memory_at(transform, law, float(size)) for size in sizes])
+
+
+def longest(memories: Iterable[Memory]) -> Memory:
+    """What is long enough for all of them."""
+    memories = list(memories)
+    return Memory(max(m.burn_in for m in memories), max(m.window for m in memories))
+
+
+def _memory_at(transform, law, gradient_size) -> Memory:
     with precision(np.float64):
         for horizon in HORIZONS:
-            profile = _forgetting(transform, noise, np.sqrt(2.0 * R), batch_size, _rng.run_key(seed, 1), horizon)
+            profile = _forgetting(transform, gradient_size, *law, horizon)
             past, sign, size, drift, drift_se = (np.asarray(x) for x in profile)
             if not np.isfinite(size):
                 raise ValueError("transform gives non-finite updates on random gradients of a long history")
@@ -119,29 +133,31 @@ def measure_memory(transform, noise: NoiseLaw, R: float, batch_size: int, seed: 
 
 
 def unit_residuals(noise, s, batch_size, key, shape):
-    """(r, zeta) of independent batches; see ``reduced``."""
-    return reduced(*residuals(noise, batch_size, key, shape), s)
+    """(r, zeta) of independent batches: the gradient is r xi, and moving along delta by h changes it by h r zeta.
 
-
-def residuals(noise, batch_size, key, shape):
-    """(z, eps) of batches, (batch_size, *shape) each."""
-    key_z, key_noise = jax.random.split(key)
-    z = jax.random.normal(key_z, (batch_size, *shape))
-    return z, noise.sample(key_noise, (batch_size, *shape), z.dtype)
-
-
-def reduced(z, eps, s):
-    """(r, zeta) of a batch: its gradient is r xi with r = |(l_1..l_b)| / b, and zeta the tangent of xi.
-
-    l_i = s z_i - eps_i, zeta = sum_i l_i z_i / |(l_1..l_b)| (theory: section 6): moving each xi_i by h z_i
-    moves the gradient by h r zeta.
+    r = |(l_1..l_b)| / b and zeta = sum_i l_i z_i / |(l_1..l_b)| (theory: section 6), z_i replaced by its mean given l_i
+    and the Gaussian component N(m_i, v_i) that eps_i comes from: l_i = (s^2 + v_i)^(1/2) q_i - m_i, and
+    E[z_i | l_i] = s q_i / (s^2 + v_i)^(1/2). Of order s where v_i is, so that a drift of order s drowns in no noise.
     """
-    residual = s * z - eps
+    return reduced(*residuals(noise, s, batch_size, key, shape))
+
+
+def residuals(noise, s, batch_size, key, shape):
+    """(q, m, v, s) of batches: standard normals, means and variances, (batch_size, *shape) each."""
+    key_q, key_noise = jax.random.split(key)
+    q = jax.random.normal(key_q, (batch_size, *shape))
+    return q, *noise.sample_components(key_noise, (batch_size, *shape), q.dtype), s
+
+
+def reduced(q, mean, variance, s):
+    """(r, zeta); see ``unit_residuals``."""
+    width = jnp.sqrt(s**2 + variance)
+    residual = width * q - mean
     largest = jnp.max(jnp.abs(residual), axis=0)
     direction = residual / jnp.where(largest > 0, largest, 1.0)
     length = jnp.sqrt(jnp.sum(direction**2, axis=0))
-    zeta = jnp.sum(direction * z, axis=0) / jnp.where(length > 0, length, 1.0)
-    return largest * length / z.shape[0], zeta
+    zeta = jnp.sum(direction * (s / width) * q, axis=0) / jnp.where(length > 0, length, 1.0)
+    return largest * length / q.shape[0], zeta
 
 
 def nonzero_normal(key, shape):
@@ -175,7 +191,7 @@ def together(transform, gradients, params):
     return jax.lax.scan(step, transform.init(params), gradients)[1]
 
 
-def _gradients(seed, steps, n, shift=0.0):
+def random_gradients(seed, steps, n, shift=0.0):
     """Gradients r (xi + shift) of scalar histories with r = |z|, xi and z standard normal."""
     random = np.random.default_rng(seed)
     return np.abs(random.standard_normal((steps, n))) * (random.standard_normal((steps, n)) + shift)
@@ -228,7 +244,7 @@ def _require_odd(transform, gradients, updates):
 
 
 def _require_descent(transform, seed):
-    gradients = _gradients(seed, STEPS, CHAINS, shift=0.5)
+    gradients = random_gradients(seed, STEPS, CHAINS, shift=0.5)
     updates = np.asarray(trajectory(transform, gradients, np.zeros(CHAINS)))
     if np.mean(updates) < -0.01 * np.sqrt(np.mean(updates**2)):
         raise ValueError(
@@ -239,7 +255,7 @@ def _require_descent(transform, seed):
 
 def _is_additive(transform, seed):
     """F(g + g') = F(g) + F(g')."""
-    one, two = _gradients(seed, STEPS, CHAINS), _gradients(seed + 1, STEPS, CHAINS)
+    one, two = random_gradients(seed, STEPS, CHAINS), random_gradients(seed + 1, STEPS, CHAINS)
     params = np.zeros(CHAINS)
     with precision(np.float64):
         both, first, second = (np.asarray(trajectory(transform, g, params)) for g in (one + two, one, two))
@@ -249,7 +265,7 @@ def _is_additive(transform, seed):
 def _scale_errors(transform, memory, seed):
     """Largest relative change of u (scale_free) and of u / scale (degree_1), after the start-up."""
     steps = 2 ** int(np.ceil(np.log2(memory.burn_in + STEPS)))
-    gradients, params = _gradients(seed, steps, CHAINS // 2), np.zeros(CHAINS // 2)
+    gradients, params = random_gradients(seed, steps, CHAINS // 2), np.zeros(CHAINS // 2)
     with precision(np.float64):
         base, *scaled = (np.asarray(together(transform, c * gradients, params))[-STEPS:] for c in (1.0, *SCALES))
     return {
@@ -266,7 +282,7 @@ def _gain(transform, memory):
 
 
 @jit
-def _forgetting(transform, noise, s, batch_size, key, horizon):
+def _forgetting(transform, gradient_size, noise, s, batch_size, key, horizon):
     """Differences over time between histories with different pasts, and the size of an update.
 
     Returns (horizon,) root-mean-square differences u(past) - u(no past) and (u(past) - u(-past)) / 2, the
@@ -275,7 +291,7 @@ def _forgetting(transform, noise, s, batch_size, key, horizon):
     key_r, key_xi = jax.random.split(key)
     chains = min(CHAINS, 2**21 // horizon)
     r, _ = unit_residuals(noise, s, batch_size, key_r, (2 * horizon, chains))
-    gradients = r / jnp.median(r) * nonzero_normal(key_xi, r.shape)
+    gradients = gradient_size * r / jnp.median(r) * nonzero_normal(key_xi, r.shape)
     past, future = gradients[:horizon], gradients[horizon:]
     params = jnp.zeros(chains)
     fresh = together(transform, future, params)

@@ -1,49 +1,103 @@
-"""The limit of a rule that was inspected and probed: phi(R) and psi(R) as functions of R.
+"""The limit of a rule that was inspected and probed, if it is scale free or homogeneous of degree 1."""
 
-The two modules ``_GaussianResiduals`` and ``_tabulated`` are a small private version of what
-``limits/tabulated.py`` is to provide for every estimator (noise, R, batch_size) -> Estimate.
-"""
-
-from functools import partial
+from dataclasses import dataclass
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.interpolate import make_interp_spline
 
-from sdelimit import _rng
-from sdelimit._precision import precision
-from sdelimit._table import LogLogTable
 from sdelimit.limits.base import Limit
-from sdelimit.limits.inspection import Memory, ProbeReport, measure_memory
-from sdelimit.limits.kernel import GENERAL_BASIS, RHO, fit_kernel
-from sdelimit.limits.probe import probe
+from sdelimit.limits.inspection import TOLERANCE, Memory, ProbeReport, longest, measure_memory
+from sdelimit.limits.kernel import Estimate
+from sdelimit.limits.laplace import Weights, ratio_drift
+from sdelimit.limits.probe import MAX_CHAIN_STEPS, probe
+from sdelimit.limits.residuals import noise_scale
 from sdelimit.limits.sgd import ResidualVariance
-from sdelimit.noise import Gaussian, NoiseLaw, NoNoise
+from sdelimit.limits.tabulated import tabulated_limit
+from sdelimit.noise import NoiseLaw
 
-LOG_GRID = np.linspace(-8.0, 8.0, 9)
-"""log(2R / m^2) where a limit is tabulated, m being the median of |eps|."""
+LOWEST = -7.5
+"""log(2R / noise scale^2) below which phi is taken to follow its reference and kappa to stay. What else changes there
+is of order s / (noise scale), and a rule that jumps shows its drift in one history out of so many."""
 
 
 def probed_limit(transform, report: ProbeReport, noise: NoiseLaw, batch_size: int, relative_error, seed) -> Limit:
     """Limit of an inspected rule, by its kind: scale free (M = D^-1) or homogeneous of degree 1 (M = I).
 
-    A linear rule u = sum_j a_j g_-j has phi = A = sum_j a_j and noise A^2 2P/b K, exactly. ValueError if a rule of
+    A linear rule u = sum_j a_j g_-j has phi = A = sum_j a_j and noise A^2 2P/b K, exactly. Any other rule of degree 1
+    is (2P)^(1/2) times a rule whose coefficients depend on R as those of a scale-free one. ValueError if a rule of
     degree 1 meets noise of infinite variance.
     """
     degree = 1 if report.kind == "degree_1" else 0
     if degree:
         _require_variance(noise)
     if report.linear:
-        gain, variance = report.gain, float(noise.second_moment)
-        return Limit(
-            Constant(gain), ScaledVariance(gain**2, ResidualVariance(variance, float(batch_size))), 0, ("rho",)
-        )
-    estimate = partial(probe, transform, degree=degree, relative_error=relative_error, seed=seed)
-    if isinstance(noise, (NoNoise, Gaussian)):
-        return _for_gaussian_residuals(estimate(NoNoise(), 0.5, batch_size), noise, degree)
-    return _tabulated(transform, estimate, noise, batch_size, degree, seed)
+        variance = ResidualVariance(float(noise.second_moment), float(batch_size))
+        return Limit(Constant(report.gain), ScaledVariance(report.gain**2, variance), 0, ("rho",))
+    rule = ProbedRule(transform, degree, relative_error, *_decays(report.memory))
+    # No cache on disk: the repr of a user's functions does not name them in another process.
+    limit = tabulated_limit(rule, noise, batch_size, seed=seed, cache="")
+    if not degree:
+        return limit
+    variance = ResidualVariance(float(noise.second_moment), 1.0)
+    return Limit(SizedDrift(limit.phi, variance), SizedNoise(limit.psi, variance), 0, limit.basis, limit.errors)
+
+
+@dataclass(frozen=True)
+class ProbedRule:
+    """A rule known by running it; for one of ``degree`` 1, its direction divided by (2P)^(1/2)."""
+
+    samples: ClassVar[int] = MAX_CHAIN_STEPS
+    scale_free: ClassVar[bool] = True
+
+    transform: object
+    degree: int
+    relative_error: float
+    b1: float
+    b2: float
+
+    def unit(self, noise: NoiseLaw) -> float:
+        """A length comparable to the noise."""
+        return noise_scale(noise)
+
+    def drift(self, noise: NoiseLaw, R, batch_size: int):
+        """phi(R) of Adam with as much memory, exact: of nearly the same shape in R."""
+        a, w = (Weights(0.0, 1 - b, b) for b in (self.b1, self.b2))
+        return ratio_drift(a, w, noise, R, batch_size)
+
+    def estimates(self, noise: NoiseLaw, R, batch_size: int, samples: int, seed: int = 0) -> list[Estimate]:
+        """phi(R) and kappa(rho; R) for each ``R``, sampled."""
+        R = np.asarray(R, np.float64)
+        inside = R if noise.second_moment == 0 else np.maximum(R, self.unit(noise) ** 2 * np.exp(LOWEST) / 2)
+        memory = memory_over_risks(self.transform, noise, inside, batch_size, seed)
+        sampled = {risk: self._probe(noise, risk, batch_size, memory, samples, seed) for risk in np.unique(inside)}
+        follow = self.drift(noise, R, batch_size) / self.drift(noise, inside, batch_size)
+        return [
+            Estimate(f * e.phi, f * e.phi_se, e.kappa, e.kappa_se)
+            for f, e in zip(follow, (sampled[risk] for risk in inside), strict=True)
+        ]
+
+    def _probe(self, noise, R, batch_size, memory, samples, seed) -> Estimate:
+        found = probe(
+            self.transform, noise, R, batch_size,
+            relative_error=self.relative_error, seed=seed, memory=memory, max_chain_steps=samples,
+        )  # fmt: skip
+        size = batch_size ** (-self.degree / 2)
+        return Estimate(*(x * size for x in found[:2]), *(x * size**2 for x in found[2:]))
+
+
+def _decays(memory: Memory) -> tuple[float, float]:
+    """b1 and b2 of Adam with this memory: b1^window = b2^burn_in = what the inspection counts as forgotten."""
+    b1, b2 = (TOLERANCE ** (1 / steps) if steps else 0.0 for steps in (memory.window, memory.burn_in))
+    return b1, max(b1, b2)
+
+
+def memory_over_risks(transform, noise, R, batch_size, seed, sizes=(1.0,)) -> Memory:
+    """How long the rule remembers at the smallest, the middle and the largest of the risks ``R``."""
+    risks = sorted({np.min(R), np.exp(np.mean(np.log([np.min(R), np.max(R)]))), np.max(R)})
+    return longest(measure_memory(transform, noise, risk, batch_size, seed, sizes) for risk in risks)
 
 
 class Constant(eqx.Module):
@@ -65,84 +119,24 @@ class ScaledVariance(eqx.Module):
         return self.scale * self.variance(R)
 
 
-class GaussianResidualDrift(eqx.Module):
-    """phi(R) = c (2R + E[eps^2])^(-1/2), or c for a rule of degree 1."""
+class SizedDrift(eqx.Module):
+    """phi(R) = (2P)^(1/2) times that of the rule divided by it."""
 
-    c: float
-    variance: float
-    power: float
+    phi: eqx.Module
+    variance: ResidualVariance
 
-    def __call__(self, R):
-        return self.c * (2 * R + self.variance) ** self.power
-
-
-class GaussianResidualNoise(eqx.Module):
-    """psi(R) = weights, or weights (2R + E[eps^2]) for a rule of degree 1."""
-
-    weights: Float[np.ndarray, " p"]
-    variance: float
-    power: float
-
-    def __call__(self, R):
-        return jnp.asarray(self.weights) * (2 * R + self.variance) ** self.power
+    def __call__(self, R: Float[Array, ""]) -> Float[Array, ""]:
+        return self.phi(R) * jnp.sqrt(self.variance(R)[0])
 
 
-def _for_gaussian_residuals(estimate, noise, degree):
-    """l_j = sqrt(2P) q_j with q_j standard normal, so that one estimate, at 2P = 1, serves every R (section 6)."""
-    variance, weights = float(noise.second_moment), fit_kernel(RHO, estimate.kappa)
-    phi = GaussianResidualDrift(estimate.phi, variance, (degree - 1) / 2)
-    return Limit(phi, GaussianResidualNoise(weights, variance, float(degree)), 1 - degree, GENERAL_BASIS)
+class SizedNoise(eqx.Module):
+    """psi(R) = 2P times that of the rule divided by (2P)^(1/2)."""
 
-
-class TabulatedDrift(eqx.Module):
-    """phi(R) = f(2R / m^2) (2R + m^2)^(-1/2), or f for a rule of degree 1: f varies slowly."""
-
-    table: LogLogTable
-    length: float
-    power: float
-
-    def __call__(self, R):
-        return self.table(2 * R / self.length**2) * (2 * R + self.length**2) ** self.power
-
-
-class TabulatedNoise(eqx.Module):
-    """psi(R): linear in log R between the nonnegative fits on the grid; times 2R + m^2 for a rule of degree 1."""
-
-    log_grid: Float[np.ndarray, " n"]
-    weights: Float[np.ndarray, "n p"]
-    length: float
-    power: float
+    psi: eqx.Module
+    variance: ResidualVariance
 
     def __call__(self, R: Float[Array, ""]) -> Float[Array, " p"]:
-        grid, weights = jnp.asarray(self.log_grid), jnp.asarray(self.weights)
-        position = jnp.interp(jnp.log(2 * R / self.length**2), grid, jnp.arange(grid.size, dtype=grid.dtype))
-        cell = jnp.minimum(position.astype(int), grid.size - 2)
-        part = position - cell
-        mixed = (1 - part) * weights[cell] + part * weights[cell + 1]
-        return mixed * (2 * R + self.length**2) ** self.power
-
-
-def _tabulated(transform, estimate, noise, batch_size, degree, seed):
-    """Estimates on a grid of R, with common random numbers so that their errors do not make the table rough."""
-    length = _median_size(noise, seed)
-    risks = length**2 * np.exp(LOG_GRID) / 2
-    memories = [measure_memory(transform, noise, R, batch_size, seed) for R in risks[[0, len(risks) // 2, -1]]]
-    memory = Memory(max(m.burn_in for m in memories), max(m.window for m in memories))
-    estimates = [estimate(noise, R, batch_size, memory=memory) for R in risks]
-    spread = 2 * risks + length**2
-    log_f = np.log([e.phi for e in estimates]) - (degree - 1) / 2 * np.log(spread)
-    fine = np.linspace(LOG_GRID[0], LOG_GRID[-1], 8 * (LOG_GRID.size - 1) + 1)
-    table = LogLogTable(fine, make_interp_spline(LOG_GRID, log_f, k=3, bc_type="natural")(fine))
-    weights = np.array([fit_kernel(RHO, e.kappa) for e in estimates]) / spread[:, None] ** degree
-    phi = TabulatedDrift(table, length, (degree - 1) / 2)
-    return Limit(phi, TabulatedNoise(LOG_GRID, weights, length, float(degree)), 1 - degree, GENERAL_BASIS)
-
-
-def _median_size(noise, seed):
-    """Median of |eps| among its nonzero values."""
-    with precision(np.float64):
-        size = np.abs(np.asarray(noise.sample(_rng.run_key(seed, 3), (2**14,), jnp.float64)))
-    return float(np.median(size[size > 0])) if np.any(size) else 1.0
+        return self.psi(R) * self.variance(R)
 
 
 def _require_variance(noise):

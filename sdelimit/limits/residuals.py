@@ -22,3 +22,10 @@ def residual_sample(noise: NoiseLaw, batch_size: int, size: int = 2**14):
     points = qmc.Sobol(2 * batch_size, seed=0).random(size)
     index = np.minimum(np.searchsorted(np.cumsum(weights), points[:, :batch_size]), weights.size - 1)
     return -means[index], variances[index], ndtri(np.clip(points[:, batch_size:], 1e-15, 1 - 1e-15))
+
+
+def typical_residual(noise: NoiseLaw, R: float) -> float:
+    """A length comparable to l = s z - eps: its standard deviation where that is finite."""
+    if np.isfinite(noise.second_moment):
+        return float(np.sqrt(2 * R + noise.second_moment))
+    return float(np.sqrt(2 * R)) + noise_scale(noise)
