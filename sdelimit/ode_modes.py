@@ -18,7 +18,6 @@ from sdelimit.modes import Modes, modes
 from sdelimit.problem import LinearRegression
 from sdelimit.system import System, Tolerances, largest_rate, tolerances
 
-
 STIFF = 100
 """From this many steps that only keep an explicit method stable, the exponential integrator takes over."""
 EXPLICIT_REACH = 3.3
