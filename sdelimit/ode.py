@@ -40,7 +40,7 @@ def solve_ode(
 
     in float64 and adaptive steps: Tsitouras 5(4), or where the fastest mode would keep its steps short (more than 100
     of them) an exponential integrator that takes the decay exp(-2 lambda_i int eta phi) exactly and pays for changes
-    of R only. Without ``save_modes``, more than 16,384 modes are compressed to a few hundred (280 for a condition
+    of R only. Without ``save_modes``, more than 4096 modes are compressed to a few hundred (280 for a condition
     number of 10^6, 560 for 10^12), which moves the risk by at most 1e-10 of its initial value and 1.3e-10 of itself.
 
     Args:
@@ -100,7 +100,7 @@ def solve_ode(
 
 
 MOST_SAVED = 2**22
-MOST_MODES = 2**14
+MOST_MODES = 2**12
 LONGEST_MEMORY = 0.25
 """Largest share of the fastest mode's decay time that a rule may average gradients over without a warning."""
 
@@ -128,7 +128,7 @@ def learning_rates(schedule, batched, times):
     """eta on a fine grid of [0, times[-1]], checked, and how to step along it."""
     if isinstance(schedule, Constant):
         value = schedule.value
-        return (value if is_traced(value) or batched else evaluate(schedule, times[:1])), Stepping(None, None)
+        return value if is_traced(value) or batched else np.array([float(value)]), Stepping(None, None)
     grid = np.unique(np.concatenate([np.linspace(0.0, times[-1], SCAN), times]))
     eta = evaluate(schedule, grid)
     longest = times[-1] / 100
