@@ -13,10 +13,11 @@ def mean_decay(x):
 
 
 def normals(keys, index, shape):
-    """Standard normals of the given shape for every path at step ``index``."""
-    return jax.vmap(lambda key: jax.random.normal(_rng.step_key(key, index), shape, jnp.float64))(keys)
+    """Standard normals of the given shape for every path at step ``index``, drawn in float32."""
+    draw = jax.vmap(lambda key: jax.random.normal(_rng.step_key(key, index), shape, jnp.float32))
+    return draw(keys).astype(jnp.float64)
 
 
 def applied(factor, z):
-    """F z for the vectors in the rows of ``z``; a (d,) factor is diagonal."""
-    return factor * z if factor.ndim == 1 else z @ factor.T
+    """F z for the vectors in the rows of ``z``, a product in the precision of F; a (d,) factor is diagonal."""
+    return factor * z if factor.ndim == 1 else (z.astype(factor.dtype) @ factor.T).astype(z.dtype)

@@ -40,7 +40,7 @@ def integer(name: str, value, *, minimum: int) -> int:
 
 
 def array(name: str, value, *, shape: tuple | None = None, ndim: int | tuple | None = None) -> np.ndarray:
-    """``value`` as a finite float64 array of the wanted shape or number of dimensions."""
+    """``value`` as a new finite float64 array of the wanted shape or number of dimensions."""
     try:
         result = np.asarray(value)
         if result.dtype.kind == "c":

@@ -278,7 +278,7 @@ def diagonal(values) -> Covariance:
     values = check.array("values", values, ndim=1)
     if np.any(values < 0):
         raise ValueError(f"values must be >= 0, got a smallest value of {values.min():g}")
-    return _diagonal(values.copy())
+    return _diagonal(values)
 
 
 def power_law(d: int, exponent: float, rotate: bool = False, seed: int = 0) -> Covariance:
@@ -343,7 +343,7 @@ def as_covariance(value, name: str = "covariance") -> Covariance:
         return _dense(matrix, name)
     if np.any(matrix < 0):
         raise ValueError(f"{name} must be >= 0 when given as a diagonal, got a smallest value of {matrix.min():g}")
-    return _diagonal(matrix.copy())
+    return _diagonal(matrix)
 
 
 def _dense(K, name: str) -> Covariance:

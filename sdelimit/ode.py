@@ -30,7 +30,7 @@ def solve_ode(
     batch_size: int = 1,
     rtol: float = 1e-6,
     atol: float | None = None,
-    save_modes: bool = True,
+    save_modes: bool | None = None,
 ) -> RiskCurve:
     """The deterministic limit of the risk when d is large.
 
@@ -38,7 +38,10 @@ def solve_ode(
 
         d E[w_i^2]/dt = -2 eta phi(R) lambda_i E[w_i^2] + (eta^2/d) sum_q psi_q(R) c_qi
 
-    in float64 with an adaptive Tsitouras 5(4) method.
+    in float64 and adaptive steps: Tsitouras 5(4), or where the fastest mode would keep its steps short (more than 100
+    of them) an exponential integrator that takes the decay exp(-2 lambda_i int eta phi) exactly and pays for changes
+    of R only. Without ``save_modes``, more than 4096 modes are compressed to a few hundred (280 for a condition
+    number of 10^6, 560 for 10^12), which moves the risk by at most 1e-10 of its initial value and 1.3e-10 of itself.
 
     Args:
         problem: the regression problem.
@@ -50,7 +53,7 @@ def solve_ode(
         batch_size: samples per step.
         rtol: relative tolerance of each step on every mode.
         atol: absolute tolerance on the risk; default 1e-10 times the initial risk.
-        save_modes: keep the (n, d) mode energies in the result.
+        save_modes: keep the (n, d) mode energies in the result; default while they are at most 2^22 numbers.
 
     Returns:
         A ``RiskCurve``. A risk that grows beyond all bounds is reported in ``.status`` and
@@ -81,16 +84,23 @@ def solve_ode(
     schedule, batched = as_schedules(lr)
     eta, stepping = learning_rates(schedule, batched, times)
     system = risk_system(problem, limit, times, rtol, atol, eta)
+    decay = system.decay
+    if save_modes is None:
+        save_modes = times.size * decay.size * (jnp.size(schedule.value) if batched else 1) <= MOST_SAVED
+    if not save_modes and decay.size > MOST_MODES:
+        system = system.compressed()
     solve = partial(_solve, system=system, stepping=stepping, batched=batched, save_modes=save_modes)
     if is_traced((schedule, eta)):
         out = _traced(solve, schedule)
-        return _curve(out, system, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
+        return _curve(out, times, decay, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
     out = {name: np.asarray(value) for name, value in solve(schedule).items()}
     diverged_at, status = _report(out, system, batched, optimizer)
     _warn_of_memory(optimizer, out, system, problem.d)
-    return _curve(out, system, problem, optimizer, batch_size, diverged_at, status)
+    return _curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status)
 
 
+MOST_SAVED = 2**22
+MOST_MODES = 2**12
 LONGEST_MEMORY = 0.25
 """Largest share of the fastest mode's decay time that a rule may average gradients over without a warning."""
 
@@ -118,7 +128,7 @@ def learning_rates(schedule, batched, times):
     """eta on a fine grid of [0, times[-1]], checked, and how to step along it."""
     if isinstance(schedule, Constant):
         value = schedule.value
-        return (value if is_traced(value) or batched else evaluate(schedule, times[:1])), Stepping(None, None)
+        return value if is_traced(value) or batched else np.array([float(value)]), Stepping(None, None)
     grid = np.unique(np.concatenate([np.linspace(0.0, times[-1], SCAN), times]))
     eta = evaluate(schedule, grid)
     longest = times[-1] / 100
@@ -222,12 +232,12 @@ def _report(out, system, batched, optimizer):
     return (np.array(times), tuple(statuses)) if batched else (times[0], statuses[0])
 
 
-def _curve(out, system, problem, optimizer, batch_size, diverged_at, status):
+def _curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status):
     return RiskCurve(
-        t=system.times,
+        t=times,
         risk=out["risk"],
         modes=out["modes"] if out["modes"].ndim == out["risk"].ndim + 1 else None,
-        decay=system.decay,
+        decay=decay,
         lr=out["lr"],
         phi=out["phi"],
         slope=out["slope"],

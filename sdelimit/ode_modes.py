@@ -1,14 +1,27 @@
 """The risk ODE of a ``Limit`` in its modes (theory: section 3)."""
 
+from dataclasses import replace
+from functools import partial
+
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from sdelimit._jit import jit
 from sdelimit._precision import evaluate_in_float64
+from sdelimit.compression import compress
+from sdelimit.exponential import Exponential
 from sdelimit.limits.base import Limit
 from sdelimit.modes import Modes, modes
 from sdelimit.problem import LinearRegression
-from sdelimit.system import System, Tolerances, tolerances
+from sdelimit.system import System, Tolerances, largest_rate, tolerances
+
+STIFF = 100
+"""From this many steps that only keep an explicit method stable, the exponential integrator takes over."""
+EXPLICIT_REACH = 3.3
+"""Longest stable step of Tsitouras 5(4), in units of the fastest decay time."""
 
 
 class ModeSystem(System):
@@ -17,6 +30,7 @@ class ModeSystem(System):
         dy_i/dt = -2 eta phi(R) lambda_i y_i + eta^2 weight_i sum_q psi_q(R) c_qi / d.
 
     weight_i = lambda_i / 2, but for modes with lambda_i = 0, which keep a small weight in the error norm.
+    ``stiff`` chooses the integrator: Tsitouras 5(4) is cheaper where its steps follow the risk.
     """
 
     decay: Float[np.ndarray, " d"]
@@ -26,9 +40,35 @@ class ModeSystem(System):
     limit: Limit
     times: Float[np.ndarray, " n"]
     tolerances: Tolerances
+    stiff: bool = eqx.field(static=True)
 
     def initial(self):
         return self.weight * self.energy0
+
+    def compressed(self):
+        """A few hundred modes of the same risk; their energies and forcing can be negative."""
+        shares = self.weight * np.concatenate([self.energy0[None], self.forcing])
+        decay, shares = compress(self.decay, shares)
+        padding = -decay.size % 64  # few shapes, so that compiled code is used again
+        decay, shares = np.pad(decay, (0, padding), mode="edge"), np.pad(shares, ((0, 0), (0, padding)))
+        weight = _weights(decay)
+        (energy0, *forcing), bounds = shares / weight, self.tolerances
+        bounds = replace(bounds, atol=bounds.atol * self.decay.size / decay.size)
+        few = replace(self, decay=decay, energy0=energy0, forcing=np.stack(forcing))
+        return replace(few, weight=weight, tolerances=bounds)
+
+    def solver(self):
+        return Exponential() if self.stiff else super().solver()
+
+    def rates(self, eta, R):
+        """a = 2 eta phi(R), the decay rate of a mode with lambda = 1, and eta^2 psi(R) / a."""
+        phi = self.limit.phi(R)
+        return 2 * eta * phi, eta / (2 * phi) * self.limit.psi(R)
+
+    @property
+    def sources(self):
+        """weight_i c_qi / d: what psi_q(R) = 1 adds to y_i in unit time at eta = 1."""
+        return self.weight * jnp.asarray(self.forcing)
 
     def field(self, eta, y):
         R = self.positive(self.risk(y))
@@ -55,5 +95,32 @@ def system_of_modes(current: Modes, limit, d: int, times, rtol, atol, eta) -> Mo
     risk0 = float(current.decay @ energy0 / 2)
     source = evaluate_in_float64(limit.psi, max(risk0, 1e-290)) @ forcing
     bounds = tolerances(risk0, float(current.decay @ source) / 2, d, rtol, atol, eta)
-    weight = np.maximum(current.decay, 1e-12 * current.decay.max()) / 2
-    return ModeSystem(current.decay, energy0, forcing, weight, limit, times, bounds)
+    steps = times[-1] * _fastest_rate(limit, current.decay, forcing, risk0, bounds, eta) / EXPLICIT_REACH
+    stiff = bool(steps > STIFF)
+    if stiff:  # phi(R) is not followed to where R is far below what atol resolves
+        bounds = replace(bounds, floor=1e-3 * bounds.atol * d)
+    return ModeSystem(current.decay, energy0, forcing, _weights(current.decay), limit, times, bounds, stiff)
+
+
+def _weights(decay):
+    return np.maximum(decay, 1e-12 * decay.max()) / 2
+
+
+@jit
+def _coefficients(limit, risks):
+    """phi(R) and psi(R) side by side, (n, 1 + p)."""
+    return jax.vmap(lambda R: jnp.concatenate([limit.phi(R)[None], limit.psi(R)]))(risks)
+
+
+def _fastest_rate(limit, decay, forcing, risk0, bounds, eta) -> float:
+    """Bound on 2 eta phi(R) lambda_max along the curve.
+
+    dR/dt >= -2 eta phi lambda_max R + eta^2 psi.f: the risk cannot fall below where the two are equal, and phi falls
+    with R for every rule whose phi grows without bounds.
+    """
+    step = largest_rate(eta)
+    risks = np.geomspace(bounds.floor, max(risk0, bounds.floor * 10), 61)
+    phi, *psi = evaluate_in_float64(partial(_coefficients, limit), risks).T
+    noise = (forcing @ decay / 2) @ psi
+    falling = 2 * phi * decay.max() * risks > step * noise
+    return 2 * step * float(decay.max() * np.max(phi, where=falling | (risks == risks[-1]), initial=0.0))

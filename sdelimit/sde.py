@@ -51,7 +51,9 @@ def solve_sde(
 
     Each step takes the linear decay and the variance of every mode exactly,
     with phi, psi and eta frozen at a midpoint predicted from the mode energies, so the mean follows the risk ODE to
-    second order. float64; the noise matrix is applied to all paths by one product per kernel and step.
+    second order. float64, but the noise and its matrix products, in float32: one product for all paths a step, and one
+    more for rules with that addition on a K that is not diagonal. Where the shape of the noise depends on R, paths at
+    different risks are grouped, with a product for each group.
 
     Args:
         problem: the regression problem.

@@ -6,26 +6,27 @@ import jax
 import jax.numpy as jnp
 
 from sdelimit._jit import jit
+from sdelimit._kicks import kicks_of, single
 from sdelimit._stepping import applied, mean_decay, normals
 from sdelimit.limits.base import Limit
-from sdelimit.modes import noise_along_mean, noise_factor, noise_modes
+from sdelimit.modes import noise_along_mean, noise_modes
 
 
 def mode_stepper(problem, limit: Limit, theory):
     """(advance, state of one path at t = 0, largest decay rate at eta phi = 1)."""
     current = noise_modes(problem, limit)
-    factors = tuple(noise_factor(problem, limit, name) for name in limit.basis)
-    along = None if limit.fluctuations is None else noise_along_mean(problem, limit)
+    kicks = kicks_of(problem, limit, current.decay, theory)
+    along = None if limit.fluctuations is None else single(noise_along_mean(problem, limit))
     floor = 1e-30 * max(float(theory.risk[0]), float(theory.lr.max()) ** 2 * current.decay.max(), 1e-300)
     return (
-        partial(_advance, limit, current.decay, current.forcing / problem.d, factors, along, floor),
+        partial(_advance, limit, current.decay, current.forcing / problem.d, kicks, along, floor),
         current.w0,
         current.decay.max(),
     )
 
 
 @jit
-def _advance(limit, decay, forcing, factors, along, floor, w, keys, index, dt, eta):
+def _advance(limit, decay, forcing, kicks, along, floor, w, keys, index, dt, eta):
     d = decay.shape[0]
 
     def step(w, inputs):
@@ -33,13 +34,12 @@ def _advance(limit, decay, forcing, factors, along, floor, w, keys, index, dt, e
         R = _half_step_risk(limit, decay, forcing, floor, w, dt, eta)
         exponent = jax.vmap(limit.phi)(R)[:, None] * eta * dt * decay
         psi = jax.vmap(limit.psi)(R)
-        z = normals(keys, index, (len(factors) * d + 1,))
-        z, other = z[:, :-1].reshape(-1, len(factors), d), z[:, -1:]
+        z = normals(keys, index, (d + 1,))
+        z, other = z[:, :-1], z[:, -1:]
         if along is not None:
             b = applied(along, w) / jnp.sqrt(psi)
-            z = _with_fluctuations(limit, R, psi, d * dt, b, z[:, 0], other)[:, None]
-        kicks = [applied(f, z[:, q]) for q, f in enumerate(factors)]
-        kick = sum(eta * jnp.sqrt(psi[:, q, None] * dt / d) * k for q, k in enumerate(kicks))
+            z = _with_fluctuations(limit, R, psi, d * dt, b, z, other)
+        kick = eta * jnp.sqrt(dt / d) * kicks(R, psi, z)
         w = jnp.exp(-exponent) * w + jnp.sqrt(mean_decay(2 * exponent)) * kick
         return w, jnp.sum(decay * w**2, axis=-1) / 2
 

@@ -46,6 +46,14 @@ class System(eqx.Module):
         """What a ``RiskCurve`` keeps beside risk and lr: 'modes', 'phi' and 'slope'."""
         raise NotImplementedError
 
+    def solver(self):
+        """The diffrax solver; its ``args`` are (schedule, system)."""
+        return diffrax.Tsit5()
+
+    def compressed(self) -> "System":
+        """A smaller system with the same risk, if there is one."""
+        return self
+
     def many(self, function, schedules):
         """``function`` over the leading axis of ``schedules``."""
         return jax.vmap(function)(schedules)
@@ -69,10 +77,15 @@ def tolerances(risk0, noise_risk, d, rtol, atol, eta) -> Tolerances:
 
     ``noise_risk`` is the risk that noise adds in unit time at eta = 1.
     """
-    step = 1.0 if is_traced(eta) else max(float(np.max(eta)), 1e-12)
+    step = max(largest_rate(eta), 1e-12)
     scale = max(risk0, step**2 * noise_risk, 1e-290)
     atol = 1e-10 * scale if atol is None else check.real("atol", atol, positive=True)
     return Tolerances(rtol, atol / d, 1e-30 * scale, BLOW_UP * scale)
+
+
+def largest_rate(eta) -> float:
+    """The largest learning rate, taken to be 1 where JAX traces it."""
+    return 1.0 if is_traced(eta) else float(np.max(eta))
 
 
 class Stepping(NamedTuple):
@@ -92,7 +105,7 @@ BREAKS = 64
 
 @jit
 def integrate(schedule, system: System, stepping: Stepping, save_modes):
-    """One curve, by an adaptive Tsitouras 5(4) method, as the arrays that make a ``RiskCurve``."""
+    """One curve, by an adaptive method, as the arrays that make a ``RiskCurve``."""
     limits = system.tolerances
 
     def observe(t, y, args):
@@ -104,11 +117,12 @@ def integrate(schedule, system: System, stepping: Stepping, save_modes):
         controller = diffrax.ClipStepSizeController(controller, jump_ts=stepping.breaks)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: system.field(schedule(t), y)),
-        diffrax.Tsit5(),
+        system.solver(),
         t0=0.0,
         t1=system.times[-1],
         dt0=None,
         y0=system.initial(),
+        args=(schedule, system),
         saveat=diffrax.SaveAt(
             subs=[
                 diffrax.SubSaveAt(ts=system.times, fn=observe),
