@@ -30,7 +30,7 @@ def test_sharpness_along_runs_is_that_of_the_limit():
 
 
 def test_memory_leaves_the_noise_of_signs_its_shape():
-    """Signum's directions are signs of Gaussian sums given the residuals: E[F F'] = (2/pi) arcsin, as without memory."""
+    """Given the residuals Signum's directions are signs of Gaussian sums, so E[F F'] = (2/pi) arcsin."""
     sign = sl.directional_sharpness(PROBLEM, sl.sign_sgd())
     assert sl.directional_sharpness(PROBLEM, sl.signum(0.9), batch_size=2) == pytest.approx(sign, rel=0.01)
 
