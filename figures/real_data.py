@@ -10,7 +10,7 @@ from style import COLOURS, TIME, draw_runs, panels
 
 import sdelimit as sl
 
-RULES = (sl.sgd(), sl.sign_sgd(), sl.adam(0.9, 0.99))
+RULES = (sl.sgd(), sl.sign_sgd(), sl.adam(0.9, 0.999))
 
 
 def draw(quick=False):

@@ -3,7 +3,6 @@
 import doctest
 import importlib
 import pkgutil
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,18 +29,6 @@ assert "matplotlib.pyplot" not in sys.modules
 assert style() == before and matplotlib.get_backend(auto_select=False) is None
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_python_blocks_of_the_readme_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.S)
-    assert len(blocks) >= 2
-    names = {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
-    assert names["report"].max_relative_error < 0.05
-    assert (tmp_path / "signsgd.png").exists()
-    assert names["slope"] != 0
 
 
 def test_examples_in_docstrings_run():
