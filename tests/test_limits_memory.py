@@ -54,6 +54,16 @@ def test_exact_drift_matches_the_reference_table(optimizer, c):
     assert sl.limit_coefficients(optimizer, NONE).phi(0.5) == pytest.approx(c, abs=6e-6)
 
 
+def test_nadam_drifts_as_a_mean_of_rmsprop_and_adam():
+    """Its numerator (1-b1) g + b1 m over their common denominator: phi is linear in it."""
+    b1, b2, R = 0.7, 0.9, np.array([1e-3, 0.5])
+    for noise, rtol in ((NONE, 1e-9), (sl.noise.Laplace(0.5), 1e-4)):
+        nadam, rmsprop, adam = (
+            rule.limit.args[0].drift(noise, R, 1) for rule in (sl.nadam(b1, b2), sl.rmsprop(b2), sl.adam(b1, b2))
+        )
+        np.testing.assert_allclose(nadam, (1 - b1) * rmsprop + b1 * adam, rtol=rtol)
+
+
 @pytest.mark.parametrize("noise", LAWS, ids=repr)
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_rule_without_memory_drifts_as_sign_sgd(noise, batch_size):

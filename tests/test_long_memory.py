@@ -61,6 +61,29 @@ def test_the_limit_does_not_depend_on_b1(problem):
     np.testing.assert_array_equal(a, b)
 
 
+def test_mean_of_paths_follows_the_ode(problem):
+    t = [0.5, 2.0]
+    paths = sl.solve_sde(problem, rule(1.0), 0.8, t=t, n_paths=1500)
+    expected = sl.solve_ode(problem, rule(1.0), 0.8, t=t).risk
+    allowed = 4 * paths.standard_error + 1 / problem.d * expected
+    assert np.all(allowed < 0.045 * expected)
+    assert np.all(np.abs(paths.mean - expected) < allowed)
+
+
+def test_stationary_risk_is_that_of_sgd_in_units_of_the_residual(problem):
+    """R phi = eta tr D / 4d with phi = (2R + v^2)^(-1/2), whatever the memory: a quadratic equation in R."""
+    load = 0.6 * problem.covariance.std.mean() / 4
+    expected = load**2 + np.sqrt(load**4 + load**2 * 0.25)
+    for optimizer in (rule(1.0), sl.adam(0.5, 1 - 1 / 128, memory="long")):
+        assert sl.stationary_risk(problem, optimizer, 0.6) == pytest.approx(expected, rel=1e-9)
+
+
+def test_what_adam_remembers_is_counted_in_units_of_d(problem):
+    """1 - b2 = c2 / d: V relaxes at the rate c2."""
+    for optimizer in (rule(3.0), sl.adam(0.5, 1 - 3 / 128, memory="long")):
+        assert optimizer.limit_of(problem, 1).rate == pytest.approx(3.0, rel=1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_ode_and_sde_follow_the_simulated_mean(batch_size):

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
 from conftest import assert_mean_follows, heteroscedastic
 
@@ -46,6 +47,20 @@ def test_a_run_is_the_optimizer_written_as_a_loop(rule, batch_size):
     expected = numpy_loop(problem, rule, lambda t: 0.35 * (1 + np.cos(np.pi * t / 1.5)), steps, 2, 5, batch_size)
     np.testing.assert_allclose(runs.risk[2], expected, rtol=1e-9)
     np.testing.assert_allclose(runs.t * 40, np.arange(steps + 1))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_the_loss_that_rules_may_ask_for_has_the_gradient_that_they_get(batch_size):
+    def update(gradient, state, params, *, loss_fn, **extra):
+        del gradient, extra
+        return jax.grad(loss_fn)(params), state
+
+    identity = sl.sgd().transform
+    own = optax.GradientTransformationExtraArgs(identity.init, update)
+    by_loss = sl.Optimizer("gradient of the loss", own, sl.sgd().limit)
+    problem = sl.LinearRegression(sl.covariance.ar1(20, 0.5), sl.noise.Gaussian(0.3))
+    plain, ours = sl.simulate(problem, [sl.sgd(), by_loss], 0.5, t=[1.0], n_runs=2, batch_size=batch_size)
+    np.testing.assert_allclose(ours.risk, plain.risk, rtol=1e-4)
 
 
 def test_a_run_depends_on_seed_and_index_only():

@@ -1,0 +1,54 @@
+"""The rules that are simulated, against their definitions written as NumPy loops."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sdelimit as sl
+
+B1, B2 = 0.7, 0.9
+STEPS, D = 6, 20
+PROBLEM = sl.LinearRegression(np.linspace(0.5, 2.0, D))
+GRADIENTS = np.random.default_rng(0).standard_normal((STEPS, D)) * np.geomspace(0.1, 10.0, D)
+
+
+def averages(b, values):
+    """b v + (1 - b) value, from zero."""
+    v, found = 0.0, []
+    for value in values:
+        v = b * v + (1 - b) * value
+        found.append(v)
+    return np.array(found)
+
+
+COUNT = np.arange(1, STEPS + 1)[:, None]
+M, V = averages(B1, GRADIENTS), averages(B2, GRADIENTS**2)
+ROOT = np.sqrt(V / (1 - B2**COUNT))
+NADAM = B1 * M / (1 - B1 ** (COUNT + 1)) + (1 - B1) * GRADIENTS / (1 - B1**COUNT)
+LENGTH = np.linalg.norm(GRADIENTS, axis=1, keepdims=True)
+LION = np.sign(B1 * np.concatenate([np.zeros((1, D)), averages(B2, GRADIENTS)[:-1]]) + (1 - B1) * GRADIENTS)
+RULES = [
+    (sl.sgd(), GRADIENTS),
+    (sl.sign_sgd(), np.sign(GRADIENTS)),
+    (sl.adam(B1, B2), M / (1 - B1**COUNT) / ROOT),
+    (sl.adam(B1, B2, eps=0.3), M / (1 - B1**COUNT) / (ROOT + 0.3)),
+    (sl.long_memory_adam(B1, B2), M / (1 - B1**COUNT) / ROOT),
+    (sl.nadam(B1, B2), NADAM / ROOT),
+    (sl.rmsprop(B2), GRADIENTS / ROOT),
+    (sl.signum(B1), np.sign(M)),
+    (sl.lion(B1, B2), LION),
+    (sl.clip_norm(3.0), GRADIENTS * np.minimum(1, 3.0 * np.sqrt(25.0) / LENGTH)),
+    (sl.clip_coordinate(0.4), np.clip(GRADIENTS, -0.4, 0.4)),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "expected"), RULES, ids=lambda x: getattr(x, "name", ""))
+def test_a_simulated_rule_is_its_definition(optimizer, expected):
+    """sum_i K_ii = 25, so that clip_norm(C) clips at 5 C."""
+    rule = optimizer.rule(PROBLEM, 1)
+    state, found = rule.init(jnp.zeros(D)), []
+    for g in GRADIENTS:
+        u, state = rule.update(jnp.asarray(g, jnp.float32), state, jnp.zeros(D))
+        found.append(u)
+    np.testing.assert_allclose(found, expected, rtol=2e-5)
+    assert np.ptp(np.abs(expected)) > 0 or set(np.unique(expected)) == {-1.0, 1.0}

@@ -1,0 +1,752 @@
+"""Places where a wrong constant must make a test fail, and the tests that should notice (see mutate.py).
+
+``old`` occurs exactly once in ``file``. Changes are 3 to 10 percent of a constant, or a sign or a power. ``tests`` are
+arguments of pytest: a file, or a test of it where the file takes long.
+"""
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """One text of one file replaced by another."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def _tests(file, *names):
+    return tuple(f"tests/{file}.py::{name}" for name in names) or (f"tests/{file}.py",)
+
+
+PHI = _tests("test_noise", "test_phi_agrees_with_quadrature_over_seven_decades_of_risk")
+ATOMS = _tests("test_noise", "test_phi_of_noise_with_atoms_is_a_sum_of_gaussian_densities")
+MIXED = _tests("test_noise", "test_phi_of_a_gaussian_mixture_is_the_mixture_of_densities")
+MOMENTS = _tests("test_noise", "test_moments_and_density_at_zero")
+COMPONENTS = _tests("test_clip", "test_gaussian_components_are_accurate_at_every_scale")
+LIMITS = _tests("test_limits")
+FLUCTUATIONS = _tests("test_fluctuations")
+RULES = _tests("test_rules")
+DRIFTS = _tests(
+    "test_limits_memory",
+    "test_exact_drift_matches_the_reference_table",
+    "test_nadam_drifts_as_a_mean_of_rmsprop_and_adam",
+    "test_a_rule_without_memory_drifts_as_sign_sgd",
+    "test_signum_drift_without_noise_is_the_mean_of_a_ratio",
+)
+KERNELS = _tests(
+    "test_limits_memory", "test_kernel_matches_the_reference_table", "test_sampled_drift_matches_the_reference_table"
+)
+MEMORYLESS = _tests("test_limits_memory", "test_zero_memory_is_sign_sgd")
+EPS = _tests("test_scale_dependent")
+BRAKED = _tests("test_brake")
+NORM = _tests("test_clip", "test_norm_clipping_coefficients_match_monte_carlo")
+COORDINATE = _tests(
+    "test_clip",
+    "test_drift_under_gaussian_residuals_is_an_integral_of_a_bessel_function",
+    "test_hermite_spectrum_sums_to_the_exact_variance_and_starts_with_its_exact_coefficients",
+    "test_coordinate_clipping_coefficients_match_monte_carlo",
+)
+SLOW_MEMORY = _tests("test_long_memory")
+PROBE = _tests("test_probe", "test_sign_has_c_2_over_pi_and_the_arcsin_kernel")
+MODES = _tests("test_ode", "test_ode_is_the_limit_of_an_euler_loop_in_matrix_form")
+STRUCTURE = _tests("test_structured_modes")
+COORDINATES = _tests("test_scale_dependent")
+SDE = _tests("test_sde", "test_mean_of_paths_follows_the_ode", "test_mean_and_spread_agree_with_brute_force")
+LOSS = _tests("test_simulate", "test_the_loss_that_rules_may_ask_for_has_the_gradient_that_they_get")
+LOOP = _tests("test_simulate", "test_a_run_is_the_optimizer_written_as_a_loop")
+SETTLED = _tests(
+    "test_stationary",
+    "test_sign_sgd_has_its_closed_form_under_gaussian_noise",
+    "test_sgd_has_its_closed_form_up_to_its_edge_and_is_infinite_beyond",
+)
+RATES = _tests(
+    "test_stationary",
+    "test_the_rate_is_the_slowest_eigenvalue_of_the_whole_matrix_equation",
+    "test_a_rule_as_sgd_has_its_risk",
+)
+EFFECTS = _tests("test_effects")
+MATCHED = _tests("test_learning_rates", "test_matched_mean_decay_accounts_for_the_size_of_the_coordinates")
+SHARPNESS = _tests("test_sharpness")
+DATA = _tests("test_data", "test_moments_are_those_of_the_rules_step_for_a_gaussian_delta")
+ROWS = _tests(
+    "test_data",
+    "test_on_gaussian_data_both_theories_agree",
+    "test_noise_of_rows_used_once_is_that_of_a_bridge",
+    "test_theory_of_adam_from_the_rows_is_several_times_nearer_than_gaussian_theory",
+)
+
+SIGN_PY, NOISE_PY = "sdelimit/limits/sign.py", "sdelimit/noise.py"
+LAPLACE_PY, SIGNED_PY, RATIO_PY = "sdelimit/limits/laplace.py", "sdelimit/limits/signed.py", "sdelimit/limits/ratio.py"
+CLIP_PY, CLIP_COORDINATE_PY = "sdelimit/limits/clip.py", "sdelimit/limits/clip_coordinate.py"
+ADAPTIVE_PY, SIGN_RULES_PY = "sdelimit/optimizers/adaptive.py", "sdelimit/optimizers/sign.py"
+FLUCTUATIONS_PY, LONG_PY = "sdelimit/limits/fluctuations.py", "sdelimit/limits/long_memory.py"
+DENSE_PY, STRUCTURED_PY = "sdelimit/_dense.py", "sdelimit/structured_modes.py"
+BALANCE_PY, FACTORS_PY = "sdelimit/_balance.py", "sdelimit/_factors.py"
+
+MUTATIONS = tuple(
+    Mutation(*row)
+    for row in [
+        # phi of signSGD, and the Gaussian factors it is made of
+        ("phi-2-over-pi", SIGN_PY, "(2 / jnp.pi) * self.noise", "(2.1 / jnp.pi) * self.noise", PHI),
+        ("phi-argument", SIGN_PY, "gaussian_factor(1 / (4 * R))", "gaussian_factor(1 / (4.2 * R))", PHI),
+        ("phi-root", SIGN_PY, "/ jnp.sqrt(2 * R)\n", "/ jnp.sqrt(2.1 * R)\n", PHI),
+        ("phi-batch-gaussian", SIGN_PY, "return 2 / jnp.sqrt(jnp.pi)", "return 2.1 / jnp.sqrt(jnp.pi)", LIMITS),
+        ("phi-batch-gamma", SIGN_PY, "gammaln((b + 1) / 2)", "gammaln((b + 1.1) / 2)", LIMITS),
+        (
+            "phi-batch-laplace",
+            SIGN_PY,
+            "(batch_size - 1) * jnp.sqrt(2.0)",
+            "(batch_size - 0.95) * jnp.sqrt(2.0)",
+            LIMITS,
+        ),
+        ("phi-batch-spread", SIGN_PY, "1 + 2 * t * (2 * R)", "1 + 2.1 * t * (2 * R)", LIMITS),
+        (
+            "noise-gaussian",
+            NOISE_PY,
+            "1 / jnp.sqrt(1 + 2 * a * self.std**2)",
+            "1 / jnp.sqrt(1 + 2.1 * a * self.std**2)",
+            PHI,
+        ),
+        ("noise-student", NOISE_PY, "* df / gamma), axis=1", "* 1.05 * df / gamma), axis=1", PHI),
+        (
+            "noise-student-scale",
+            NOISE_PY,
+            "return self.table(a * self.scale**2)\n",
+            "return self.table(a * self.scale)\n",
+            PHI,
+        ),
+        ("noise-cauchy", NOISE_PY, "_erfcx(self.scale * jnp.sqrt(a))", "_erfcx(1.05 * self.scale * jnp.sqrt(a))", PHI),
+        ("noise-laplace", NOISE_PY, "x = 1 / (2 * self.scale", "x = 1 / (2.1 * self.scale", PHI),
+        ("noise-laplace-root", NOISE_PY, "jnp.sqrt(jnp.pi) * x * _erfcx", "jnp.sqrt(3.3) * x * _erfcx", PHI),
+        ("noise-uniform", NOISE_PY, "jnp.sqrt(jnp.pi) / 2 * jss.erf", "jnp.sqrt(jnp.pi) / 2.1 * jss.erf", PHI),
+        (
+            "noise-two-point",
+            NOISE_PY,
+            "jnp.exp(-a * self.magnitude**2)",
+            "jnp.exp(-1.05 * a * self.magnitude**2)",
+            ATOMS,
+        ),
+        (
+            "noise-empirical",
+            NOISE_PY,
+            "logsumexp(-np.exp(x) * squares)",
+            "logsumexp(-1.05 * np.exp(x) * squares)",
+            ATOMS,
+        ),
+        ("noise-mixture", NOISE_PY, "spread = 1 + 2 * a * self.stds**2", "spread = 1 + 2.1 * a * self.stds**2", MIXED),
+        ("noise-mixture-mean", NOISE_PY, "-a * self.means**2 / spread", "-1.05 * a * self.means**2 / spread", MIXED),
+        ("noise-density", NOISE_PY, "np.exp(-a * e**2)), 1e-300", "np.exp(-1.05 * a * e**2)), 1e-300", PHI),
+        ("noise-gaussian-fourth", NOISE_PY, "return 3 * self.std**4", "return 3.2 * self.std**4", MOMENTS),
+        ("noise-student-second", NOISE_PY, "/ (self.df - 2) if", "/ (self.df - 2.1) if", MOMENTS),
+        ("noise-laplace-second", NOISE_PY, "return 2 * self.scale**2\n", "return 2.1 * self.scale**2\n", MOMENTS),
+        ("noise-uniform-second", NOISE_PY, "self.half_width**2 / 3", "self.half_width**2 / 3.1", MOMENTS),
+        (
+            "noise-laplace-components",
+            NOISE_PY,
+            "2 * self.scale**2 * gamma\n",
+            "2.1 * self.scale**2 * gamma\n",
+            COMPONENTS,
+        ),
+        (
+            "noise-cauchy-components",
+            NOISE_PY,
+            "self.scale**2 / (2 * gamma)",
+            "self.scale**2 / (2.1 * gamma)",
+            COMPONENTS,
+        ),
+        # noise coefficients
+        (
+            "kappa-arcsin",
+            "sdelimit/limits/base.py",
+            "2 / np.pi * np.arcsin(rho)",
+            "2.1 / np.pi * np.arcsin(rho)",
+            LIMITS,
+        ),
+        ("kappa-sign", SIGN_PY, "return jnp.ones((1,),", "return 1.05 * jnp.ones((1,),", LIMITS),
+        (
+            "kappa-sgd",
+            "sdelimit/limits/sgd.py",
+            "(2 * R + self.noise_variance)",
+            "(2.1 * R + self.noise_variance)",
+            LIMITS,
+        ),
+        (
+            "kappa-sgd-batch",
+            "sdelimit/limits/sgd.py",
+            "[None] / self.batch_size",
+            "[None] / self.batch_size**0.9",
+            LIMITS,
+        ),
+        # what single runs do beyond the mean
+        ("fluctuation-sign", FLUCTUATIONS_PY, "- self.phi(R) ** 2", "- 1.05 * self.phi(R) ** 2", FLUCTUATIONS),
+        (
+            "fluctuation-sign-batch",
+            FLUCTUATIONS_PY,
+            "(self.batch_size - 1) /",
+            "(self.batch_size - 0.9) /",
+            FLUCTUATIONS,
+        ),
+        ("fluctuation-sgd-drift", FLUCTUATIONS_PY, "jnp.ones_like(R) / b", "1.05 * jnp.ones_like(R) / b", FLUCTUATIONS),
+        ("fluctuation-sgd-spread", FLUCTUATIONS_PY, "12 * R**2 +", "12.6 * R**2 +", FLUCTUATIONS),
+        (
+            "fluctuation-sgd-coupling",
+            FLUCTUATIONS_PY,
+            "self.diffusive * 2 * gamma",
+            "self.diffusive * 2.1 * gamma",
+            FLUCTUATIONS,
+        ),
+        ("fluctuation-sampled", FLUCTUATIONS_PY, "(excess - drift**2)", "(excess - 1.05 * drift**2)", FLUCTUATIONS),
+        # exact drifts by Laplace transform
+        (
+            "laplace-root-two-pi",
+            LAPLACE_PY,
+            "step / np.sqrt(2 * np.pi * R)\n\n\ndef _over",
+            "step / np.sqrt(2.1 * np.pi * R)\n\n\ndef _over",
+            DRIFTS,
+        ),
+        (
+            "laplace-slope",
+            LAPLACE_PY,
+            "(1 + 2 * self.log_G(log_a, nu=1))",
+            "(1 + 2.1 * self.log_G(log_a, nu=1))",
+            DRIFTS,
+        ),
+        ("laplace-grow", LAPLACE_PY, "grow = 1 + 2 * np.exp(self.x)", "grow = 1 + 2.1 * np.exp(self.x)", DRIFTS),
+        ("laplace-xi", LAPLACE_PY, "np.exp(LOG_XI_SQUARE) / 2)", "np.exp(LOG_XI_SQUARE) / 2.1)", DRIFTS),
+        ("laplace-older", LAPLACE_PY, "a.past * a.decay * mean_older", "a.past * mean_older", DRIFTS),
+        (
+            "laplace-sign",
+            LAPLACE_PY,
+            "np.sqrt(2 / np.pi) * _integrate(b",
+            "np.sqrt(2.1 / np.pi) * _integrate(b",
+            DRIFTS,
+        ),
+        (
+            "laplace-offset",
+            LAPLACE_PY,
+            "thin * step) / np.sqrt(2 * np.pi * R)",
+            "thin * step) / np.sqrt(2.1 * np.pi * R)",
+            EPS,
+        ),
+        ("laplace-offset-scale", LAPLACE_PY, "/ np.sqrt(2 * R) * root", "/ np.sqrt(2.1 * R) * root", EPS),
+        # weights of the past in the limits
+        (
+            "weights-adam",
+            ADAPTIVE_PY,
+            "rule = RatioRule(Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2), 2)",
+            "rule = RatioRule(Weights(0.0, 1 - b1, b1), Weights(0.0, 1.05 * (1 - b2), b2), 2)",
+            DRIFTS,
+        ),
+        (
+            "weights-adam-first",
+            ADAPTIVE_PY,
+            "rule = RatioRule(Weights(0.0, 1 - b1, b1),",
+            "rule = RatioRule(Weights(0.0, 1.05 * (1 - b1), b1),",
+            DRIFTS,
+        ),
+        (
+            "weights-nadam",
+            ADAPTIVE_PY,
+            "Weights(1 - b1, b1 * (1 - b1), b1)",
+            "Weights(1 - b1, 1.05 * b1 * (1 - b1), b1)",
+            DRIFTS,
+        ),
+        (
+            "weights-rmsprop",
+            ADAPTIVE_PY,
+            "RatioRule(Weights(1.0, 0.0, 0.0), Weights(0.0, 1 - b2, b2)",
+            "RatioRule(Weights(1.0, 0.0, 0.0), Weights(0.0, 1.05 * (1 - b2), b2)",
+            DRIFTS,
+        ),
+        (
+            "weights-s3",
+            ADAPTIVE_PY,
+            "nesterov = Weights(1 - beta, beta * (1 - beta), beta)",
+            "nesterov = Weights(1 - beta, 1 - beta, beta)",
+            KERNELS,
+        ),
+        (
+            "weights-signum",
+            SIGN_RULES_PY,
+            "SignedRule(Weights(0.0, 1.0, beta))",
+            "SignedRule(Weights(0.05, 1.0, beta))",
+            KERNELS,
+        ),
+        ("weights-lion", SIGN_RULES_PY, "older = b1 * (1 - b2) / b2", "older = 1.05 * b1 * (1 - b2) / b2", KERNELS),
+        (
+            "weights-s-adam",
+            "sdelimit/optimizers/s_adam.py",
+            "Weights(0.0, 1 - b2, b2)",
+            "Weights(0.0, 1.1 * (1 - b2), b2)",
+            BRAKED,
+        ),
+        # noise kernels of rules with memory
+        ("kernel-signed-lags", SIGNED_PY, "np.arcsin(RHO) + 2 * arcsines", "np.arcsin(RHO) + 2.1 * arcsines", KERNELS),
+        ("kernel-signed-variance", SIGNED_PY, "b.first**2 - b.past**2", "b.first**2 - 0.5 * b.past**2", KERNELS),
+        ("kernel-signed-now", SIGNED_PY, "A - b.first * b.now * l**2", "A - b.first * b.first * l**2", KERNELS),
+        (
+            "kernel-signed-tail",
+            SIGNED_PY,
+            "decay ** (last + 1) / (1 - decay)",
+            "decay ** (last // 2) / (1 - decay)",
+            KERNELS,
+        ),
+        (
+            "kernel-ratio-power",
+            RATIO_PY,
+            "** _power(rule.p)) ** (1 / rule.p)",
+            "** _power(rule.p)) ** (1.05 / rule.p)",
+            KERNELS,
+        ),
+        (
+            "kernel-ratio-correlation",
+            RATIO_PY,
+            "jnp.sqrt(1 - rho**2) * draws.other",
+            "jnp.sqrt(1.1 - rho**2) * draws.other",
+            KERNELS,
+        ),
+        ("kernel-ratio-memoryless", RATIO_PY, "size**2 * 2 / np.pi", "size**2 * 2.1 / np.pi", MEMORYLESS),
+        # scale-dependent rules, shared weights, long memory
+        ("clip-inside", CLIP_PY, "erf(low / jnp.sqrt(2.0))) / 2, low", "erf(low / jnp.sqrt(2.0))) / 2.1, low", NORM),
+        ("clip-second-moment", CLIP_PY, "2 * m * root * (_pdf(low)", "2.2 * m * root * (_pdf(low)", NORM),
+        (
+            "clip-outside",
+            CLIP_PY,
+            "second + self.threshold**2 * outside",
+            "second + 1.1 * self.threshold**2 * outside",
+            NORM,
+        ),
+        ("clip-batch-drift", CLIP_PY, "a * mean / b * gammaincc", "1.1 * a * mean / b * gammaincc", NORM),
+        ("clip-batch-noise", CLIP_PY, "a2 = (b * self.threshold) ** 2", "a2 = (1.05 * b * self.threshold) ** 2", NORM),
+        ("clip-batch-sampled", CLIP_PY, "- clipped(flipped, minus)) / 2", "- clipped(flipped, minus)) / 2.1", NORM),
+        ("clip-coordinate-drift", CLIP_COORDINATE_PY, "np.sqrt(2 / np.pi) * r", "np.sqrt(2.1 / np.pi) * r", COORDINATE),
+        ("clip-coordinate-variance", CLIP_COORDINATE_PY, "inside - 2 * r * pdf", "inside - 2.1 * r * pdf", COORDINATE),
+        (
+            "clip-coordinate-hermite",
+            CLIP_COORDINATE_PY,
+            "-2 * a * pdf * current",
+            "-2.1 * a * pdf * current",
+            COORDINATE,
+        ),
+        (
+            "clip-coordinate-scale",
+            CLIP_COORDINATE_PY,
+            "kernels = [self.threshold**2 *",
+            "kernels = [1.05 * self.threshold**2 *",
+            COORDINATE,
+        ),
+        ("brake-curvature", "sdelimit/limits/braked.py", "rule.tau**2 * n**2 / 2", "rule.tau**2 * n**2 / 2.1", BRAKED),
+        ("brake-slope", "sdelimit/limits/braked.py", "rule.tau * l * n +", "1.05 * rule.tau * l * n +", BRAKED),
+        (
+            "brake-strength",
+            "sdelimit/limits/braked.py",
+            "jnp.exp(-rule.brake *",
+            "jnp.exp(-1.05 * rule.brake *",
+            BRAKED,
+        ),
+        ("brake-share", "sdelimit/limits/braked.py", "w_left * slope_left) / 2", "w_left * slope_left) / 2.1", BRAKED),
+        (
+            "brake-variance",
+            "sdelimit/limits/braked.py",
+            "- jnp.mean(D, axis=0) ** 2",
+            "- 0.5 * jnp.mean(D, axis=0) ** 2",
+            BRAKED,
+        ),
+        (
+            "long-memory-variance",
+            LONG_PY,
+            "return (2 * R + self.noise_variance) / self.batch_size",
+            "return (2.1 * R + self.noise_variance) / self.batch_size",
+            SLOW_MEMORY,
+        ),
+        (
+            "long-memory-start",
+            LONG_PY,
+            "jnp.where(started, V / jnp.where(started, W, 1.0)",
+            "jnp.where(started, V / jnp.where(started, W**1.05, 1.0)",
+            SLOW_MEMORY,
+        ),
+        (
+            "long-memory-drift",
+            LONG_PY,
+            "return 1 / jnp.sqrt(self.corrected",
+            "return 1.05 / jnp.sqrt(self.corrected",
+            SLOW_MEMORY,
+        ),
+        (
+            "long-memory-c2",
+            "sdelimit/optimizers/long_memory.py",
+            "problem.d * (1 - b2), problem.noise",
+            "1.05 * problem.d * (1 - b2), problem.noise",
+            SLOW_MEMORY,
+        ),
+        (
+            "long-memory-c2-of-adam",
+            ADAPTIVE_PY,
+            "long_memory_adam_limit(problem.d * (1 - b2)",
+            "long_memory_adam_limit(1.05 * problem.d * (1 - b2)",
+            SLOW_MEMORY,
+        ),
+        ("adapted-drift", LONG_PY, "self.batch_size / (2 * R", "self.batch_size / (2.2 * R", SLOW_MEMORY),
+        (
+            "adam-eps-size",
+            "sdelimit/limits/adam_eps.py",
+            "shape.drift(R, self.eps / sigma) / sigma",
+            "shape.drift(R, 1.05 * self.eps / sigma) / sigma",
+            EPS,
+        ),
+        (
+            "adam-eps-kernel",
+            "sdelimit/limits/adam_eps.py",
+            "self.eps / (unit * sigma))",
+            "1.1 * self.eps / (unit * sigma))",
+            EPS,
+        ),
+        (
+            "adam-eps-products",
+            "sdelimit/limits/adam_eps.py",
+            "1 / ((1 - t) * root + t)",
+            "1 / ((1.1 - t) * root + t)",
+            EPS,
+        ),
+        ("probe-window", "sdelimit/limits/lag_sums.py", "(4 * middle.shape[-1])", "(4.2 * middle.shape[-1])", PROBE),
+        (
+            "probe-mean-abs",
+            "sdelimit/limits/lag_sums.py",
+            "_MEAN_ABS = np.sqrt(2 / np.pi)",
+            "_MEAN_ABS = np.sqrt(2.1 / np.pi)",
+            PROBE,
+        ),
+        # modes: powers of D
+        (
+            "modes-forcing-power",
+            DENSE_PY,
+            "outer = covariance.std ** (1 - power / 2)",
+            "outer = covariance.std ** (1 - power)",
+            MODES,
+        ),
+        (
+            "modes-decay-power",
+            DENSE_PY,
+            "root = covariance.std ** (power / 2)",
+            "root = covariance.std ** (0.45 * power)",
+            MODES,
+        ),
+        (
+            "modes-start-power",
+            STRUCTURED_PY,
+            "vectors.T @ (covariance.std ** (power / 2)",
+            "vectors.T @ (covariance.std ** (0.55 * power)",
+            MODES,
+        ),
+        (
+            "modes-diagonal-decay",
+            STRUCTURED_PY,
+            "decay = covariance.std ** (2 - power)",
+            "decay = covariance.std ** (2 - 1.05 * power)",
+            STRUCTURE,
+        ),
+        (
+            "modes-diagonal-start",
+            STRUCTURED_PY,
+            "Decoupled(decay, covariance.std ** (power / 2)",
+            "Decoupled(decay, covariance.std ** (0.55 * power)",
+            STRUCTURE,
+        ),
+        (
+            "modes-diagonal-forcing",
+            STRUCTURED_PY,
+            "np.stack([decay] * len(basis))",
+            "1.05 * np.stack([decay] * len(basis))",
+            STRUCTURE,
+        ),
+        (
+            "modes-scaled-decay",
+            STRUCTURED_PY,
+            "decay * s[0] ** (2 - power)",
+            "decay * s[0] ** (2.1 - power)",
+            STRUCTURE,
+        ),
+        (
+            "modes-scaled-forcing",
+            STRUCTURED_PY,
+            "forcing * s[0] ** (2 - power))",
+            "forcing * s[0] ** (2 - 1.1 * power))",
+            STRUCTURE,
+        ),
+        ("modes-ar1", "sdelimit/_ar1.py", "/ found.square - 1\n", "/ found.square - 1.05\n", STRUCTURE),
+        (
+            "modes-spiked",
+            "sdelimit/_spiked.py",
+            "(1 - slope(name)) * energy",
+            "(1.05 - slope(name)) * energy",
+            STRUCTURE,
+        ),
+        # equations
+        ("ode-decay", "sdelimit/ode_modes.py", "-2 * eta * self.limit.phi(R)", "-2.1 * eta * self.limit.phi(R)", MODES),
+        (
+            "ode-forcing",
+            "sdelimit/ode_modes.py",
+            "current.w0**2, current.forcing / d",
+            "current.w0**2, current.forcing / (d + 3)",
+            MODES,
+        ),
+        ("ode-forcing-eta", "sdelimit/ode_modes.py", "+ eta**2 * source", "+ eta**1.9 * source", MODES),
+        (
+            "ode-risk-half",
+            "sdelimit/ode_modes.py",
+            "return jnp.sum(self.decay * y / self.weight, axis=-1) / 2",
+            "return jnp.sum(self.decay * y / self.weight, axis=-1) / 2.1",
+            MODES,
+        ),
+        ("ode-memory-decay", "sdelimit/ode_memory.py", "drift = -2 * eta", "drift = -2.1 * eta", SLOW_MEMORY),
+        (
+            "ode-memory-forcing",
+            "sdelimit/ode_memory.py",
+            "self.decay * source / 2,",
+            "self.decay * source / 2.1,",
+            SLOW_MEMORY,
+        ),
+        ("ode-memory-rate", "sdelimit/ode_memory.py", "self.limit.rate * (", "1.05 * self.limit.rate * (", SLOW_MEMORY),
+        (
+            "ode-diagonal-decay",
+            "sdelimit/ode_matrix.py",
+            "return -2 * eta * phi",
+            "return -2.1 * eta * phi",
+            COORDINATES,
+        ),
+        (
+            "ode-diagonal-forcing",
+            "sdelimit/ode_matrix.py",
+            "noise / (2 * y.size)",
+            "noise / (2.1 * y.size)",
+            COORDINATES,
+        ),
+        (
+            "ode-matrix-decay",
+            "sdelimit/ode_matrix.py",
+            "a = eta * self.decay * (",
+            "a = 1.05 * eta * self.decay * (",
+            COORDINATES,
+        ),
+        (
+            "ode-matrix-forcing",
+            "sdelimit/ode_matrix.py",
+            "eta**2 / y.shape[0] * noise",
+            "eta**2 / (y.shape[0] + 1) * noise",
+            COORDINATES,
+        ),
+        (
+            "ode-matrix-risk-half",
+            "sdelimit/ode_matrix.py",
+            "jnp.asarray(self.khat) * y) / 2",
+            "jnp.asarray(self.khat) * y) / 2.1",
+            COORDINATES,
+        ),
+        ("sde-decay", "sdelimit/sde_modes.py", "w = jnp.exp(-exponent) * w", "w = jnp.exp(-1.05 * exponent) * w", SDE),
+        ("sde-noise", "sdelimit/sde_modes.py", "kick = sum(eta * jnp.sqrt", "kick = sum(1.05 * eta * jnp.sqrt", SDE),
+        (
+            "sde-along",
+            "sdelimit/sde_modes.py",
+            "jnp.maximum(1 + gamma * square, 0.0)) * along",
+            "jnp.maximum(1 - gamma * square, 0.0)) * along",
+            SDE,
+        ),
+        (
+            "sde-coordinate-decay",
+            "sdelimit/sde_matrix.py",
+            "y = jnp.exp(-exponent) * y +",
+            "y = jnp.exp(-1.05 * exponent) * y +",
+            COORDINATES,
+        ),
+        (
+            "sde-coordinate-noise",
+            "sdelimit/sde_matrix.py",
+            "noise(R) * dt / d * mean_decay",
+            "1.1 * noise(R) * dt / d * mean_decay",
+            COORDINATES,
+        ),
+        (
+            "sde-matrix-noise",
+            "sdelimit/sde_matrix.py",
+            "eta * jnp.sqrt(dt / d) * kick",
+            "1.05 * eta * jnp.sqrt(dt / d) * kick",
+            COORDINATES,
+        ),
+        (
+            "sde-matrix-decay",
+            "sdelimit/sde_matrix.py",
+            "a = eta * dt / 2 * strength(R)",
+            "a = 1.05 * eta * dt / 2 * strength(R)",
+            COORDINATES,
+        ),
+        (
+            "sde-memory-decay",
+            "sdelimit/sde_memory.py",
+            "w = jnp.exp(-exponent) * w",
+            "w = jnp.exp(-1.05 * exponent) * w",
+            SLOW_MEMORY,
+        ),
+        (
+            "sde-memory-noise",
+            "sdelimit/sde_memory.py",
+            "amplitude = eta * jnp.sqrt",
+            "amplitude = 1.05 * eta * jnp.sqrt",
+            SLOW_MEMORY,
+        ),
+        # the rules themselves, and the experiment
+        ("rule-signum", SIGN_RULES_PY, "optax.trace(beta)", "optax.trace(0.95 * beta)", RULES),
+        (
+            "rule-lion",
+            SIGN_RULES_PY,
+            "optax.scale_by_lion(b1=b1, b2=b2)",
+            "optax.scale_by_lion(b1=0.95 * b1, b2=b2)",
+            RULES,
+        ),
+        (
+            "rule-adam",
+            ADAPTIVE_PY,
+            "scale_by_adam(b1=b1, b2=b2, eps=eps or TINY)",
+            "scale_by_adam(b1=b1, b2=0.95 * b2, eps=eps or TINY)",
+            RULES,
+        ),
+        ("rule-adam-eps", ADAPTIVE_PY, "b2=b2, eps=eps or TINY)", "b2=b2, eps=1.05 * eps or TINY)", RULES),
+        ("rule-nadam", ADAPTIVE_PY, "nesterov=True", "nesterov=False", RULES),
+        ("rule-rmsprop", ADAPTIVE_PY, "bias_correction=True", "bias_correction=False", RULES),
+        ("rule-s3", ADAPTIVE_PY, "beta * m + (1 - beta) * g", "beta * m + 1.05 * (1 - beta) * g", RULES),
+        ("rule-clip-norm", "sdelimit/optimizers/clip.py", "C * np.sqrt(problem", "1.05 * C * np.sqrt(problem", RULES),
+        ("rule-clip-coordinate", "sdelimit/optimizers/clip.py", "optax.clip(c)", "optax.clip(1.05 * c)", RULES),
+        (
+            "rule-long-memory",
+            "sdelimit/optimizers/long_memory.py",
+            "scale_by_adam(b1=b1, b2=b2",
+            "scale_by_adam(b1=b1, b2=b2**1.05",
+            RULES,
+        ),
+        (
+            "rule-s-adam-probe",
+            "sdelimit/optimizers/s_adam.py",
+            "params + probe_scale * directions",
+            "params + 1.05 * probe_scale * directions",
+            BRAKED,
+        ),
+        ("rule-s-adam-brake", "sdelimit/optimizers/s_adam.py", "jnp.exp(-brake *", "jnp.exp(-1.05 * brake *", BRAKED),
+        (
+            "rule-s-adam-correction",
+            "sdelimit/optimizers/s_adam.py",
+            "jnp.sqrt(1 - b2**state.count)",
+            "jnp.sqrt(1 - b1**state.count)",
+            BRAKED,
+        ),
+        ("simulate-rate", "sdelimit/simulate.py", "np.atleast_2d(eta).T / d", "np.atleast_2d(eta).T / (d + 1)", LOOP),
+        ("simulate-batch-mean", "sdelimit/simulate.py", "residual, x) / x.shape[1]", "residual, x)", LOOP),
+        (
+            "simulate-risk-half",
+            "sdelimit/simulate.py",
+            "covariance.apply(delta), axis=-1) / 2",
+            "covariance.apply(delta), axis=-1) / 2.1",
+            LOOP,
+        ),
+        ("simulate-loss-half", "sdelimit/simulate.py", "- eps) ** 2) / 2", "- eps) ** 2) / 2.1", LOSS),
+        # what is made of the curves
+        (
+            "stationary-quarter",
+            BALANCE_PY,
+            "return 4 * self.d * R * self.limit.phi(R) / (",
+            "return 4.2 * self.d * R * self.limit.phi(R) / (",
+            SETTLED,
+        ),
+        (
+            "stationary-memory-quarter",
+            BALANCE_PY,
+            "return 4 * self.d * R * self.limit.phi(R, memory)",
+            "return 4.2 * self.d * R * self.limit.phi(R, memory)",
+            SLOW_MEMORY,
+        ),
+        (
+            "stationary-coordinate-quarter",
+            BALANCE_PY,
+            "return 4 * self.d * R / jnp.sum(noise / phi)",
+            "return 4.2 * self.d * R / jnp.sum(noise / phi)",
+            COORDINATES,
+        ),
+        (
+            "rate-coupling",
+            BALANCE_PY,
+            "w = eta**2 / (2 * self.d) * self.decay",
+            "w = eta**2 / (2.1 * self.d) * self.decay",
+            RATES,
+        ),
+        (
+            "rate-decay",
+            BALANCE_PY,
+            "return 2 * eta * phi * self.decay, w",
+            "return 2.1 * eta * phi * self.decay, w",
+            RATES,
+        ),
+        (
+            "rate-coordinate-coupling",
+            BALANCE_PY,
+            "w = eta**2 / (2 * self.d) * self.variance",
+            "w = eta**2 / (2.1 * self.d) * self.variance",
+            COORDINATES,
+        ),
+        (
+            "rate-coordinate-decay",
+            BALANCE_PY,
+            "return 2 * eta * phi * self.variance, w",
+            "return 2.1 * eta * phi * self.variance, w",
+            COORDINATES,
+        ),
+        ("rate-matrix-decay", BALANCE_PY, "return 2 * eta * values, w", "return 2.1 * eta * values, w", COORDINATES),
+        (
+            "effects-sgd-noise",
+            FACTORS_PY,
+            "return (2 * R + self.noise_variance)",
+            "return (2.1 * R + self.noise_variance)",
+            EFFECTS,
+        ),
+        (
+            "effects-chi",
+            FACTORS_PY,
+            "(self.rate(drift) ** 2 * self.trace)",
+            "(self.rate(drift) ** 1.9 * self.trace)",
+            EFFECTS,
+        ),
+        (
+            "effects-ratio",
+            FACTORS_PY,
+            "return sharpness / (self.trace_of_square / self.trace)",
+            "return 1.05 * sharpness / (self.trace_of_square / self.trace)",
+            EFFECTS,
+        ),
+        (
+            "matched-mean-decay",
+            "sdelimit/matching.py",
+            "problem.covariance.std ** (2 - power)",
+            "problem.covariance.std ** (2 - 0.9 * power)",
+            MATCHED,
+        ),
+        (
+            "sharpness-trace",
+            "sdelimit/sharpness.py",
+            "** (2 - 2 * limit.power)",
+            "** (2 - 1.9 * limit.power)",
+            SHARPNESS,
+        ),
+        ("data-sign-density", "sdelimit/data/moments.py", "s * np.sqrt(2 * np.pi))", "s * np.sqrt(2.1 * np.pi))", DATA),
+        (
+            "data-sign-drift",
+            "sdelimit/data/moments.py",
+            "erf(mu / (s * np.sqrt(2)))",
+            "erf(mu / (s * np.sqrt(2.1)))",
+            DATA,
+        ),
+        ("data-heat", "sdelimit/data/stepper.py", "heat = eta**2 /", "heat = 1.05 * eta**2 /", ROWS),
+        ("data-loss", "sdelimit/data/stepper.py", "loss = eta / problem.n", "loss = 1.1 * eta / problem.n", ROWS),
+        ("data-adam", "sdelimit/data/rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS),
+    ]
+)
