@@ -153,7 +153,7 @@ class Decomposition:
 
 def check_order(order) -> tuple[str, ...]:
     """``order`` as a tuple of the four effects' names, each once."""
-    if isinstance(order, str) or not hasattr(order, "__iter__"):
+    if not isinstance(order, (tuple, list)):
         raise TypeError(f"order must be a sequence of the names {EFFECTS}, got {check.describe(order)}")
     order = tuple(check.choice("order", name, EFFECTS) for name in order)
     if sorted(order) != sorted(EFFECTS):

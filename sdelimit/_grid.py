@@ -63,7 +63,8 @@ def cells(settings) -> list[Cell]:
 
 def _values(name, value, parse) -> list:
     """One value or several as a list of different ones."""
-    given = list(value) if isinstance(value, (list, tuple, range, np.ndarray)) else [value]
+    several = isinstance(value, (list, tuple, range)) or (isinstance(value, np.ndarray) and value.ndim)
+    given = list(value) if several else [value]
     values = [parse(name, v) for v in given]
     if not values:
         raise ValueError(f"{name} must hold at least one value, got none")

@@ -19,6 +19,8 @@ def real(name: str, value, *, positive=False, nonnegative=False, allow_inf=False
         number = float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a real number, got {describe(value)}") from error
+    except OverflowError as error:
+        raise ValueError(f"{name} must be finite in floating point, got {describe(value)}") from error
     if np.isnan(number) or (np.isinf(number) and not allow_inf):
         raise ValueError(f"{name} must be finite, got {number}")
     if positive and number <= 0:
@@ -28,15 +30,33 @@ def real(name: str, value, *, positive=False, nonnegative=False, allow_inf=False
     return number
 
 
-def integer(name: str, value, *, minimum: int) -> int:
-    """``value`` as an int of at least ``minimum``."""
+def integer(name: str, value, *, minimum: int, below: int = 2**31) -> int:
+    """``value`` as an int of at least ``minimum`` and less than ``below``, by default what 32 bits hold."""
     if isinstance(value, (bool, np.bool_)) or not (
         isinstance(value, numbers.Integral) or (isinstance(value, numbers.Real) and float(value).is_integer())
     ):
         raise TypeError(f"{name} must be an integer, got {describe(value)}")
     if int(value) < minimum:
-        raise ValueError(f"{name} must be >= {minimum}, got {int(value)}")
+        raise ValueError(f"{name} must be >= {minimum}, got {describe(value)}")
+    if int(value) >= below:
+        raise ValueError(f"{name} must be < {below}, got {describe(value)}")
     return int(value)
+
+
+def flag(name: str, value, *, optional: bool = False) -> bool | None:
+    """``value`` if it is True or False, or None where that is ``optional``: 'no' is not False."""
+    if isinstance(value, (bool, np.bool_)) or (optional and value is None):
+        return value if value is None else bool(value)
+    raise TypeError(f"{name} must be True{', False or None' if optional else ' or False'}, got {describe(value)}")
+
+
+def text(name: str, value) -> str:
+    """``value`` if it is a text that is not empty."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text, got {describe(value)}")
+    if not value:
+        raise ValueError(f"{name} must not be empty, got ''")
+    return value
 
 
 def array(name: str, value, *, shape: tuple | None = None, ndim: int | tuple | None = None) -> np.ndarray:
@@ -54,6 +74,8 @@ def array(name: str, value, *, shape: tuple | None = None, ndim: int | tuple | N
         raise TypeError(f"{name} must be an array of real numbers, got {describe(value)}") from error
     except ValueError as error:
         raise TypeError(f"{name} must be an array of real numbers, got {describe(value)}") from error
+    except OverflowError as error:
+        raise ValueError(f"{name} must be finite in floating point, got {describe(value)}") from error
     if shape is not None and result.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {result.shape}")
     if ndim is not None and result.ndim not in np.atleast_1d(ndim):
@@ -75,14 +97,13 @@ def frozen(value: np.ndarray) -> np.ndarray:
 
 def seed(name: str, value) -> int:
     """``value`` as an int in [0, 2^32)."""
-    value = integer(name, value, minimum=0)
-    if value >= 2**32:
-        raise ValueError(f"{name} must be < 2**32, got {value}")
-    return value
+    return integer(name, value, minimum=0, below=2**32)
 
 
 def choice(name: str, value: str, options) -> str:
     """``value`` if it is one of ``options``; otherwise a ValueError that suggests the nearest."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text, one of {sorted(options)}, got {describe(value)}")
     if value not in options:
         raise ValueError(
             f"{name}: unknown value {value!r}{nearest(str(value), options)}; choose from {sorted(options)}"
@@ -98,5 +119,5 @@ def nearest(word: str, options) -> str:
 
 def describe(value) -> str:
     """A short description of a wrong argument."""
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return f"{text if len(text) < 60 else text[:57] + '...'} of type {type(value).__name__}"

@@ -288,9 +288,10 @@ def power_law(d: int, exponent: float, rotate: bool = False, seed: int = 0) -> C
     """
     d = check.integer("d", d, minimum=1)
     values = np.arange(1, d + 1, dtype=np.float64) ** -check.real("exponent", exponent)
-    if not rotate:
+    seed = check.seed("seed", seed)
+    if not check.flag("rotate", rotate):
         return _diagonal(values)
-    u = _haar(d, check.seed("seed", seed))
+    u = _haar(d, seed)
     return _with_factor(_symmetric((u * values) @ u.T), u * np.sqrt(values))
 
 
@@ -329,7 +330,7 @@ def dense(K) -> Covariance:
 def from_data(X, center: bool = True) -> Covariance:
     """Empirical covariance of the rows of ``X`` (n, d): Xc' Xc / n, Xc centred unless ``center=False``."""
     X = check.array("X", X, ndim=2)
-    if center:
+    if check.flag("center", center):
         X = X - X.mean(axis=0)
     return _dense(X.T @ X / X.shape[0], "X")
 
@@ -337,6 +338,8 @@ def from_data(X, center: bool = True) -> Covariance:
 def as_covariance(value, name: str = "covariance") -> Covariance:
     """A covariance as it is, a (d, d) array as ``dense``, a (d,) array as ``diagonal``."""
     if isinstance(value, Covariance):
+        if type(value) is Covariance:
+            raise TypeError(f"{name} must be a covariance from sdelimit.covariance, got their base class")
         return value
     matrix = check.array(name, value, ndim=(1, 2))
     if matrix.ndim == 2:

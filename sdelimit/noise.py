@@ -28,6 +28,9 @@ from sdelimit import _validation as check
 from sdelimit._precision import evaluate_in_float64
 from sdelimit._table import LogLogTable
 
+LARGEST_DF = 1e8
+"""Degrees of freedom up to which Student-t is computed as such; its density at zero then loses digits."""
+
 __all__ = [
     "Cauchy",
     "Density",
@@ -197,6 +200,8 @@ class StudentT(NoiseLaw):
 
     def __init__(self, df: float, scale: float):
         self.df = check.real("df", df, positive=True)
+        if self.df > LARGEST_DF:
+            raise ValueError(f"df must be <= {LARGEST_DF:g}, beyond which it is Gaussian(scale), got {self.df:g}")
         self.scale = check.real("scale", scale, positive=True)
         self.table = _student_table(self.df)
 
@@ -493,13 +498,14 @@ class Density(NoiseLaw):
     def __init__(self, pdf, support=(-np.inf, np.inf), second_moment=None, points=()):
         if not callable(pdf):
             raise TypeError(f"pdf must be a function of an array, got {check.describe(pdf)}")
-        try:
-            low, high = (check.real("support", end, allow_inf=True) for end in support)
-        except TypeError as error:
-            raise TypeError(f"support must be a pair of numbers, got {check.describe(support)}") from error
+        if not isinstance(support, (tuple, list)) or len(support) != 2:
+            raise TypeError(f"support must be a pair of numbers, got {check.describe(support)}")
+        low, high = (check.real("support", end, allow_inf=True) for end in support)
         if not low < high:
             raise ValueError(f"support must be an interval (low, high), got ({low:g}, {high:g})")
-        inner = [p for p in check.array("points", list(points) or [0.0], ndim=1) if low < p < high]
+        if not isinstance(points, (tuple, list)) and np.ndim(points) != 1:
+            raise TypeError(f"points must be a sequence of numbers, got {check.describe(points)}")
+        inner = [p for p in check.array("points", [0.0] if len(points) == 0 else points, ndim=1) if low < p < high]
         self.pdf = pdf
         quadrature = _Quadrature(pdf, low, high, inner)
         self.moment = (

@@ -80,6 +80,7 @@ def optimize_schedule(
     n_knots = check.integer("n_knots", n_knots, minimum=2)
     iterations = check.integer("iterations", iterations, minimum=1)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
+    progress = check.flag("progress", progress, optional=True)
     knots = np.linspace(0.0, t_max, n_knots)
     if lr is None:
         lr = best_constant_lr(problem, optimizer, t_max=t_max, batch_size=batch_size).lr

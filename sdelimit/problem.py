@@ -45,11 +45,13 @@ class LinearRegression:
         covariance = as_covariance(covariance)
         if noise is None:
             noise = NoNoise()
-        if not isinstance(noise, NoiseLaw):
+        if not isinstance(noise, NoiseLaw) or type(noise) is NoiseLaw:
             raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
-        if not np.isfinite(covariance.trace):
-            raise ValueError(f"covariance must have a finite trace, got tr K = {covariance.trace}")
-        if covariance.trace <= 0:
+        with np.errstate(over="ignore"):
+            trace = covariance.trace
+        if not np.isfinite(trace):
+            raise ValueError(f"covariance must have a finite trace, got tr K = {trace}")
+        if trace <= 0:
             raise ValueError("covariance must not be zero, got tr K = 0")
         d = covariance.d
         seed = check.seed("seed", seed)
@@ -80,12 +82,18 @@ class LinearRegression:
     @property
     def initial_risk(self) -> float:
         """R(theta0)."""
-        return self.cached("initial_risk", lambda: self.risk(self.theta0))
+        return self.cached("initial_risk", lambda: self._risk(self.delta0))
 
     def risk(self, theta) -> float:
         """R(theta) = 1/2 (theta - theta*)' K (theta - theta*) for theta of shape (d,)."""
-        delta = check.array("theta", theta, shape=(self.d,)) - self.theta_star
-        return float(delta @ evaluate_in_float64(self.covariance.apply, delta) / 2)
+        risk = self._risk(check.array("theta", theta, shape=(self.d,)) - self.theta_star)
+        if not np.isfinite(risk):
+            raise ValueError(f"theta must give a finite risk, got {risk}")
+        return risk
+
+    def _risk(self, delta):
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(delta @ evaluate_in_float64(self.covariance.apply, delta) / 2)
 
     def stream(self, keys, n_samples: int) -> "GaussianStream":
         """The samples of many runs, one random ``key`` a run, that simulations draw from.

@@ -179,7 +179,7 @@ def as_schedules(lr):
         if value.ndim > 1:
             raise ValueError(f"lr must be a number or a (m,) array, got shape {value.shape}")
         return Constant(value), value.ndim == 1
-    if np.ndim(lr) == 0:
+    if not isinstance(lr, (list, tuple)) and np.ndim(lr) == 0:
         return as_schedule(lr), False
     values = check.array("lr", lr, ndim=1)
     if np.any(values < 0):

@@ -83,6 +83,7 @@ def solve_sde(
     seed = check.seed("seed", seed)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     step_tolerance = check.real("step_tolerance", step_tolerance, positive=True)
+    progress = check.flag("progress", progress, optional=True)
     schedule, batched = as_schedules(lr)
     if batched or is_traced(schedule) or is_traced(evaluate(schedule, times)):
         raise TypeError("lr must be one concrete number or function of t in solve_sde; call it once for each lr")

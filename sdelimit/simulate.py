@@ -91,7 +91,9 @@ def simulate(
     n_runs = check.integer("n_runs", n_runs, minimum=1)
     seed = check.seed("seed", seed)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
+    sharpness, progress = check.flag("sharpness", sharpness), check.flag("progress", progress, optional=True)
     _require_range(problem, dtype)
+    check.integer("t_max (or the last t) times d", np.rint(time_grid(t_max, t)[-1] * problem.d), minimum=0)
     d = problem.d
     steps = np.unique(np.rint(time_grid(t_max, t) * d).astype(np.int64))
     if steps[-1] < 1:
@@ -129,7 +131,8 @@ def simulate(
 
 def _require_range(problem, dtype):
     """dtype is one of two, and wide enough for the problem's risk."""
-    if not any(dtype is kind or dtype == np.dtype(kind) or dtype == kind.__name__ for kind in (np.float32, np.float64)):
+    kind = getattr(dtype, "__name__", dtype)
+    if not isinstance(kind, (str, np.dtype)) or str(kind) not in ("float32", "float64"):
         raise ValueError(f"dtype must be float32 or float64, got {check.describe(dtype)}")
     with np.errstate(over="ignore"):
         size = np.float32(problem.initial_risk)

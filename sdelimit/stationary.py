@@ -50,8 +50,8 @@ def stationary_risk(problem: LinearRegression, optimizer: Optimizer, lr, batch_s
     >>> round(sl.stationary_risk(problem, sl.sgd(), lr=1.0), 6)
     0.5
     """
-    balance, grid = _prepare(problem, optimizer, batch_size)
     eta = _positive_rates(lr)
+    balance, grid = _prepare(problem, optimizer, batch_size)
     risks = np.array([_settle(balance, grid, rate, problem.initial_risk) for rate in eta.ravel()])
     return risks.reshape(eta.shape) if eta.ndim else float(risks[0])
 
@@ -108,8 +108,8 @@ def convergence_rate(problem: LinearRegression, optimizer: Optimizer, lr, batch_
     >>> round(sl.convergence_rate(problem, sl.sgd(), lr=1.0), 6)
     1.0
     """
-    balance, grid = _prepare(problem, optimizer, batch_size)
     eta = _positive_rates(lr)
+    balance, grid = _prepare(problem, optimizer, batch_size)
     rates = np.array([_rate(balance, grid, one, problem.initial_risk) for one in eta.ravel()])
     return rates.reshape(eta.shape) if eta.ndim else float(rates[0])
 

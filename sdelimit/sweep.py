@@ -132,6 +132,8 @@ def sweep(
         RuntimeError: if another process works on the folder.
         OSError: if a result cannot be written; all cells before it are kept.
     """
+    force, retry_failed = check.flag("force", force), check.flag("retry_failed", retry_failed)
+    parquet, progress = check.flag("parquet", parquet), check.flag("progress", progress, optional=True)
     settings = json.loads(json.dumps(grid_settings(
         optimizer=optimizer, lr=lr, t_max=t_max, d=d, covariance=covariance, noise=noise, batch_size=batch_size,
         seed=seed, n_runs=n_runs, points=points,

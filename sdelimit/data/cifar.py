@@ -1,11 +1,11 @@
 """CIFAR-10 from a folder of its Python batches."""
 
 import pickle
-from pathlib import Path
 
 import numpy as np
 
 from sdelimit import _validation as check
+from sdelimit._files import as_path
 from sdelimit.data.problem import DataRegression, from_arrays
 
 PIXELS = 3072
@@ -32,7 +32,7 @@ def cifar10(folder, classes: tuple[int, int] = (0, 1), **options) -> DataRegress
             holds anything else.
     """
     first, second = _pair(classes)
-    paths = sorted(Path(folder).glob("data_batch_*"))
+    paths = sorted(as_path("folder", folder).glob("data_batch_*"))
     if not paths:
         raise ValueError(f"folder must hold CIFAR-10's Python batches data_batch_1, ..., got none in {folder}")
     images, labels = (np.concatenate(parts) for parts in zip(*map(_read_batch, paths), strict=True))

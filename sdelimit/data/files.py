@@ -1,11 +1,11 @@
 """Problems from .npz, .npy and CSV files."""
 
 import zipfile
-from pathlib import Path
 
 import numpy as np
 
 from sdelimit import _validation as check
+from sdelimit._files import as_path
 from sdelimit._specs import load_array
 from sdelimit.data.problem import DataRegression, from_arrays
 
@@ -22,7 +22,7 @@ def from_file(path, **options) -> DataRegression:
         TypeError, ValueError: naming the file and what is wrong: missing, of another kind, of a wrong shape, with an
             entry that is not finite or a constant column.
     """
-    path = Path(path)
+    path = as_path("path", path)
     try:
         return from_arrays(*_arrays(path), **options)
     except (TypeError, ValueError) as error:
@@ -31,7 +31,7 @@ def from_file(path, **options) -> DataRegression:
 
 
 def _arrays(path):
-    check.choice("data file type", path.suffix, (".npz", ".npy", ".csv"))
+    check.choice("path: data file type", path.suffix, (".npz", ".npy", ".csv"))
     if path.suffix == ".npz":
         return _from_npz(path)
     table = load_array(str(path), "data")

@@ -53,6 +53,7 @@ class DataRegression(LinearRegression):
     def __init__(self, X, residuals, theta_star, theta0=None):
         X = check.array("X", X, ndim=2)
         residuals = check.array("residuals", residuals, shape=(X.shape[0],))
+        theta_star = check.array("theta_star", theta_star, shape=(X.shape[1],))
         object.__setattr__(self, "X", check.frozen(X))
         object.__setattr__(self, "residuals", check.frozen(residuals))
         super().__init__(from_data(X, center=False), Empirical(residuals), theta0, theta_star)
@@ -158,10 +159,11 @@ def from_arrays(
     X = check.array("X", X, ndim=2)
     y = np.asarray(y)
     y = check.array("y", y.astype(np.float64) if y.dtype == bool else y, shape=(X.shape[0],))
-    ridge = check.real("ridge", ridge, nonnegative=True)
+    ridge, seed = check.real("ridge", ridge, nonnegative=True), check.seed("seed", seed)
+    center, scale = check.flag("center", center), check.flag("scale", scale)
     X = _prepared(X, center, scale, "X")
     if random_features is not None:
-        rng = np.random.default_rng(check.seed("seed", seed))
+        rng = np.random.default_rng(seed)
         shape = X.shape[1], check.integer("random_features", random_features, minimum=1)
         X = np.maximum(X @ rng.standard_normal(shape) / np.sqrt(shape[0]), 0.0)
         X = _prepared(X, center, scale, "random features")

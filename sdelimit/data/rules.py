@@ -2,8 +2,11 @@
 
 import numpy as np
 
+from sdelimit import _validation as check
 from sdelimit.data.moments import Moments, gradient_moments, sign_moments
 from sdelimit.data.problem import DataRegression
+from sdelimit.optimizers.base import as_optimizer
+from sdelimit.problem import check_problem
 
 LEAST_MEMORY = 50
 """Steps that Adam's second moment must remember for it to be taken as not random."""
@@ -81,6 +84,8 @@ def rule_on_data(problem, optimizer, batch_size):
 
 def covers(problem, optimizer, batch_size: int = 1) -> bool:
     """Whether ``sl.data.solve_ode`` has a theory of ``optimizer`` on ``problem``: False if it is not made from data."""
+    optimizer, batch_size = as_optimizer(optimizer), check.integer("batch_size", batch_size, minimum=1)
+    check_problem(problem)
     try:
         rule_on_data(problem, optimizer, batch_size)
     except ValueError:

@@ -31,10 +31,7 @@ class LimitCoefficients:
 
         For SGD-like rules (M = I) this is the coefficient of sigma_i sigma_j, 2P(R) rho.
         """
-        rho = check.array("rho", rho)
-        if np.any(np.abs(rho) > 1):
-            raise ValueError(f"rho must lie in [-1, 1], got {rho.flat[np.argmax(np.abs(rho))]:g}")
-        rho, R = np.broadcast_arrays(rho, _risk(R))
+        rho, R = _together(rho, R)
         psi = evaluate_in_float64(jax.vmap(self.limit.psi), R.ravel()).reshape(*R.shape, -1)
         basis = np.stack([kernel_basis(name, rho) for name in self.limit.basis], axis=-1)
         return np.sum(psi * basis, axis=-1)
@@ -52,8 +49,8 @@ class LimitCoefficients:
         errors = self.limit.errors
         if errors is None:
             return np.zeros_like(kappa)
-        rho, R = np.broadcast_arrays(np.abs(rho), _risk(R))
-        relative = [np.interp(r, errors.rho, errors.at(risk)[1]) for r, risk in zip(rho.flat, R.flat, strict=True)]
+        pairs = zip(*(x.flat for x in _together(rho, R)), strict=True)
+        relative = [np.interp(abs(r), errors.rho, errors.at(risk)[1]) for r, risk in pairs]
         return np.abs(kappa) * np.reshape(relative, kappa.shape)
 
     def figure_of_merit(self, R) -> Float[np.ndarray, "..."]:
@@ -70,7 +67,7 @@ def limit_coefficients(optimizer, noise: NoiseLaw, batch_size: int = 1) -> Limit
     """
     if not callable(getattr(optimizer, "limit", None)):
         raise TypeError(f"optimizer must be an optimizer such as sl.sign_sgd(), got {check.describe(optimizer)}")
-    if not isinstance(noise, NoiseLaw):
+    if not isinstance(noise, NoiseLaw) or type(noise) is NoiseLaw:
         raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     limit = optimizer.limit(noise, batch_size)
@@ -80,6 +77,17 @@ def limit_coefficients(optimizer, noise: NoiseLaw, batch_size: int = 1) -> Limit
             "whose drift and noise depend on sigma_i: optimizer.limit(noise, batch_size) has .drift and .covariance"
         )
     return LimitCoefficients(limit, noise, optimizer.name)
+
+
+def _together(rho, R):
+    """rho and R of one shape."""
+    rho, R = check.array("rho", rho), _risk(R)
+    if np.any(np.abs(rho) > 1):
+        raise ValueError(f"rho must lie in [-1, 1], got {rho.flat[np.argmax(np.abs(rho))]:g}")
+    try:
+        return np.broadcast_arrays(rho, R)
+    except ValueError as error:
+        raise ValueError(f"rho and R must broadcast together, got shapes {rho.shape} and {R.shape}") from error
 
 
 def _risk(R):

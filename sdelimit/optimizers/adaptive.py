@@ -13,7 +13,7 @@ from sdelimit.limits.laplace import Weights
 from sdelimit.limits.long_memory import long_memory_adam_limit
 from sdelimit.limits.ratio import RatioRule
 from sdelimit.limits.tabulated import tabulated_limit
-from sdelimit.optimizers.base import Optimizer, decay_rate
+from sdelimit.optimizers.base import Optimizer, decay_rate, kept
 
 TINY = 1e-20
 """Stands in for eps = 0 in the rules: no effect on any gradient above it, and 0/0 becomes 0."""
@@ -21,7 +21,7 @@ SLOW_STEPS, SLOW_SHARE = 20, 8
 """A second moment is slow if it remembers more steps than this and more than this share of d."""
 
 
-@functools.cache
+@kept
 def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "auto") -> Optimizer:
     """Adam: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; u = mhat / (sqrt(vhat) + eps).
 
@@ -68,7 +68,7 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
     return Optimizer("adam", transform, limit, settings, problem_limit, 1 / (1 - b1))
 
 
-@functools.cache
+@kept
 def nadam(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
     """NAdam, as in optax: Adam's moments, u = (b1 mhat + (1-b1) ghat) / sqrt(vhat).
 
@@ -101,7 +101,7 @@ def _moment_decays(b1, b2):
     return b1, b2
 
 
-@functools.cache
+@kept
 def rmsprop(b2: float = 0.9) -> Optimizer:
     """RMSprop: v = b2 v + (1-b2) g^2; u = g / sqrt(vhat).
 
@@ -126,7 +126,7 @@ def rmsprop(b2: float = 0.9) -> Optimizer:
     return Optimizer("rmsprop", transform, functools.partial(tabulated_limit, rule), {"b2": b2})
 
 
-@functools.cache
+@kept
 def s3(beta: float = 0.9, p: float = 3.0) -> Optimizer:
     """S3: m = beta m + (1-beta) g; n = beta m + (1-beta) g; v, b likewise with |g|^p; u = n / b^(1/p).
 

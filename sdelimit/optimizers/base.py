@@ -1,5 +1,6 @@
 """An optimizer is a rule and a limit."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -34,6 +35,19 @@ class Optimizer:
     problem_limit: Callable[..., Limit] | None = field(default=None, repr=False)
     memory: float = 1.0
 
+    def __post_init__(self):
+        check.text("name", self.name)
+        if not isinstance(self.transform, optax.GradientTransformation) and not callable(self.transform):
+            raise TypeError(
+                "transform must be an optax.GradientTransformation or a function (problem, batch_size) -> one, "
+                f"got {check.describe(self.transform)}"
+            )
+        for name in ("limit", "problem_limit"):
+            value = getattr(self, name)
+            if not callable(value) and not (value is None and name == "problem_limit"):
+                raise TypeError(f"{name} must be a function, got {check.describe(value)}")
+        check.real("memory", self.memory, positive=True)
+
     def rule(self, problem, batch_size: int) -> optax.GradientTransformation:
         """The rule as it acts on ``problem``."""
         if isinstance(self.transform, optax.GradientTransformation):
@@ -54,6 +68,21 @@ def as_optimizer(value, name: str = "optimizer") -> Optimizer:
     if not isinstance(value, Optimizer):
         raise TypeError(f"{name} must be an optimizer such as sl.sign_sgd(), got {check.describe(value)}")
     return value
+
+
+def kept(make):
+    """Calls with equal arguments give the same object; those that cannot be looked up reach ``make``, which checks."""
+    cached = functools.lru_cache(maxsize=None, typed=True)(make)  # typed: True is not 1
+
+    @functools.wraps(make)
+    def call(*args, **kwargs):
+        try:
+            hash((args, *kwargs.values()))
+        except TypeError:
+            return make(*args, **kwargs)
+        return cached(*args, **kwargs)
+
+    return call
 
 
 def decay_rate(name: str, value) -> float:

@@ -8,10 +8,10 @@ import optax
 from sdelimit import _validation as check
 from sdelimit.limits.clip import clip_norm_limit
 from sdelimit.limits.clip_coordinate import ClipCoordinateLimit
-from sdelimit.optimizers.base import Optimizer
+from sdelimit.optimizers.base import Optimizer, kept
 
 
-@functools.cache
+@kept
 def clip_norm(threshold: float) -> Optimizer:
     """Norm-clipped SGD: u = g min(1, C sqrt(tr K) / |g|) with C = ``threshold``.
 
@@ -31,7 +31,7 @@ def clip_norm(threshold: float) -> Optimizer:
     return Optimizer("clip_norm", transform, functools.partial(clip_norm_limit, C), {"threshold": C})
 
 
-@functools.cache
+@kept
 def clip_coordinate(threshold: float) -> Optimizer:
     """Coordinate-clipped SGD: u_i = clip(g_i, -c, c) with c = ``threshold``.
 

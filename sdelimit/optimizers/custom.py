@@ -55,8 +55,9 @@ def from_optax(
     'scale_by_sign'
     """
     relative_error = check.real("relative_error", relative_error, positive=True)
-    seed = check.integer("seed", seed, minimum=0)
-    return _from_optax(transform, name or _name(transform), relative_error, seed)
+    seed = check.seed("seed", seed)
+    name = _name(transform) if name is None else check.text("name", name)
+    return _from_optax(transform, name, relative_error, seed)
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,15 +1,13 @@
 """Adam whose second moment remembers a number of steps comparable to d."""
 
-import functools
-
 import optax
 
 from sdelimit import _validation as check
 from sdelimit.limits.long_memory import adapted_adam_limit, long_memory_adam_limit
-from sdelimit.optimizers.base import Optimizer
+from sdelimit.optimizers.base import Optimizer, kept
 
 
-@functools.cache
+@kept
 def long_memory_adam(b1: float, b2: float) -> Optimizer:
     """Adam (eps = 0) described by its long-memory limit, in which c2 = d (1 - b2) stays fixed as d grows.
 

@@ -1,7 +1,5 @@
 """Adam with a step that shrinks where random probes find the loss irregular."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,10 +10,10 @@ from sdelimit.limits.braked import BrakedRule, irregularity
 from sdelimit.limits.laplace import Weights
 from sdelimit.limits.tabulated import tabulated_limit
 from sdelimit.optimizers.adaptive import TINY
-from sdelimit.optimizers.base import Optimizer, decay_rate
+from sdelimit.optimizers.base import Optimizer, decay_rate, kept
 
 
-@functools.cache
+@kept
 def s_adam(
     b1: float = 0.9,
     b2: float = 0.99,
@@ -53,6 +51,7 @@ def s_adam(
     brake = check.real("brake", brake, nonnegative=True)
     probe_scale = check.real("probe_scale", probe_scale, positive=True)
     n_probes = check.integer("n_probes", n_probes, minimum=2)
+    bias_correction = check.flag("bias_correction", bias_correction)
     a, w = Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2)
 
     def limit(noise, batch_size, tau=1.0):

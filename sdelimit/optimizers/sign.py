@@ -8,10 +8,10 @@ from sdelimit.limits.laplace import Weights
 from sdelimit.limits.sign import sign_limit
 from sdelimit.limits.signed import SignedRule
 from sdelimit.limits.tabulated import tabulated_limit
-from sdelimit.optimizers.base import Optimizer, decay_rate
+from sdelimit.optimizers.base import Optimizer, decay_rate, kept
 
 
-@functools.cache
+@kept
 def sign_sgd() -> Optimizer:
     """signSGD: u = sign(g), entrywise.
 
@@ -25,7 +25,7 @@ def sign_sgd() -> Optimizer:
     return Optimizer("sign_sgd", optax.scale_by_sign(), sign_limit)
 
 
-@functools.cache
+@kept
 def signum(beta: float = 0.9) -> Optimizer:
     """Signum: m = beta m + g; u = sign(m). Also called signSGD with momentum.
 
@@ -49,7 +49,7 @@ def signum(beta: float = 0.9) -> Optimizer:
     )
 
 
-@functools.cache
+@kept
 def lion(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
     """Lion: u = sign(b1 m + (1-b1) g); m = b2 m + (1-b2) g.
 
