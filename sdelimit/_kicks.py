@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sdelimit._precision import evaluate_in_float64
-from sdelimit._stepping import applied
+from sdelimit._stepping import applied, transposed
 from sdelimit.modes import noise_factor
 
 SPACING = 0.7
@@ -26,7 +26,7 @@ class Kicks(eqx.Module):
 
     Attributes:
         log_R: (k,) where the shapes are taken, ``SPACING`` apart.
-        factors: F with F F' = shape: (k, d) if all kernels are diagonal in the modes, else (k, d, d).
+        factors: F' with F F' = shape: (k, d) if all kernels are diagonal in the modes, else (k, d, d).
         heat: h_q = tr(Lambda N_q).
     """
 
@@ -59,7 +59,7 @@ def kicks_of(problem, limit, decay, theory) -> Kicks:
     variances = [f**2 if f.ndim == 1 else np.sum(f**2, axis=1) for f in factors]
     heat = np.stack(variances) @ decay
     if covariances is None:
-        return Kicks(np.zeros(1), single(factors[0] / np.sqrt(heat[0]))[None], heat)
+        return Kicks(np.zeros(1), transposed(factors[0] / np.sqrt(heat[0]))[None], heat)
     risks = theory.risk[np.isfinite(theory.risk) & (theory.risk > 0)]
     low, high = (np.log([risks.min(), risks.max()]) if risks.size else np.zeros(2)) + [-MARGIN, MARGIN]
     log_R = low + SPACING * np.arange(np.ceil((high - low) / SPACING) + 1)
@@ -67,12 +67,7 @@ def kicks_of(problem, limit, decay, theory) -> Kicks:
     shares /= np.sum(shares, axis=1, keepdims=True)
     if np.ptp(shares, axis=0).max() < SAME:
         shares, log_R = shares[:1], log_R[:1]
-    return Kicks(log_R, jnp.stack([single(_factor(s / heat, covariances)) for s in shares]), heat)
-
-
-def single(array):
-    """A matrix in float32, for products with all paths; a diagonal as it is."""
-    return jnp.asarray(array, jnp.float32) if array.ndim == 2 else array
+    return Kicks(log_R, jnp.stack([transposed(_factor(s / heat, covariances)) for s in shares]), heat)
 
 
 def _factor(weights, covariances):

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sdelimit import _rng
 
@@ -18,6 +19,11 @@ def normals(keys, index, shape):
     return draw(keys).astype(jnp.float64)
 
 
+def transposed(factor):
+    """F' in float32, which ``applied`` takes; the (d,) diagonal of a diagonal F as it is."""
+    return factor if factor.ndim == 1 else jnp.asarray(np.ascontiguousarray(factor.T), jnp.float32)
+
+
 def applied(factor, z):
-    """F z for the vectors in the rows of ``z``, a product in the precision of F; a (d,) factor is diagonal."""
-    return factor * z if factor.ndim == 1 else (z.astype(factor.dtype) @ factor.T).astype(z.dtype)
+    """F z for the vectors in the rows of ``z``: one float32 product with F' = ``factor`` for all of them."""
+    return factor * z if factor.ndim == 1 else (z.astype(factor.dtype) @ factor).astype(z.dtype)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from sdelimit._jit import jit
-from sdelimit._stepping import applied, mean_decay, normals
+from sdelimit._stepping import applied, mean_decay, normals, transposed
 from sdelimit.limits.long_memory import MemoryLimit
 from sdelimit.modes import noise_factor, noise_modes
 
@@ -14,7 +14,7 @@ from sdelimit.modes import noise_factor, noise_modes
 def memory_stepper(problem, limit: MemoryLimit, theory):
     """(advance, state of one path at t = 0, largest decay rate at eta phi = 1)."""
     current = noise_modes(problem, limit)
-    factors = tuple(noise_factor(problem, limit, name) for name in limit.basis)
+    factors = tuple(transposed(noise_factor(problem, limit, name)) for name in limit.basis)
     floor = 1e-30 * float(theory.risk[0] + theory.lr.max() ** 2 * current.decay.max())
     advance = partial(_advance, limit, current.decay, current.forcing / problem.d, factors, max(floor, 1e-300))
     return advance, (current.w0, limit.initial()), current.decay.max()

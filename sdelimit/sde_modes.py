@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from sdelimit._jit import jit
-from sdelimit._kicks import kicks_of, single
-from sdelimit._stepping import applied, mean_decay, normals
+from sdelimit._kicks import kicks_of
+from sdelimit._stepping import applied, mean_decay, normals, transposed
 from sdelimit.limits.base import Limit
 from sdelimit.modes import noise_along_mean, noise_modes
 
@@ -16,7 +16,7 @@ def mode_stepper(problem, limit: Limit, theory):
     """(advance, state of one path at t = 0, largest decay rate at eta phi = 1)."""
     current = noise_modes(problem, limit)
     kicks = kicks_of(problem, limit, current.decay, theory)
-    along = None if limit.fluctuations is None else single(noise_along_mean(problem, limit))
+    along = None if limit.fluctuations is None else transposed(noise_along_mean(problem, limit))
     floor = 1e-30 * max(float(theory.risk[0]), float(theory.lr.max()) ** 2 * current.decay.max(), 1e-300)
     return (
         partial(_advance, limit, current.decay, current.forcing / problem.d, kicks, along, floor),
