@@ -1,10 +1,16 @@
 """Problems and laws that several test files use."""
 
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
 import sdelimit as sl
+from sdelimit import _rng
+from sdelimit._precision import x64
 
 LAWS = {
     "gaussian": (sl.noise.Gaussian(0.5), stats.norm(scale=0.5)),
@@ -42,6 +48,29 @@ def assert_mean_follows(runs, theory, bias_times_d=5.0):
     gap = np.abs(runs.mean - expected)
     worst = int(np.argmax(gap / allowed))
     assert np.all(gap <= allowed), f"gap {gap[worst] / expected[worst]:.2%} at t = {runs.t[worst]:.3g}"
+
+
+def one_step(stepper, problem, limit, dt, eta, n_paths=50_000):
+    """State of many paths, all from t = 0, after one step of an SDE stepper, and their risks."""
+    R = problem.initial_risk
+    theory = SimpleNamespace(t=np.array([0.0, dt]), risk=np.array([R, R]), lr=np.array([eta, eta]))
+    with x64():
+        advance, state, _ = stepper(problem, limit, theory)
+        keys = jax.vmap(lambda run: _rng.run_key(0, run))(jnp.arange(n_paths, dtype=jnp.uint32))
+        states = jax.tree.map(lambda x: jnp.broadcast_to(jnp.asarray(x), (n_paths, *np.shape(x))), state)
+        moved = advance(states, keys, np.zeros(1, np.uint32), np.array([dt]), np.array([eta]))
+        return jax.tree.map(np.asarray, moved)
+
+
+def assert_mean_and_covariance(y, mean, covariance, bias=0.01):
+    """Of the rows of ``y``: along ``mean`` and in trace, within 4 standard errors plus what a long step misses."""
+    along = y @ mean / (mean @ mean)
+    error = 4 * along.std() / np.sqrt(len(y)) + bias
+    assert error < 0.03 and abs(along.mean() - 1) < error
+    squares = np.sum((y - y.mean(axis=0)) ** 2, axis=1) / np.trace(covariance)
+    error = 4 * squares.std() / np.sqrt(len(y)) + 2 * bias
+    assert error < 0.05 and abs(squares.mean() - 1) < error
+    np.testing.assert_allclose(np.cov(y.T), covariance, atol=0.05 * np.trace(covariance) / len(mean))
 
 
 @pytest.fixture(scope="session")

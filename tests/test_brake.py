@@ -46,8 +46,8 @@ def test_without_brake_the_limit_drifts_as_adam(monkeypatch):
 
 def test_coefficients_match_histories_run_in_numpy(monkeypatch):
     """phi = (1/s) E[w dF/dh], kappa = E[W W'], W_s = g_s sum_m a_m w_(s+m) / b_(s+m), with the closed-form weight."""
-    R, v, h, brake, T, n = 0.3, 0.5, 1.5, 2.0, 100, 4000
-    (found,) = rule_of(monkeypatch, brake=brake, probe_scale=h, n_probes=200).estimates(
+    R, v, h, brake, T, n = 0.3, 0.5, 1.5, 0.7, 100, 4000
+    (found,) = rule_of(monkeypatch, brake=brake, probe_scale=h, n_probes=100).estimates(
         sl.noise.Gaussian(v), [R], 1, 60_000
     )
     s, rng = np.sqrt(2 * R), np.random.default_rng(0)
@@ -70,7 +70,7 @@ def test_coefficients_match_histories_run_in_numpy(monkeypatch):
     expected, error = samples.mean(axis=1), samples.std(axis=1) / np.sqrt(n)
     ours = np.array([found.phi, found.kappa[2], found.kappa[-1]])
     error = np.hypot(error, [found.phi_se, found.kappa_se[2], found.kappa_se[-1]])
-    assert np.all(error < 0.01 * expected)
+    assert np.all(error < 0.012 * expected)
     assert np.all(np.abs(ours - expected) < 4 * error + 0.01 * expected)
 
 
@@ -80,9 +80,9 @@ def test_a_simulated_step_is_a_weighted_one_of_adam(correction):
 
     A probe moves the loss by l <x, v> + h <x, v>^2 / 2, and E<x, v>^4 = 3 |x|^4 / (d (d + 2)) on the sphere.
     """
-    d, m, h, brake, runs = 10, 0.3, 0.6, 4.0, 2
+    d, m, h, brake, runs = 10, 0.3, 0.6, 4.0, 1
     problem = sl.LinearRegression(np.ones(d), sl.noise.TwoPoint(m), theta0=np.ones(d), theta_star=np.ones(d))
-    rule = sl.s_adam(B1, B2, brake, h, 300_000, correction)
+    rule = sl.s_adam(B1, B2, brake, h, 100_000, correction)
     risk = sl.simulate(problem, rule, 1.0, t=[1 / d], n_runs=runs, seed=3).risk[:, -1]
     for run, found in enumerate(risk):
         key_x, _ = jax.random.split(_rng.step_key(_rng.run_key(3, run), np.uint32(0)))

@@ -4,10 +4,12 @@ import jax
 import numpy as np
 import optax
 import pytest
+from conftest import assert_mean_and_covariance, one_step
 from scipy.integrate import solve_ivp
 
 import sdelimit as sl
 from sdelimit.limits.long_memory import long_memory_adam_limit
+from sdelimit.sde_memory import memory_stepper
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +63,18 @@ def test_the_limit_does_not_depend_on_b1(problem):
     np.testing.assert_array_equal(a, b)
 
 
-def test_mean_of_paths_follows_the_ode(problem):
-    t = [0.5, 2.0]
-    paths = sl.solve_sde(problem, rule(1.0), 0.8, t=t, n_paths=1500)
-    expected = sl.solve_ode(problem, rule(1.0), 0.8, t=t).risk
-    allowed = 4 * paths.standard_error + 1 / problem.d * expected
-    assert np.all(allowed < 0.045 * expected)
-    assert np.all(np.abs(paths.mean - expected) < allowed)
+def test_a_step_of_the_sde_has_the_mean_and_covariance_of_the_linear_equation():
+    """dw = -eta phi Lambda w dt + eta sqrt(psi Lambda / d) dB; the first steps have phi^2 = 1 / (2P), psi = 1."""
+    d, eta, dt = 6, 0.4, 0.5
+    s = np.linspace(0.5, 1.5, d)
+    problem = sl.LinearRegression(s**2, sl.noise.Gaussian(0.5))
+    w0, R = np.sqrt(s) * problem.delta0, problem.initial_risk
+    slope = -eta / np.sqrt(2 * R + 0.25) * np.sum(s**2 * w0**2) + eta**2 / (2 * d) * np.sum(s**2)
+    decay = np.exp(-eta * dt * s / np.sqrt(2 * (R + slope * dt / 2) + 0.25))
+    (w, memory), risk = one_step(memory_stepper, problem, rule(0.3, d).limit_of(problem, 1), dt, eta)
+    assert_mean_and_covariance(w, decay * w0, np.diag(eta**2 * dt / d * s * decay))
+    np.testing.assert_allclose(memory[:, 1], -np.expm1(-0.3 * dt), rtol=1e-12)
+    np.testing.assert_allclose(risk[0], w**2 @ s / 2, rtol=1e-12)
 
 
 def test_stationary_risk_is_that_of_sgd_in_units_of_the_residual(problem):

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from conftest import heteroscedastic
-from scipy import stats
+from conftest import assert_mean_and_covariance, heteroscedastic, one_step
+from scipy import linalg, stats
 
 import sdelimit as sl
 from sdelimit._precision import x64
 from sdelimit.limits import adam_eps
 from sdelimit.limits.laplace import OffsetRatioDrift, Weights
 from sdelimit.ode_matrix import scale_dependent_system
+from sdelimit.sde_matrix import scale_dependent_stepper
 
 D, ETA = 6, 0.4
 RULE, NOISE = sl.clip_coordinate(0.7), sl.noise.Gaussian(0.5)
@@ -78,16 +79,17 @@ def test_stationary_risk_and_rate_are_those_of_the_second_moments(shape):
 
 
 @by_shape
-def test_mean_of_paths_follows_the_ode(shape):
-    d = 64
-    covariance = heteroscedastic(sl.covariance.ar1(d, 0.5))
-    problem = sl.LinearRegression(covariance if shape == "dense" else covariance.std**2, NOISE)
-    t = [1.0, 4.0]
-    paths = sl.solve_sde(problem, RULE, 0.8, t=t, n_paths=1200, step_tolerance=0.2)
-    expected = sl.solve_ode(problem, RULE, 0.8, t=t).risk
-    allowed = 4 * paths.standard_error + 0.7 / d * expected
-    assert np.all(allowed < 0.045 * expected)
-    assert np.all(np.abs(paths.mean - expected) < allowed)
+def test_a_step_of_the_sde_has_the_mean_and_covariance_of_the_linear_equation(shape):
+    """dy = -eta A Khat y dt + eta sqrt(D N D / d) dB, y = D delta, with A and N at the risk in mid-step."""
+    problem, limit, dt = PROBLEMS[shape], RULE.limit(NOISE, 1), 0.5
+    K, std, khat = problem.covariance.to_dense(), problem.covariance.std, problem.covariance.correlation()
+    V = np.outer(problem.delta0, problem.delta0)
+    middle = problem.initial_risk + dt / 4 * np.sum(K * slope_of_second_moments(problem, V))
+    B = ETA * (std**2 * limit.drift(middle, std))[:, None] * khat
+    heat = ETA**2 / D * np.outer(std, std) * limit.covariance(middle, std, khat)
+    half = linalg.expm(-B * dt / 2)
+    y = one_step(scale_dependent_stepper, problem, limit, dt, ETA)[0]
+    assert_mean_and_covariance(y, half @ half @ (std * problem.delta0), half @ heat @ half.T * dt)
 
 
 # -- Adam with eps > 0, without memory: u = g / (|g| + e) --------------------------------------------------------

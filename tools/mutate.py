@@ -54,13 +54,13 @@ def mutated(text: str, mutation: Mutation) -> str:
     return text.replace(mutation.old, mutation.new)
 
 
-def try_out(mutation: Mutation, root: Path = ROOT) -> Outcome:
+def try_out(mutation: Mutation, compiled: str, root: Path = ROOT) -> Outcome:
     """Apply one mutation to a copy of ``root`` and run its tests there."""
     with tempfile.TemporaryDirectory(prefix="mutate-") as folder:
         copy = copied(root, Path(folder))
         path = copy / mutation.file
         path.write_text(mutated(path.read_text(), mutation))
-        return verdict(*run_tests(copy, mutation.tests))
+        return verdict(*run_tests(copy, mutation.tests, compiled))
 
 
 def copied(root: Path, folder: Path) -> Path:
@@ -74,11 +74,18 @@ def copied(root: Path, folder: Path) -> Path:
     return folder
 
 
-def run_tests(folder: Path, tests) -> tuple[int, str]:
-    """Exit status and output of pytest, up to the first failure."""
-    # Coefficients kept on disk by the sound package would hide a mutation of what computes them.
+def run_tests(folder: Path, tests, compiled: str) -> tuple[int, str]:
+    """Exit status and output of pytest, up to the first failure; compiled code is kept in the folder ``compiled``."""
     (folder / "cache").mkdir(exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(folder), "SDELIMIT_CACHE": str(folder / "cache")}
+    environment = {
+        # What a mutation leaves as it was need not be compiled again.
+        "JAX_COMPILATION_CACHE_DIR": compiled,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        **os.environ,
+        "PYTHONPATH": str(folder),
+        # Coefficients that the sound package kept on disk would hide a mutation of what computes them.
+        "SDELIMIT_CACHE": str(folder / "cache"),
+    }
     command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-q", "-p", "no:cacheprovider", "-rfE", *tests]
     try:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONGEST)
@@ -97,17 +104,28 @@ def verdict(status: int, output: str) -> Outcome:
     return Outcome("error", f"pytest ended with status {status}: {(output.strip().splitlines() or [''])[-1]}")
 
 
-def check_baseline(chosen) -> Outcome:
+def check_baseline(chosen, compiled: str) -> Outcome:
     """The tests of all ``chosen`` mutations, without a mutation."""
     tests = sorted({test for mutation in chosen for test in mutation.tests})
     with tempfile.TemporaryDirectory(prefix="mutate-") as folder:
-        return verdict(*run_tests(copied(ROOT, Path(folder)), tests))
+        return verdict(*run_tests(copied(ROOT, Path(folder)), tests, compiled))
 
 
 def show(chosen) -> None:
     """Names, places and texts."""
     for m in chosen:
         print(f"{m.name}  ({m.file})\n    - {m.old.strip()}\n    + {m.new.strip()}\n    {' '.join(m.tests)}")
+
+
+def try_all(chosen, jobs: int, compiled: str) -> int:
+    """Print what became of each mutation; 1 unless all were killed."""
+    survivors, width = 0, max(len(m.name) for m in chosen)
+    with ThreadPoolExecutor(jobs) as pool:
+        for mutation, outcome in zip(chosen, pool.map(lambda m: try_out(m, compiled), chosen), strict=True):
+            survivors += outcome.verdict != "killed"
+            print(f"{mutation.name:<{width}}  {outcome.verdict:<8}  {outcome.detail}", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} killed")
+    return int(survivors > 0)
 
 
 def main(arguments=None) -> int:
@@ -125,16 +143,11 @@ def main(arguments=None) -> int:
     if given.list:
         show(chosen)
         return 0
-    if not given.no_baseline and (sound := check_baseline(chosen)).verdict != "survived":
-        print(f"the tests fail without a mutation: {sound.detail}")
-        return 1
-    survivors, width = 0, max(len(m.name) for m in chosen)
-    with ThreadPoolExecutor(max(given.jobs, 1)) as pool:
-        for mutation, outcome in zip(chosen, pool.map(try_out, chosen), strict=True):
-            survivors += outcome.verdict != "killed"
-            print(f"{mutation.name:<{width}}  {outcome.verdict:<8}  {outcome.detail}", flush=True)
-    print(f"{len(chosen) - survivors} of {len(chosen)} killed")
-    return int(survivors > 0)
+    with tempfile.TemporaryDirectory(prefix="mutate-compiled-") as compiled:
+        if not given.no_baseline and (sound := check_baseline(chosen, compiled)).verdict != "survived":
+            print(f"the tests fail without a mutation: {sound.detail}")
+            return 1
+        return try_all(chosen, max(given.jobs, 1), compiled)
 
 
 if __name__ == "__main__":
