@@ -1,0 +1,166 @@
+"""The plain path of ``simulate``: every rule on one stream of samples, as a ``jax.lax.scan`` over steps."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm import tqdm
+
+from sdelimit import _rng
+from sdelimit._experiment import Experiment
+from sdelimit._jit import jit
+from sdelimit._lanes import dot
+from sdelimit._sharding import RunSharding
+from sdelimit._streams import Stream
+
+BLOCK_BYTES = 2 * 2**20
+"""Samples drawn at once: few enough to stay in cache, many enough rows for an efficient matrix product."""
+MAX_BLOCK = 32
+
+
+def run(experiment: Experiment):
+    """For each optimizer the risk and, if asked, u' K u and |u|^2 at the recorded steps: (m or nothing, n_runs, n)."""
+    e, sharding = experiment, RunSharding(experiment.n_runs)
+    bytes_per_step = sharding.rows // sharding.n_devices * e.batch_size * e.problem.d * np.dtype(e.dtype).itemsize
+    block = min(block_length(bytes_per_step), e.chunk_steps)
+    length = -(-e.chunk_steps // block) * block
+    stream, state, theta_star = _start(e, sharding)
+    random = _first(stream, np.arange(block, dtype=np.uint32), e.batch_size)
+    rules = tuple(o.rule(e.problem, e.batch_size) for o in e.optimizers)
+    collected = [[] for _ in rules]
+    with tqdm(total=e.slots - 1, unit="step", disable=_silent(e.progress), leave=False) as bar:
+        for start in range(0, e.slots, length):
+            index, take, rate = (_in_blocks(part, block) for part in e.inputs(start, length))
+            state, random, measured = _advance(
+                rules, e.batch_size, e.sharpness, e.problem.covariance, stream, theta_star, state, random,
+                index, take, rate,
+            )  # fmt: skip
+            for kept, values in zip(collected, measured, strict=True):
+                kept.append([sharding.gather(value).reshape(length, -1, e.n_runs)[take.ravel()] for value in values])
+            bar.update(min(length, e.slots - 1 - start))
+    return [
+        tuple(_runs_first(parts, eta.ndim) for parts in zip(*kept, strict=True))
+        for kept, eta in zip(collected, e.etas, strict=True)
+    ]
+
+
+def block_length(bytes_per_step: int) -> int:
+    """Steps whose samples are drawn at once."""
+    return int(np.clip(BLOCK_BYTES // bytes_per_step, 1, MAX_BLOCK))
+
+
+def _silent(progress):
+    """tqdm's ``disable``: None shows the bar on a terminal only."""
+    return None if progress is None else not progress
+
+
+def _in_blocks(tree, block):
+    return jax.tree.map(lambda part: part.reshape(-1, block, *part.shape[1:]), tree)
+
+
+def _start(e, sharding):
+    """The stream, and for each rule (delta, optimizer state), each with leading axes (m, runs); theta*."""
+    keys = jax.vmap(partial(_rng.run_key, e.seed))(jnp.arange(sharding.rows, dtype=jnp.uint32))
+    stream = e.problem.stream(keys, (e.slots - 1) * e.batch_size, e.generator).placed(sharding.place)
+    theta_star, delta0 = (v.astype(e.dtype) for v in (e.problem.theta_star, e.problem.delta0))
+
+    def initial(optimizer, eta):
+        rule = optimizer.rule(e.problem, e.batch_size)
+        lead = (np.atleast_2d(eta).shape[0], sharding.rows)
+        one = (jnp.asarray(delta0), rule.init(jnp.asarray(delta0 + theta_star)))
+        return sharding.place(jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*lead, *jnp.shape(leaf))), one), axis=1)
+
+    return stream, tuple(map(initial, e.optimizers, e.etas)), theta_star
+
+
+def _runs_first(parts, ndim):
+    """Chunks of (steps, m, n_runs) as one float64 array (m, n_runs, n), without m for a single learning rate."""
+    joined = np.moveaxis(np.concatenate(parts), 0, -1).astype(np.float64)
+    return joined if ndim == 2 else joined[0]
+
+
+@jit
+def _first(stream, index, batch_size):
+    return stream.random(index, batch_size)
+
+
+@jit
+def _advance(rules, batch_size, sharpness, covariance, stream, theta_star, state, random, index, take, rate):
+    """Advance every rule by blocks of steps; ``random`` is what the samples of the first block are made of.
+
+    Gives the new state, the random numbers of the block after the last, and for each rule what is measured: the risk
+    before each step and, if asked, u' K u and |u|^2 of the step, each (blocks, steps, m, runs), where ``take``; zero
+    elsewhere.
+    """
+    dtype, block = theta_star.dtype, index.shape[1]
+    eps = _in_blocks(stream.noise(index.reshape(-1), batch_size, dtype), block)
+    step = partial(_step, rules, partial(_measure, covariance, sharpness), stream, theta_star)
+
+    def advance(carry, inputs):
+        # The carry holds random numbers, not samples: XLA would otherwise draw them again wherever they are used.
+        state, random = carry
+        eps, index, take, rate = inputs
+        x = stream.features(random, dtype)
+        state, measured = jax.lax.scan(step, state, (x, eps, index, take, rate))
+        return (state, stream.random(index + np.uint32(block), batch_size)), measured
+
+    (state, random), measured = jax.lax.scan(advance, (state, random), (eps, index, take, rate))
+    return state, random, measured
+
+
+def _measure(covariance, sharpness, delta, direction):
+    """R = delta' K delta / 2 and, if asked, u' K u and |u|^2."""
+    risk = dot(delta, covariance.apply(delta)) / 2
+    return (risk, dot(direction, covariance.apply(direction)), dot(direction, direction)) if sharpness else (risk,)
+
+
+def _step(rules, measure, stream, theta_star, state, inputs):
+    """One step of every rule; ``state`` holds (delta, rule state) of each."""
+    x, eps, index, take, rate = inputs
+    sample = _Sample(x, eps, theta_star, stream, index)
+    moved, measured = [], []
+    for rule, (delta, rule_state), r in zip(rules, state, rate, strict=True):
+        direction, rule_state = _direction(rule, sample, delta, rule_state)
+        nothing = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), jax.eval_shape(measure, delta, direction))
+        measured.append(jax.lax.cond(take, measure, lambda *_, nothing=nothing: nothing, delta, direction))
+        moved.append((delta - r[:, None, None] * direction, rule_state))
+    return tuple(moved), tuple(measured)
+
+
+class _Sample(NamedTuple):
+    """What all runs see at one step: x (runs, b, d), eps (runs, b), and the stream for a rule's own randomness."""
+
+    x: jax.Array
+    eps: jax.Array
+    theta_star: jax.Array
+    stream: Stream
+    index: jax.Array
+
+
+def _direction(rule, sample, delta, rule_state):
+    """u_k and the new state of one rule, for delta of shape (m, runs, d)."""
+    x, eps, theta_star = sample.x, sample.eps, sample.theta_star
+    if x.shape[1] == 1:
+        residual = dot(delta, x[:, 0]) - eps[:, 0]
+        gradient = residual[..., None] * x[:, 0]
+    else:
+        residual = jnp.einsum("mrd,rbd->mrb", delta, x) - eps
+        gradient = jnp.einsum("mrb,rbd->mrd", residual, x) / x.shape[1]
+    if not isinstance(rule, optax.GradientTransformationExtraArgs):
+        return jax.vmap(jax.vmap(rule.update))(gradient, rule_state, delta + theta_star)
+
+    def update(gradient, rule_state, theta, x, eps, key):
+        """Rules that ask for more get the loss on this step's samples and a key."""
+
+        def loss_fn(theta):
+            return jnp.mean((x @ (theta - theta_star) - eps) ** 2) / 2
+
+        return rule.update(gradient, rule_state, theta, loss_fn=loss_fn, key=key)
+
+    own = jax.vmap(lambda key: jax.random.fold_in(_rng.step_key(key, sample.index), 2))(sample.stream.keys)
+    over_runs = jax.vmap(update)
+    over_rates = jax.vmap(over_runs, in_axes=(0, 0, 0, None, None, None))
+    return over_rates(gradient, rule_state, delta + theta_star, x, eps, own)

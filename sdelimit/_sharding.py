@@ -1,0 +1,36 @@
+"""Runs spread over all devices, of this process and of the others of a ``jax.distributed`` job."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+
+class RunSharding:
+    """``n_runs`` runs, filled up to ``rows`` so that every device has as many; what is done to one stays on its device.
+
+    One process uses at most as many devices as it has runs, and only JAX's default device where the user has set one.
+    """
+
+    def __init__(self, n_runs: int):
+        devices = jax.devices() if jax.config.jax_default_device is None else list(jnp.zeros(()).devices())
+        if jax.process_count() == 1:
+            devices = devices[:n_runs]
+        self.mesh = Mesh(np.array(devices), ("runs",))
+        self.n_runs, self.rows = n_runs, -(-n_runs // len(devices)) * len(devices)
+
+    @property
+    def n_devices(self) -> int:
+        return self.mesh.size
+
+    def place(self, tree, axis: int = 0):
+        """The arrays of ``tree``, whose ``axis`` counts the runs, spread over the devices."""
+        if self.n_devices == 1:
+            return tree
+        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec(*[None] * axis, "runs")))
+
+    def gather(self, value: jax.Array) -> np.ndarray:
+        """An array whose last axis counts the runs, in full and in every process, without those that filled up."""
+        whole = value if value.is_fully_addressable else multihost_utils.process_allgather(value, tiled=True)
+        return np.asarray(whole)[..., : self.n_runs]
