@@ -1,5 +1,6 @@
 """Sums along the last axis that vectorize."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -15,3 +16,10 @@ def dot(a: Float[Array, "... d"], b: Float[Array, "... d"]) -> Float[Array, "...
     whole = product.shape[-1] // LANES * LANES
     lanes = product[..., :whole].reshape(*product.shape[:-1], whole // LANES, LANES)
     return jnp.sum(jnp.sum(lanes, axis=-2), axis=-1) + jnp.sum(product[..., whole:], axis=-1)
+
+
+def products(a: Float[Array, "runs m d"], b: Float[Array, "runs n d"]) -> Float[Array, "runs m n"]:
+    """sum_i a_ri b_ri for each run: a matrix product where there are several sums to make, ``dot`` for single ones."""
+    if a.shape[1] == b.shape[1] == 1:
+        return dot(a, b)[..., None]
+    return jnp.einsum("rmd,rnd->rmn", a, b, precision=jax.lax.Precision.HIGHEST)

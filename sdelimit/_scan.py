@@ -12,7 +12,7 @@ from tqdm import tqdm
 from sdelimit import _rng
 from sdelimit._experiment import Experiment
 from sdelimit._jit import jit
-from sdelimit._lanes import dot
+from sdelimit._lanes import dot, products
 from sdelimit._sharding import RunSharding
 from sdelimit._streams import Stream
 
@@ -21,9 +21,9 @@ BLOCK_BYTES = 2 * 2**20
 MAX_BLOCK = 32
 
 
-def run(experiment: Experiment):
+def run(experiment: Experiment, sharding: RunSharding):
     """For each optimizer the risk and, if asked, u' K u and |u|^2 at the recorded steps: (m or nothing, n_runs, n)."""
-    e, sharding = experiment, RunSharding(experiment.n_runs)
+    e = experiment
     bytes_per_step = sharding.rows // sharding.n_devices * e.batch_size * e.problem.d * np.dtype(e.dtype).itemsize
     block = min(block_length(bytes_per_step), e.chunk_steps)
     length = -(-e.chunk_steps // block) * block
@@ -39,7 +39,7 @@ def run(experiment: Experiment):
                 index, take, rate,
             )  # fmt: skip
             for kept, values in zip(collected, measured, strict=True):
-                kept.append([sharding.gather(value).reshape(length, -1, e.n_runs)[take.ravel()] for value in values])
+                kept.append([sharding.gather(value).reshape(length, e.n_runs, -1)[take.ravel()] for value in values])
             bar.update(min(length, e.slots - 1 - start))
     return [
         tuple(_runs_first(parts, eta.ndim) for parts in zip(*kept, strict=True))
@@ -62,23 +62,23 @@ def _in_blocks(tree, block):
 
 
 def _start(e, sharding):
-    """The stream, and for each rule (delta, optimizer state), each with leading axes (m, runs); theta*."""
+    """The stream, and for each rule (delta, optimizer state), each with leading axes (runs, m); theta*."""
     keys = jax.vmap(partial(_rng.run_key, e.seed))(jnp.arange(sharding.rows, dtype=jnp.uint32))
     stream = e.problem.stream(keys, (e.slots - 1) * e.batch_size, e.generator).placed(sharding.place)
     theta_star, delta0 = (v.astype(e.dtype) for v in (e.problem.theta_star, e.problem.delta0))
 
     def initial(optimizer, eta):
         rule = optimizer.rule(e.problem, e.batch_size)
-        lead = (np.atleast_2d(eta).shape[0], sharding.rows)
+        lead = (sharding.rows, np.atleast_2d(eta).shape[0])
         one = (jnp.asarray(delta0), rule.init(jnp.asarray(delta0 + theta_star)))
-        return sharding.place(jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*lead, *jnp.shape(leaf))), one), axis=1)
+        return sharding.place(jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*lead, *jnp.shape(leaf))), one))
 
     return stream, tuple(map(initial, e.optimizers, e.etas)), theta_star
 
 
 def _runs_first(parts, ndim):
-    """Chunks of (steps, m, n_runs) as one float64 array (m, n_runs, n), without m for a single learning rate."""
-    joined = np.moveaxis(np.concatenate(parts), 0, -1).astype(np.float64)
+    """Chunks of (steps, n_runs, m) as one float64 array (m, n_runs, n), without m for a single learning rate."""
+    joined = np.concatenate(parts).T.astype(np.float64, order="C")
     return joined if ndim == 2 else joined[0]
 
 
@@ -92,7 +92,7 @@ def _advance(rules, batch_size, sharpness, covariance, stream, theta_star, state
     """Advance every rule by blocks of steps; ``random`` is what the samples of the first block are made of.
 
     Gives the new state, the random numbers of the block after the last, and for each rule what is measured: the risk
-    before each step and, if asked, u' K u and |u|^2 of the step, each (blocks, steps, m, runs), where ``take``; zero
+    before each step and, if asked, u' K u and |u|^2 of the step, each (blocks, steps, runs, m), where ``take``; zero
     elsewhere.
     """
     dtype, block = theta_star.dtype, index.shape[1]
@@ -126,7 +126,7 @@ def _step(rules, measure, stream, theta_star, state, inputs):
         direction, rule_state = _direction(rule, sample, delta, rule_state)
         nothing = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), jax.eval_shape(measure, delta, direction))
         measured.append(jax.lax.cond(take, measure, lambda *_, nothing=nothing: nothing, delta, direction))
-        moved.append((delta - r[:, None, None] * direction, rule_state))
+        moved.append((delta - r[:, None] * direction, rule_state))
     return tuple(moved), tuple(measured)
 
 
@@ -141,14 +141,10 @@ class _Sample(NamedTuple):
 
 
 def _direction(rule, sample, delta, rule_state):
-    """u_k and the new state of one rule, for delta of shape (m, runs, d)."""
+    """u_k and the new state of one rule, for delta of shape (runs, m, d)."""
     x, eps, theta_star = sample.x, sample.eps, sample.theta_star
-    if x.shape[1] == 1:
-        residual = dot(delta, x[:, 0]) - eps[:, 0]
-        gradient = residual[..., None] * x[:, 0]
-    else:
-        residual = jnp.einsum("mrd,rbd->mrb", delta, x) - eps
-        gradient = jnp.einsum("mrb,rbd->mrd", residual, x) / x.shape[1]
+    residual = products(delta, x) - eps[:, None]
+    gradient = residual * x if x.shape[1] == 1 else products(residual, jnp.swapaxes(x, 1, 2)) / x.shape[1]
     if not isinstance(rule, optax.GradientTransformationExtraArgs):
         return jax.vmap(jax.vmap(rule.update))(gradient, rule_state, delta + theta_star)
 
@@ -161,6 +157,5 @@ def _direction(rule, sample, delta, rule_state):
         return rule.update(gradient, rule_state, theta, loss_fn=loss_fn, key=key)
 
     own = jax.vmap(lambda key: jax.random.fold_in(_rng.step_key(key, sample.index), 2))(sample.stream.keys)
-    over_runs = jax.vmap(update)
-    over_rates = jax.vmap(over_runs, in_axes=(0, 0, 0, None, None, None))
-    return over_rates(gradient, rule_state, delta + theta_star, x, eps, own)
+    over_rates = jax.vmap(update, in_axes=(0, 0, 0, None, None, None))
+    return jax.vmap(over_rates)(gradient, rule_state, delta + theta_star, x, eps, own)

@@ -24,13 +24,18 @@ class RunSharding:
     def n_devices(self) -> int:
         return self.mesh.size
 
-    def place(self, tree, axis: int = 0):
-        """The arrays of ``tree``, whose ``axis`` counts the runs, spread over the devices."""
-        if self.n_devices == 1:
-            return tree
-        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec(*[None] * axis, "runs")))
+    def place(self, tree):
+        """The arrays of ``tree``, whose first axis counts the runs, spread over the devices."""
+        return tree if self.n_devices == 1 else jax.tree.map(self._spread, tree)
+
+    def _spread(self, leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(self._spread(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        # From the host: other processes' devices cannot be written to.
+        host, sharding = np.asarray(leaf), NamedSharding(self.mesh, PartitionSpec("runs"))
+        return jax.make_array_from_callback(host.shape, sharding, lambda part: host[part])
 
     def gather(self, value: jax.Array) -> np.ndarray:
-        """An array whose last axis counts the runs, in full and in every process, without those that filled up."""
+        """An array (..., runs, m) in full and in every process, without the runs that filled up."""
         whole = value if value.is_fully_addressable else multihost_utils.process_allgather(value, tiled=True)
-        return np.asarray(whole)[..., : self.n_runs]
+        return np.asarray(whole)[..., : self.n_runs, :]

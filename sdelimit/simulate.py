@@ -8,6 +8,7 @@ from sdelimit import _validation as check
 from sdelimit._draws import ROUNDS
 from sdelimit._experiment import Experiment
 from sdelimit._precision import is_traced, precision
+from sdelimit._sharding import RunSharding
 from sdelimit._times import time_grid
 from sdelimit.optimizers.base import as_optimizer
 from sdelimit.problem import LinearRegression, check_problem
@@ -42,6 +43,10 @@ def simulate(
     All runs, learning rates and optimizers advance together and see the same samples, so differences
     between optimizers or learning rates of one call are paired. Run i of seed s is the same path, up to
     floating-point rounding, whatever ``n_runs``, ``chunk_steps``, the other optimizers or learning rates.
+
+    Runs are spread over ``jax.devices()``, in equal shares. In a job of several processes that has called
+    ``jax.distributed.initialize()``, every process makes the same call and gets the whole result. JAX takes a CPU for
+    one device; with ``JAX_NUM_CPU_DEVICES=8`` in the environment it takes it for eight.
 
     Args:
         problem: the regression problem.
@@ -103,7 +108,14 @@ def simulate(
         progress=progress,
     )
     with precision(dtype):
-        measured = _scan.run(experiment)
+        sharding = RunSharding(n_runs)
+        measured = _scan.run(experiment, sharding)
+    details = {
+        "device": jax.devices()[0].device_kind,
+        "devices": sharding.n_devices,
+        "dtype": np.dtype(dtype).name,
+        "generator": generator,
+    }
     results = []
     for rule, eta, (risk, *sharp) in zip(optimizers, experiment.etas, measured, strict=True):
         curves = RiskCurves(
@@ -119,7 +131,7 @@ def simulate(
             seed=seed,
             curvature=sharp[0] if sharpness else None,
             squared_length=sharp[1] if sharpness else None,
-            details={"device": jax.devices()[0].device_kind, "dtype": np.dtype(dtype).name},
+            details=details,
         )
         results.append(mark_divergence(curves))
     return results if several else results[0]
