@@ -19,28 +19,37 @@ from sdelimit._streams import Stream
 BLOCK_BYTES = 2 * 2**20
 """Samples drawn at once: few enough to stay in cache, many enough rows for an efficient matrix product."""
 MAX_BLOCK = 32
+GROUP_BYTES = 4 * 2**20
+"""Samples of one step. On CPU, runs that need more go through all steps one group after another, to stay in cache."""
 
 
-def run(experiment: Experiment, sharding: RunSharding):
+def run(e: Experiment, sharding: RunSharding):
     """For each optimizer the risk and, if asked, u' K u and |u|^2 at the recorded steps: (m or nothing, n_runs, n)."""
-    e = experiment
-    bytes_per_step = sharding.rows // sharding.n_devices * e.batch_size * e.problem.d * np.dtype(e.dtype).itemsize
-    block = min(block_length(bytes_per_step), e.chunk_steps)
+    bytes_per_run = e.batch_size * e.problem.d * np.dtype(e.dtype).itemsize
+    on_cpu = sharding.mesh.devices.flat[0].platform == "cpu"
+    groups = sharding.groups(GROUP_BYTES // bytes_per_run if on_cpu else sharding.rows)
+    with tqdm(total=(e.slots - 1) * len(groups), unit="step", disable=_silent(e.progress), leave=False) as bar:
+        parts = [_run_group(e, group, block_length(group.rows_per_device * bytes_per_run), bar) for group in groups]
+    return [tuple(np.concatenate(own, axis=-2) for own in zip(*each, strict=True)) for each in zip(*parts, strict=True)]
+
+
+def _run_group(e, sharding, block, bar):
+    """What ``run`` gives, for the runs of ``sharding``."""
+    block = min(block, e.chunk_steps)
     length = -(-e.chunk_steps // block) * block
     stream, state, theta_star = _start(e, sharding)
     random = _first(stream, np.arange(block, dtype=np.uint32), e.batch_size)
     rules = tuple(o.rule(e.problem, e.batch_size) for o in e.optimizers)
     collected = [[] for _ in rules]
-    with tqdm(total=e.slots - 1, unit="step", disable=_silent(e.progress), leave=False) as bar:
-        for start in range(0, e.slots, length):
-            index, take, rate = (_in_blocks(part, block) for part in e.inputs(start, length))
-            state, random, measured = _advance(
-                rules, e.batch_size, e.sharpness, e.problem.covariance, stream, theta_star, state, random,
-                index, take, rate,
-            )  # fmt: skip
-            for kept, values in zip(collected, measured, strict=True):
-                kept.append([sharding.gather(value).reshape(length, e.n_runs, -1)[take.ravel()] for value in values])
-            bar.update(min(length, e.slots - 1 - start))
+    for start in range(0, e.slots, length):
+        index, take, rate = (_in_blocks(part, block) for part in e.inputs(start, length))
+        state, random, measured = _advance(
+            rules, e.batch_size, e.sharpness, e.problem.covariance, stream, theta_star, state, random,
+            index, take, rate,
+        )  # fmt: skip
+        for kept, values in zip(collected, measured, strict=True):
+            kept.append([sharding.gather(value).reshape(length, sharding.n_runs, -1)[take.ravel()] for value in values])
+        bar.update(min(length, e.slots - 1 - start))
     return [
         tuple(_runs_first(parts, eta.ndim) for parts in zip(*kept, strict=True))
         for kept, eta in zip(collected, e.etas, strict=True)
@@ -63,7 +72,7 @@ def _in_blocks(tree, block):
 
 def _start(e, sharding):
     """The stream, and for each rule (delta, optimizer state), each with leading axes (runs, m); theta*."""
-    keys = jax.vmap(partial(_rng.run_key, e.seed))(jnp.arange(sharding.rows, dtype=jnp.uint32))
+    keys = jax.vmap(partial(_rng.run_key, e.seed))(jnp.arange(sharding.rows, dtype=jnp.uint32) + sharding.first)
     stream = e.problem.stream(keys, (e.slots - 1) * e.batch_size, e.generator).placed(sharding.place)
     theta_star, delta0 = (v.astype(e.dtype) for v in (e.problem.theta_star, e.problem.delta0))
 

@@ -8,21 +8,33 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 class RunSharding:
-    """``n_runs`` runs, filled up to ``rows`` so that every device has as many; what is done to one stays on its device.
+    """Runs ``first`` to ``first + n_runs``, filled up to ``rows`` so that every device has as many.
 
-    One process uses at most as many devices as it has runs, and only JAX's default device where the user has set one.
+    What is done to a run stays on its device. One process uses at most as many devices as it has runs, and only JAX's
+    default device where the user has set one.
     """
 
-    def __init__(self, n_runs: int):
+    def __init__(self, n_runs: int, first: int = 0, rows: int | None = None):
         devices = jax.devices() if jax.config.jax_default_device is None else list(jnp.zeros(()).devices())
         if jax.process_count() == 1:
-            devices = devices[:n_runs]
+            devices = devices[: rows or n_runs]
         self.mesh = Mesh(np.array(devices), ("runs",))
-        self.n_runs, self.rows = n_runs, -(-n_runs // len(devices)) * len(devices)
+        self.n_runs, self.first = n_runs, first
+        self.rows = rows or -(-n_runs // len(devices)) * len(devices)
 
     @property
     def n_devices(self) -> int:
         return self.mesh.size
+
+    @property
+    def rows_per_device(self) -> int:
+        return self.rows // self.n_devices
+
+    def groups(self, largest: int) -> "list[RunSharding]":
+        """The same runs in groups of at most ``largest`` a device, as equal as possible."""
+        count = -(-self.rows_per_device // max(largest, 1))
+        rows = -(-self.rows_per_device // count) * self.n_devices
+        return [RunSharding(min(rows, self.n_runs - i), i, rows) for i in range(0, self.n_runs, rows)]
 
     def place(self, tree):
         """The arrays of ``tree``, whose first axis counts the runs, spread over the devices."""

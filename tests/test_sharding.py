@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import sdelimit as sl
+from sdelimit import _scan
+from sdelimit._sharding import RunSharding
 
 ROOT = Path(__file__).parents[1]
 
@@ -85,3 +87,21 @@ def test_two_processes_give_the_results_of_one(tmp_path, one_device):
 def test_one_run_uses_one_device():
     runs = sl.simulate(sl.LinearRegression(np.ones(3)), sl.sgd(), 0.3, 1.0, n_runs=1)
     assert runs.details["devices"] == 1
+
+
+def test_runs_that_do_not_fit_in_cache_go_one_group_after_another(monkeypatch):
+    problem = sl.LinearRegression(sl.covariance.ar1(16, 0.5), sl.noise.Gaussian(0.3))
+    together = sl.simulate(problem, [sl.sgd(), sl.adam()], [[0.3, 0.1], 0.2], 2.0, n_runs=7, sharpness=True)
+    monkeypatch.setattr(_scan, "GROUP_BYTES", 3 * 16 * 4)
+    groups = sl.simulate(problem, [sl.sgd(), sl.adam()], [[0.3, 0.1], 0.2], 2.0, n_runs=7, sharpness=True)
+    for a, b in zip(together, groups, strict=True):
+        np.testing.assert_allclose(a.risk, b.risk, rtol=2e-5)
+        np.testing.assert_allclose(a.sharpness, b.sharpness, rtol=2e-5)
+
+
+@pytest.mark.parametrize(("n_runs", "largest"), [(7, 3), (6, 3), (5, 100), (4, 1), (3, 0)])
+def test_groups_are_equal_and_hold_every_run_once(n_runs, largest):
+    groups = RunSharding(n_runs).groups(largest)
+    assert [i for g in groups for i in range(g.first, g.first + g.n_runs)] == list(range(n_runs))
+    assert len({g.rows for g in groups}) == 1 and groups[0].rows <= max(largest, 1)
+    assert all(0 < g.n_runs <= g.rows for g in groups)
