@@ -1,8 +1,8 @@
 """Gradient-noise reshaping: where the noise lands, K_sigma = (2/pi) arcsin(Khat) against K.
 
 See: left, the arcsine shrinks correlations, so K_sigma has a flatter spectrum than K with smaller top eigenvalues;
-right, the noise's effect on the risk per unit of trace, tr(K N)/tr N, relative to SGD's, falls as coordinates get more
-unequal or more correlated; points are measured on simulated updates.
+right, the noise's effect on the risk per unit of trace, tr(K N)/tr N, is below SGD's: the more so the more unequal
+the coordinates, and with equal ones the more correlated they are; points are measured on simulated updates.
 Claim (arXiv:2411.12135): the sign changes the shape of the gradient noise, not only its size.
 """
 

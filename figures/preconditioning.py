@@ -27,7 +27,7 @@ def draw(quick=False):
         for (rates, number), colour, label in zip(spectra, COLOURS, ("SGD, K", "signSGD, S"), strict=False):
             axis.plot(np.arange(1, d + 1) / d, rates[::-1], color=colour, label=f"{label}: {short(number)}")
         axis.set(yscale="log", title=name, xlabel="share of modes")
-        axis.legend(frameon=False, title="condition number", loc="lower left")
+        axis.legend(frameon=False, title="condition number", loc="upper right")
     axes[0].set(ylabel="decay rate / mean rate")
     return figure
 

@@ -10,19 +10,19 @@ from style import COLOURS, TIME, draw_runs, panels
 
 import sdelimit as sl
 
-RULES = ((sl.sgd(), 0.3), (sl.sign_sgd(), 0.1), (sl.adam(0.9, 0.99), 0.1))
+RULES = (sl.sgd(), sl.sign_sgd(), sl.adam(0.9, 0.99))
 
 
 def draw(quick=False):
     n_runs = 8 if quick else 32
     cases = {
-        "natural patches": sl.data.natural_patches(9 if quick else 17, 4000 if quick else 20_000),
-        "digits, 256 ReLU features": sl.data.digits(random_features=128 if quick else 256),
+        "natural patches": (sl.data.natural_patches(9 if quick else 17, 4000 if quick else 20_000), (0.3, 0.1, 0.1)),
+        "ReLU features of digits": (sl.data.digits(random_features=96 if quick else 192), (0.1, 0.1, 0.1)),
     }
     figure, axes = panels(len(cases), width=5.0)
-    for axis, (name, problem) in zip(axes, cases.items(), strict=True):
+    for axis, (name, (problem, rates)) in zip(axes, cases.items(), strict=True):
         t = np.linspace(0.0, min(5.0, 0.3 * problem.n / problem.d), 41)
-        for (rule, lr), colour in zip(RULES, COLOURS, strict=False):
+        for rule, lr, colour in zip(RULES, rates, COLOURS, strict=False):
             runs = sl.simulate(problem, rule, lr, t=t, n_runs=n_runs)
             axis.plot(t, sl.data.solve_ode(problem, rule, lr, t=t).risk, color=colour, label=rule.name)
             axis.plot(t, sl.solve_ode(problem, rule, lr, t=t).risk, "--", color=colour, linewidth=1)

@@ -25,11 +25,13 @@ from sdelimit.optimizers import (
     signum,
 )
 from sdelimit.problem import LinearRegression
+from sdelimit.rerun import Rerun, rerun
 from sdelimit.results import DivergenceWarning, LimitWarning, RiskCurve, RiskCurves
 from sdelimit.sde import solve_sde
 from sdelimit.sharpness import directional_sharpness
 from sdelimit.simulate import simulate
 from sdelimit.stationary import convergence_rate, max_stable_lr, stationary_risk
+from sdelimit.sweep import Sweep, read_sweep, sweep
 
 __all__ = [
     "BestLearningRate",
@@ -40,8 +42,10 @@ __all__ = [
     "OptimizedSchedule",
     "Optimizer",
     "Report",
+    "Rerun",
     "RiskCurve",
     "RiskCurves",
+    "Sweep",
     "adam",
     "best_constant_lr",
     "clip_coordinate",
@@ -61,6 +65,8 @@ __all__ = [
     "nadam",
     "noise",
     "optimize_schedule",
+    "read_sweep",
+    "rerun",
     "rmsprop",
     "s3",
     "s_adam",
@@ -72,4 +78,5 @@ __all__ = [
     "solve_ode",
     "solve_sde",
     "stationary_risk",
+    "sweep",
 ]

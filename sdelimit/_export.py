@@ -2,12 +2,10 @@
 
 import csv
 import json
-import platform
-from importlib import metadata
 
-import jax
 import numpy as np
 
+from sdelimit._files import replacing
 from sdelimit.compare import BAND
 
 QUANTILES = (BAND[0], 0.5, BAND[1])
@@ -15,16 +13,15 @@ COLUMNS = ("noise", "optimizer", "t", "lr", "ode_risk", "phi", "run_mean", "run_
            "run_q10", "run_q50", "run_q90", "sde_mean", "sde_q10", "sde_q50", "sde_q90", "theory")  # fmt: skip
 
 
-def version_info() -> dict:
-    """Versions and device that a result depends on."""
-    names = ("sdelimit", "jax", "numpy", "scipy", "diffrax", "optax")
-    versions = {name: metadata.version(name) for name in names}
-    return {"versions": versions, "python": platform.python_version(), "device": jax.devices()[0].device_kind}
-
-
 def write_npz(path, reports, record):
-    """All curves: arrays named '<index>_<optimizer>_<what>', and the settings as a JSON text."""
-    arrays = {"settings": np.array(json.dumps(record, default=str))}
+    """All curves and, as a JSON text, the settings that made them."""
+    with replacing(path) as file:
+        np.savez_compressed(file, settings=np.array(json.dumps(record, default=str)), **curve_arrays(reports))
+
+
+def curve_arrays(reports) -> dict[str, np.ndarray]:
+    """All curves: arrays named '<index>_<optimizer>_<what>'."""
+    arrays = {}
     for index, report in enumerate(reports):
         prefix = f"{index}_{report.runs.optimizer.name}"
         arrays[f"{prefix}_noise"] = np.array(repr(report.runs.problem.noise))
@@ -37,13 +34,12 @@ def write_npz(path, reports, record):
             arrays[f"{prefix}_phi"] = report.theory.phi
         if report.paths is not None:
             arrays[f"{prefix}_sde_risk"] = report.paths.risk
-    with open(path, "wb") as file:
-        np.savez_compressed(file, **arrays)
+    return arrays
 
 
 def write_csv(path, reports):
     """One line for each optimizer, noise law and time; empty where a rule has no limit."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with replacing(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for report in reports:

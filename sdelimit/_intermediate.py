@@ -20,7 +20,7 @@ from sdelimit.limits.base import Limit
 from sdelimit.limits.long_memory import MemoryLimit
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
 from sdelimit.limits.sgd import UnitDrift
-from sdelimit.modes import modes
+from sdelimit.modes import dense_modes
 from sdelimit.ode_matrix import DiagonalSystem, MatrixSystem, matrices_of
 from sdelimit.ode_memory import memory_system_of_modes
 from sdelimit.ode_modes import system_of_modes
@@ -127,7 +127,7 @@ class Intermediates:
         """The rule's modes or SGD's, with one row of forcing for K and one for each N_q."""
         problem, noise = self.dynamics.problem, self.dynamics.noise
         power = self.dynamics.limit.power if preconditioned else 0
-        current = modes(problem, Limit(UnitDrift(), UnitDrift(), power, ("rho",)))
+        current = dense_modes(problem, Limit(UnitDrift(), UnitDrift(), power, ("rho",)))
         root = problem.covariance.std ** (power / 2)
         matrices = np.concatenate([self.dynamics.covariance[None], noise])
         if current.vectors is None:

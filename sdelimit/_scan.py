@@ -10,6 +10,7 @@ import optax
 from tqdm import tqdm
 
 from sdelimit import _rng
+from sdelimit._checkpoint import NoCheckpoint
 from sdelimit._experiment import Experiment
 from sdelimit._jit import jit
 from sdelimit._lanes import dot, products
@@ -23,37 +24,43 @@ GROUP_BYTES = 4 * 2**20
 """Samples of one step. On CPU, runs that need more go through all steps one group after another, to stay in cache."""
 
 
-def run(e: Experiment, sharding: RunSharding):
+def run(e: Experiment, sharding: RunSharding, saved: NoCheckpoint):
     """For each optimizer the risk and, if asked, u' K u and |u|^2 at the recorded steps: (m or nothing, n_runs, n)."""
     bytes_per_run = e.batch_size * e.problem.d * np.dtype(e.dtype).itemsize
     on_cpu = sharding.mesh.devices.flat[0].platform == "cpu"
     groups = sharding.groups(GROUP_BYTES // bytes_per_run if on_cpu else sharding.rows)
-    with tqdm(total=(e.slots - 1) * len(groups), unit="step", disable=_silent(e.progress), leave=False) as bar:
-        parts = [_run_group(e, group, block_length(group.rows_per_device * bytes_per_run), bar) for group in groups]
-    return [tuple(np.concatenate(own, axis=-2) for own in zip(*each, strict=True)) for each in zip(*parts, strict=True)]
-
-
-def _run_group(e, sharding, block, bar):
-    """What ``run`` gives, for the runs of ``sharding``."""
-    block = min(block, e.chunk_steps)
+    block = min(block_length(groups[0].rows_per_device * bytes_per_run), e.chunk_steps)
     length = -(-e.chunk_steps // block) * block
-    stream, state, theta_star = _start(e, sharding)
-    random = _first(stream, np.arange(block, dtype=np.uint32), e.batch_size)
-    rules = tuple(o.rule(e.problem, e.batch_size) for o in e.optimizers)
-    collected = [[] for _ in rules]
-    for start in range(0, e.slots, length):
-        index, take, rate = (_in_blocks(part, block) for part in e.inputs(start, length))
-        state, random, measured = _advance(
-            rules, e.batch_size, e.sharpness, e.problem.covariance, stream, theta_star, state, random,
-            index, take, rate,
-        )  # fmt: skip
-        for kept, values in zip(collected, measured, strict=True):
-            kept.append([sharding.gather(value).reshape(length, sharding.n_runs, -1)[take.ravel()] for value in values])
-        bar.update(min(length, e.slots - 1 - start))
+    streams, states = zip(*(_start(e, group, block) for group in groups), strict=True)
+    first, states, collected = saved.resume(states, [[] for _ in e.optimizers])
+    with tqdm(
+        total=e.slots - 1, initial=min(first, e.slots - 1), unit="step", disable=_silent(e.progress), leave=False
+    ) as bar:
+        for start in range(first, e.slots, length):
+            states, parts = zip(*map(partial(_chunk, e, start, length, block), groups, streams, states), strict=True)
+            for kept, values in zip(collected, zip(*parts, strict=True), strict=True):
+                kept.append([np.concatenate(own, axis=1) for own in zip(*values, strict=True)])
+            saved.keep(start + length, states, collected, last=start + length >= e.slots)
+            bar.update(min(length, e.slots - 1 - start))
     return [
         tuple(_runs_first(parts, eta.ndim) for parts in zip(*kept, strict=True))
         for kept, eta in zip(collected, e.etas, strict=True)
     ]
+
+
+def _chunk(e, start, length, block, group, stream, state):
+    """One group's state after ``length`` steps, and for each optimizer what was recorded, each (steps, n_runs, m)."""
+    index, take, rate = (_in_blocks(part, block) for part in e.inputs(start, length))
+    rules = tuple(o.rule(e.problem, e.batch_size) for o in e.optimizers)
+    theta_star = e.problem.theta_star.astype(e.dtype)
+    state, measured = _advance(
+        rules, e.batch_size, e.sharpness, e.problem.covariance, stream, theta_star, state, index, take, rate
+    )
+
+    def recorded(value):
+        return group.gather(value).reshape(length, group.n_runs, -1)[take.ravel()]
+
+    return state, [[recorded(value) for value in values] for values in measured]
 
 
 def block_length(bytes_per_step: int) -> int:
@@ -70,19 +77,22 @@ def _in_blocks(tree, block):
     return jax.tree.map(lambda part: part.reshape(-1, block, *part.shape[1:]), tree)
 
 
-def _start(e, sharding):
-    """The stream, and for each rule (delta, optimizer state), each with leading axes (runs, m); theta*."""
-    keys = jax.vmap(partial(_rng.run_key, e.seed))(jnp.arange(sharding.rows, dtype=jnp.uint32) + sharding.first)
-    stream = e.problem.stream(keys, (e.slots - 1) * e.batch_size, e.generator).placed(sharding.place)
+def _start(e, group, block):
+    """The stream of a group, and its state: for each rule (delta, optimizer state), each with leading axes (runs, m),
+    and the random numbers of the first block of steps.
+    """
+    keys = jax.vmap(partial(_rng.run_key, e.seed))(jnp.arange(group.rows, dtype=jnp.uint32) + group.first)
+    stream = e.problem.stream(keys, (e.slots - 1) * e.batch_size, e.generator).placed(group.place)
     theta_star, delta0 = (v.astype(e.dtype) for v in (e.problem.theta_star, e.problem.delta0))
 
     def initial(optimizer, eta):
         rule = optimizer.rule(e.problem, e.batch_size)
-        lead = (sharding.rows, np.atleast_2d(eta).shape[0])
+        lead = (group.rows, np.atleast_2d(eta).shape[0])
         one = (jnp.asarray(delta0), rule.init(jnp.asarray(delta0 + theta_star)))
-        return sharding.place(jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*lead, *jnp.shape(leaf))), one))
+        return group.place(jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*lead, *jnp.shape(leaf))), one))
 
-    return stream, tuple(map(initial, e.optimizers, e.etas)), theta_star
+    random = _random(stream, np.arange(block, dtype=np.uint32), e.batch_size)
+    return stream, (tuple(map(initial, e.optimizers, e.etas)), random)
 
 
 def _runs_first(parts, ndim):
@@ -92,17 +102,16 @@ def _runs_first(parts, ndim):
 
 
 @jit
-def _first(stream, index, batch_size):
+def _random(stream, index, batch_size):
     return stream.random(index, batch_size)
 
 
 @jit
-def _advance(rules, batch_size, sharpness, covariance, stream, theta_star, state, random, index, take, rate):
-    """Advance every rule by blocks of steps; ``random`` is what the samples of the first block are made of.
+def _advance(rules, batch_size, sharpness, covariance, stream, theta_star, state, index, take, rate):
+    """Advance every rule by blocks of steps.
 
-    Gives the new state, the random numbers of the block after the last, and for each rule what is measured: the risk
-    before each step and, if asked, u' K u and |u|^2 of the step, each (blocks, steps, runs, m), where ``take``; zero
-    elsewhere.
+    Gives the new state and for each rule what is measured: the risk before each step and, if asked, u' K u and |u|^2
+    of the step, each (blocks, steps, runs, m), where ``take``; zero elsewhere.
     """
     dtype, block = theta_star.dtype, index.shape[1]
     eps = _in_blocks(stream.noise(index.reshape(-1), batch_size, dtype), block)
@@ -116,8 +125,7 @@ def _advance(rules, batch_size, sharpness, covariance, stream, theta_star, state
         state, measured = jax.lax.scan(step, state, (x, eps, index, take, rate))
         return (state, stream.random(index + np.uint32(block), batch_size)), measured
 
-    (state, random), measured = jax.lax.scan(advance, (state, random), (eps, index, take, rate))
-    return state, random, measured
+    return jax.lax.scan(advance, state, (eps, index, take, rate))
 
 
 def _measure(covariance, sharpness, delta, direction):

@@ -30,7 +30,7 @@ SCHEDULES = {"constant": schedules.constant, "inverse_sqrt": schedules.inverse_s
 
 def parse_covariance(text: str, d: int):
     """A covariance in dimension ``d``: 'ar1:0.5', 'power_law:0.7,rotate=True', or a .npy/.csv file of K or diag K."""
-    if _is_file(text):
+    if is_file(text):
         return covariance.as_covariance(load_array(text, "covariance"))
     function, args, kwargs = _parse("covariance", text, COVARIANCES)
     return _call("covariance", text, function, (d, *args), kwargs)
@@ -38,7 +38,7 @@ def parse_covariance(text: str, d: int):
 
 def parse_noise(text: str):
     """A noise law: 'student_t:2,0.3', 'none', or a .npy/.csv file of samples."""
-    if _is_file(text):
+    if is_file(text):
         return noise.Empirical(load_array(text, "noise").ravel())
     function, args, kwargs = _parse("noise", text, NOISES)
     return _call("noise", text, function, args, kwargs)
@@ -75,7 +75,7 @@ def load_array(path: str, name: str) -> np.ndarray:
         raise ValueError(f"{name}: {path} does not hold an array of numbers: {error}") from error
 
 
-def _is_file(text):
+def is_file(text):
     return Path(text).suffix in (".npy", ".csv")
 
 

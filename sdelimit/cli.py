@@ -4,23 +4,19 @@ import itertools
 import json
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import click
-import numpy as np
 from click.core import ParameterSource
 
-from sdelimit import _specs as specs
-from sdelimit import data
-from sdelimit._export import version_info, write_csv, write_npz
+from sdelimit._commands import report_command, rerun_command, sweep_command
+from sdelimit._comparison import experiment_of, run_experiment
+from sdelimit._export import write_csv, write_npz
+from sdelimit._files import replacing, writable_folder
+from sdelimit._inputs import describe_inputs
 from sdelimit._validation import nearest
-from sdelimit.compare import RunsOnly, compare, format_table
-from sdelimit.ode import solve_ode
-from sdelimit.optimizers import Optimizer
+from sdelimit._versions import version_info
+from sdelimit.compare import format_table
 from sdelimit.plot import plot_reports
-from sdelimit.problem import LinearRegression
-from sdelimit.sde import solve_sde
-from sdelimit.simulate import simulate
 
 
 class Suggesting(click.Group):
@@ -36,6 +32,10 @@ class Suggesting(click.Group):
 @click.version_option(package_name="sdelimit")
 def main():
     """Exact high-dimensional risk curves of stochastic optimizers, next to simulated runs."""
+
+
+for command in (sweep_command, report_command, rerun_command):
+    main.add_command(command)
 
 
 @main.command(name="compare")
@@ -100,36 +100,48 @@ def compare_command(**settings):
     """
     started = time.perf_counter()
     try:
-        experiment = _experiment(settings)
-        record = {**settings, "d": experiment.problems[0].d, **version_info()}
-        out = _prepare(settings["out"], settings["force"])
-        reports = _compare(experiment, settings)
+        _require_one_problem(settings)
+        experiment = experiment_of(settings)
+        inputs = describe_inputs(settings["covariance"], settings["data"], *settings["noise"])
+        record = {"command": "compare", **settings, "d": experiment.problems[0].d, "inputs": inputs, **version_info()}
+        out = _prepare(settings["out"], settings["force"], _largest(settings))
+        reports = run_experiment(experiment, settings)
     except (ValueError, TypeError, RuntimeError) as error:
         raise click.UsageError(str(error)) from error
     click.echo(format_table(reports))
-    _write(out, reports, {**record, "out": str(out)})
+    try:
+        _write(out, reports, {**record, "out": str(out)})
+    except OSError as error:
+        raise click.ClickException(f"cannot write to {out}: {error.strerror}") from error
     click.echo(f"\nWrote {', '.join(FILES)} to {out} in {time.perf_counter() - started:.0f} s.")
+
+
+def _require_one_problem(settings):
+    """--data brings what it replaces."""
+    source = click.get_current_context().get_parameter_source
+    for option in ("d", "covariance", "noise"):
+        if settings["data"] and source(option) is ParameterSource.COMMANDLINE:
+            raise ValueError(f"--data brings its own --{option}; leave one of them out")
 
 
 FILES = ("comparison.png", "comparison.pdf", "curves.npz", "curves.csv", "settings.json")
 FOLDER = "sdelimit-compare"
 
 
-def _prepare(out, force):
+def _largest(settings):
+    """Bytes of the output, at most."""
+    curves = len(settings["optimizer"]) * len(settings["noise"]) * settings["points"]
+    return 2**22 + 64 * curves * (settings["n_runs"] + settings["n_paths"])
+
+
+def _prepare(out, force, needed):
     """The output folder, made and found writable before any work is done; a new one if none was named."""
     if out is None:
         out = next(path for path in _folders() if force or not path.exists())
     existing = [name for name in FILES if (out / name).exists()]
     if existing and not force:
         raise ValueError(f"--out: {out} already holds {existing[0]}; choose another folder or pass --force")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".write-test"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(f"--out: cannot write to {out}: {error.strerror}") from error
-    return out
+    return writable_folder("--out", out, needed)
 
 
 def _folders():
@@ -138,107 +150,9 @@ def _folders():
         yield Path(f"{FOLDER}-{i}")
 
 
-class Experiment(NamedTuple):
-    """The settings as objects."""
-
-    problems: list[LinearRegression]
-    optimizers: list[Optimizer]
-    rates: list
-    times: np.ndarray
-
-
-def _experiment(settings):
-    t_max = settings["t_max"]
-    if settings["points"] < 2 or not 0 < t_max < float("inf"):
-        raise ValueError(f"--points must be >= 2 and --t-max > 0, got {settings['points']} and {t_max:g}")
-    for option, name in (("--runs", "n_runs"), ("--paths", "n_paths")):
-        if settings[name] < 1:
-            raise ValueError(f"{option} must be >= 1, got {settings[name]}")
-    problems = _data_problem(settings) if settings["data"] else _made_up_problems(settings)
-    if t_max * problems[0].d < 1:
-        raise ValueError(f"--t-max must reach one step, 1/d = {1 / problems[0].d:g}, got {t_max:g}")
-    return Experiment(
-        problems,
-        [specs.parse_optimizer(text) for text in settings["optimizer"]],
-        _rates(settings["lr"], settings["optimizer"], t_max),
-        np.linspace(0.0, t_max, settings["points"]),
-    )
-
-
-def _made_up_problems(settings):
-    """One problem for each noise law."""
-    covariance = specs.parse_covariance(settings["covariance"], settings["d"])
-    noises = [specs.parse_noise(text) for text in settings["noise"]]
-    return [LinearRegression(covariance, noise, seed=settings["seed"]) for noise in noises]
-
-
-def _data_problem(settings):
-    """The problem of the data file, alone in a list."""
-    source = click.get_current_context().get_parameter_source
-    for option in ("d", "covariance", "noise"):
-        if source(option) is ParameterSource.COMMANDLINE:
-            raise ValueError(f"--data brings its own --{option}; leave one of them out")
-    problem = data.from_file(settings["data"])
-    problem.require_rows(settings["t_max"], settings["batch_size"])
-    return [problem]
-
-
-def _compare(experiment, settings):
-    """Theory first: it refuses what the problem cannot have before the simulation spends its time."""
-    seed, batch_size = settings["seed"], settings["batch_size"]
-    reports = []
-    for problem in experiment.problems:
-        times = np.unique(np.rint(experiment.times * problem.d)) / problem.d
-        given = {"t": times, "batch_size": batch_size}
-        theories = [
-            _theory(problem, rule, lr, settings["n_paths"], seed, given)
-            for rule, lr in zip(experiment.optimizers, experiment.rates, strict=True)
-        ]
-        runs = simulate(problem, experiment.optimizers, experiment.rates, n_runs=settings["n_runs"], seed=seed, **given)
-        for theory, own, lr in zip(theories, runs, experiment.rates, strict=True):
-            reports.append(RunsOnly(own, theory) if isinstance(theory, str) else compare(theory[0], own, theory[1]))
-            if data.covers(problem, own.optimizer, batch_size):
-                reports.append(compare(data.solve_ode(problem, own.optimizer, lr, **given), own))
-    return reports
-
-
-def _theory(problem, rule, lr, n_paths, seed, given):
-    """(ODE, SDE paths), or the reason why the rule has no limit here."""
-    try:
-        rule.limit_of(problem, given["batch_size"])
-    except ValueError as error:
-        return f"{error}".split(":")[0]
-    return solve_ode(problem, rule, lr, **given), solve_sde(problem, rule, lr, n_paths=n_paths, seed=seed, **given)
-
-
-def _rates(texts, names, t_max):
-    """One learning rate for each optimizer, from '0.5' (for all) and 'sgd=0.3' (for one)."""
-    rates = dict.fromkeys(names, None)
-    for text in sorted(texts, key=lambda text: _own(text, names)[0] is not None):
-        name, own = _own(text, names)
-        for key in [name] if name else names:
-            rates[key] = specs.parse_schedule(own, t_max)
-    missing = [name for name, value in rates.items() if value is None]
-    if missing:
-        raise ValueError(f"--lr: no learning rate for {missing[0]}; give one for all, or --lr {missing[0]}=0.5")
-    return [rates[name] for name in names]
-
-
-def _own(text, names):
-    """(optimizer, rest) of 'OPTIMIZER=rest', by the optimizer's text or bare name; (None, text) otherwise."""
-    known = {bare: name for name in names for bare in (name.partition(":")[0], name)}
-    matches = [key for key in known if text.startswith(f"{key}=")]
-    if matches:
-        key = max(matches, key=len)
-        return known[key], text[len(key) + 1 :]
-    name, equals, _ = text.partition("=")
-    if equals and ":" not in name:
-        raise ValueError(f"--lr: {name!r} is not one of the optimizers{nearest(name, known)}")
-    return None, text
-
-
 def _write(out, reports, record):
     plot_reports(reports, [out / "comparison.png", out / "comparison.pdf"])
     write_npz(out / "curves.npz", reports, record)
     write_csv(out / "curves.csv", reports)
-    (out / "settings.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
+    with replacing(out / "settings.json", "w", encoding="utf-8") as file:
+        file.write(json.dumps(record, indent=2, default=str) + "\n")

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from sdelimit import _dense
 from sdelimit import _validation as check
-from sdelimit.limits.base import Limit, kernel_basis
+from sdelimit.limits.base import Limit
 from sdelimit.problem import LinearRegression
-
-LARGEST_DENSE = 20_000
+from sdelimit.structured_modes import in_eigenvectors, structured
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +24,10 @@ class Modes:
     """The decoupled coordinates of one problem under one limit.
 
     Attributes:
-        decay: lambda_i, (d,), ascending unless K is diagonal.
+        decay: lambda_i, (d,), in any order.
         w0: initial coordinates w_i(0), (d,).
         forcing: c_qi, (p, d), one row for each kernel of the limit's basis.
-        vectors: Q, (d, d), or None when K is diagonal and Q = I.
+        vectors: Q, (d, d); None where Q = I or is not written out.
     """
 
     decay: Float[np.ndarray, " d"]
@@ -37,16 +37,35 @@ class Modes:
 
 
 def modes(problem: LinearRegression, limit: Limit) -> Modes:
-    """The modes of ``problem`` under ``limit``; the eigenproblem is solved once per problem and kept.
+    """The modes of ``problem`` under ``limit``: from the structure of K where it has one, see ``structured_modes``.
 
-    Raises ValueError if the rule divides by sigma_i and some coordinate has zero variance.
+    Computed once per problem and kept, as is the eigenproblem of limits that share it.
+
+    Raises ValueError if the rule divides by sigma_i and some coordinate has zero variance, or if d is too large for
+    a K without structure.
     """
-    return problem.cached(("modes", limit.power, limit.basis), lambda: _frozen(_compute(problem, limit)))
+    return problem.cached(("modes", limit.power, limit.basis), lambda: _compute(problem, limit))
+
+
+def dense_modes(problem: LinearRegression, limit: Limit) -> Modes:
+    """The modes with their vectors Q written out unless Q = I (K diagonal). Raises as ``modes``, whatever K."""
+    if problem.covariance.is_diagonal:
+        return modes(problem, limit)
+    return problem.cached(("dense modes", limit.power, limit.basis), lambda: _compute_dense(problem, limit))
+
+
+def noise_modes(problem: LinearRegression, limit: Limit) -> Modes:
+    """The modes that ``noise_factor`` refers to: with vectors, unless the noise does not mix the modes."""
+    plain = all(name == "rho" for name in limit.basis)
+    return modes(problem, limit) if plain else dense_modes(problem, limit)
 
 
 def noise_factor(problem: LinearRegression, limit: Limit, name: str):
-    """F with F F' = Q' D^(1-p/2) b(Khat) D^(1-p/2) Q for the kernel ``name``: (d,) if that is diagonal, else (d, d)."""
-    return problem.cached(("factor", limit.power, name), lambda: _noise_factor(problem, limit, name))
+    """F with F F' = Q' D^(1-p/2) b(Khat) D^(1-p/2) Q for the kernel ``name``: (d,) if that is diagonal, else (d, d).
+
+    ``name`` is one of the limit's basis; Q are the vectors of ``noise_modes``.
+    """
+    return problem.cached(("factor", limit.power, limit.basis, name), lambda: _noise_factor(problem, limit, name))
 
 
 def noise_along_mean(problem: LinearRegression, limit: Limit):
@@ -59,7 +78,7 @@ def noise_along_mean(problem: LinearRegression, limit: Limit):
 
 
 def _noise_along_mean(problem, limit, name):
-    decay, factor = modes(problem, limit).decay, noise_factor(problem, limit, name)
+    decay, factor = noise_modes(problem, limit).decay, noise_factor(problem, limit, name)
     if factor.ndim == 1:
         return np.divide(decay, factor, out=np.zeros_like(decay), where=factor > 0)
     try:
@@ -76,50 +95,23 @@ def _frozen(found: Modes) -> Modes:
 
 
 def _compute(problem, limit):
-    std = problem.covariance.std
-    _require_variance(std, limit)
-    scale = std ** (limit.power / 2)
-    if problem.covariance.is_diagonal:
-        decay = std ** (2 - limit.power)
-        return Modes(decay, scale * problem.delta0, np.stack([decay] * len(limit.basis)), None)
-    if problem.d > LARGEST_DENSE:
-        raise ValueError(
-            f"covariance must be diagonal for d > {LARGEST_DENSE}: its modes need (d, d) matrices, "
-            f"{8 * problem.d**2 / 2**30:.3g} GiB each at d = {problem.d}"
-        )
-    decay, vectors = _eigh(problem, limit.power)
-    forcing = [np.einsum("ij,ij->j", vectors, _noise_matrix(problem, limit, name) @ vectors) for name in limit.basis]
-    return Modes(decay, vectors.T @ (scale * problem.delta0), np.stack(forcing), vectors)
+    _require_variance(problem.covariance.std, limit)
+    found = structured(problem.covariance, limit.power, limit.basis, problem.delta0)
+    return dense_modes(problem, limit) if found is None else _frozen(Modes(*found, None))
 
 
-def _eigh(problem, power):
-    def compute():
-        root = problem.covariance.std ** (power / 2)
-        decay, vectors = np.linalg.eigh(problem.covariance.to_dense() / root[:, None] / root[None, :])
-        return np.maximum(decay, 0.0), vectors
-
-    return problem.cached(("eigh", power), compute)
-
-
-def _noise_matrix(problem, limit, name):
-    std = problem.covariance.std
-    outer = std ** (1 - limit.power / 2)
-    safe = problem.covariance.correlation() if np.all(std > 0) else _correlation_with_zeros(problem.covariance)
-    return kernel_basis(name, safe) * outer[:, None] * outer[None, :]
-
-
-def _correlation_with_zeros(covariance):
-    """Correlation matrix with zero rows for coordinates of zero variance."""
-    std = covariance.std
-    inverse = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
-    return covariance.to_dense() * inverse[:, None] * inverse[None, :]
+def _compute_dense(problem, limit):
+    covariance, power = problem.covariance, limit.power
+    _require_variance(covariance.std, limit)
+    pair = problem.cached(("eigh", power), lambda: _dense.eigenpairs(covariance, power))
+    return _frozen(Modes(*in_eigenvectors(covariance, power, limit.basis, problem.delta0, *pair), pair[1]))
 
 
 def _noise_factor(problem, limit, name):
-    current = modes(problem, limit)
+    current = noise_modes(problem, limit)
     if current.vectors is None or name == "rho":  # Q' D^(1-p/2) Khat D^(1-p/2) Q = Q' S Q
         return np.sqrt(current.decay)
-    matrix = _noise_matrix(problem, limit, name)
+    matrix = _dense.noise_matrix(problem.covariance, limit.power, name)
     try:
         factor = np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:

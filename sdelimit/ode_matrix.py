@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from sdelimit._dense import correlation_of
 from sdelimit._precision import evaluate_in_float64
 from sdelimit.limits.scale_dependent import Profile, ScaleDependentLimit, Tables, expand, tabulate
 from sdelimit.system import System, Tolerances, tolerances
@@ -127,15 +128,6 @@ def matrices_of(problem, limit: ScaleDependentLimit):
 def noise_variances(tables: Tables) -> Float[np.ndarray, "q d"]:
     """N_ii of every member of N's family."""
     return np.einsum("di,qkij,dj->qd", tables.spread, tables.kernels.members, tables.spread, optimize=True)
-
-
-def correlation_of(covariance) -> Float[np.ndarray, "d d"]:
-    """Khat, with zero rows for coordinates of zero variance."""
-    std = covariance.std
-    if np.all(std > 0):
-        return covariance.correlation()
-    inverse = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
-    return covariance.to_dense() * inverse[:, None] * inverse[None, :]
 
 
 def _mean_noise(tables, std, risk):

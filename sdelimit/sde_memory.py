@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from sdelimit._jit import jit
 from sdelimit._stepping import applied, mean_decay, normals
 from sdelimit.limits.long_memory import MemoryLimit
-from sdelimit.modes import modes, noise_factor
+from sdelimit.modes import noise_factor, noise_modes
 
 
 def memory_stepper(problem, limit: MemoryLimit, theory):
     """(advance, state of one path at t = 0, largest decay rate at eta phi = 1)."""
-    current = modes(problem, limit)
+    current = noise_modes(problem, limit)
     factors = tuple(noise_factor(problem, limit, name) for name in limit.basis)
     floor = 1e-30 * float(theory.risk[0] + theory.lr.max() ** 2 * current.decay.max())
     advance = partial(_advance, limit, current.decay, current.forcing / problem.d, factors, max(floor, 1e-300))

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from sdelimit._jit import jit
 from sdelimit._stepping import applied, mean_decay, normals
 from sdelimit.limits.base import Limit
-from sdelimit.modes import modes, noise_along_mean, noise_factor
+from sdelimit.modes import noise_along_mean, noise_factor, noise_modes
 
 
 def mode_stepper(problem, limit: Limit, theory):
     """(advance, state of one path at t = 0, largest decay rate at eta phi = 1)."""
-    current = modes(problem, limit)
+    current = noise_modes(problem, limit)
     factors = tuple(noise_factor(problem, limit, name) for name in limit.basis)
     along = None if limit.fluctuations is None else noise_along_mean(problem, limit)
     floor = 1e-30 * max(float(theory.risk[0]), float(theory.lr.max()) ** 2 * current.decay.max(), 1e-300)

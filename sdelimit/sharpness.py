@@ -7,6 +7,7 @@ import optax
 
 from sdelimit import _rng
 from sdelimit import _validation as check
+from sdelimit._dense import correlation_of
 from sdelimit._jit import jit
 from sdelimit._precision import evaluate_in_float64, precision
 from sdelimit.limits.base import kernel_basis
@@ -14,9 +15,9 @@ from sdelimit.limits.inspection import measure_memory, residuals
 from sdelimit.limits.kernel import GENERAL_BASIS, RHO, fit_kernel
 from sdelimit.limits.long_memory import MemoryLimit
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
-from sdelimit.ode_matrix import correlation_of
 from sdelimit.optimizers.base import as_optimizer
 from sdelimit.problem import LinearRegression, check_problem
+from sdelimit.structured_modes import structured
 
 CHAINS = 1024
 STEPS = 256
@@ -57,15 +58,24 @@ def directional_sharpness(problem: LinearRegression, optimizer, risk=None, batch
 
 
 def _at(problem, limit, kernel, R):
-    std, khat = problem.covariance.std, correlation_of(problem.covariance)
+    covariance = problem.covariance
     if isinstance(limit, ScaleDependentLimit):
-        noise = limit.covariance(R, std, khat)
-    elif limit.power == 0:
-        noise = problem.covariance.to_dense()
-    else:
-        basis, weights = kernel(R)
-        noise = sum(w * kernel_basis(name, khat) for name, w in zip(basis, weights, strict=True))
-    return float(np.sum(problem.covariance.to_dense() * noise) / np.trace(noise))
+        noise = limit.covariance(R, covariance.std, correlation_of(covariance))
+        return float(np.sum(covariance.to_dense() * noise) / np.trace(noise))
+    basis, weights = (("rho",), np.ones(1)) if limit.power == 0 else kernel(R)
+    curvatures = problem.cached(("curvatures", limit.power, basis), lambda: _curvatures(problem, limit.power, basis))
+    trace = np.sum(covariance.std[covariance.std > 0] ** (2 - 2 * limit.power))
+    return float(weights @ curvatures / (np.sum(weights) * trace))
+
+
+def _curvatures(problem, power, basis):
+    """tr(K N_q), which is sum_i lambda_i c_qi in any modes."""
+    found = structured(problem.covariance, power, basis, problem.delta0)
+    if found is not None:
+        return found.forcing @ found.decay
+    khat, K = correlation_of(problem.covariance), problem.covariance.to_dense()
+    outer = problem.covariance.std ** (1 - power)
+    return np.array([np.sum(K * kernel_basis(name, khat) * outer[:, None] * outer[None, :]) for name in basis])
 
 
 def _one_time_kernel(problem, optimizer, limit, largest_risk, batch_size):

@@ -62,7 +62,14 @@ def s_adam(
         return limit(problem.noise, batch_size, float(np.sqrt(problem.covariance.trace / problem.d)))
 
     transform = scale_by_s_adam(b1, b2, brake, probe_scale, n_probes, bias_correction)
-    settings = {"b1": b1, "b2": b2, "brake": brake, "probe_scale": probe_scale, "n_probes": n_probes}
+    settings = {
+        "b1": b1,
+        "b2": b2,
+        "brake": brake,
+        "probe_scale": probe_scale,
+        "n_probes": n_probes,
+        "bias_correction": bias_correction,
+    }
     return Optimizer("s_adam", transform, limit, settings, problem_limit, 1 / (1 - b1))
 
 

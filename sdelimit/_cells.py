@@ -1,0 +1,93 @@
+"""One cell of a sweep: theory and experiment at one point of the grid, and its file."""
+
+import json
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from sdelimit import _specs as specs
+from sdelimit._files import replacing
+from sdelimit._grid import Cell
+from sdelimit.compare import BAND, compare
+from sdelimit.ode import solve_ode
+from sdelimit.problem import LinearRegression
+from sdelimit.results import LimitWarning
+from sdelimit.simulate import simulate
+
+NUMBERS = ("theory_risk", "run_risk", "run_standard_error", "run_q10", "run_q90", "max_relative_error")
+COLUMNS = ("cell", *Cell._fields, "lr_start", *NUMBERS, "status", "reason")
+
+
+def run_cell(index, cell: Cell, settings, problem_of) -> tuple[dict, dict]:
+    """(row of the table, arrays) of one cell. What goes wrong is in the row's status and reason, never raised."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            numbers, arrays, problems = _outcome(cell, settings, problem_of)
+        except Exception as error:  # whatever it is, the other cells go on
+            numbers, arrays, problems = {}, {}, {"failed": f"{type(error).__name__}: {error}"}
+    said = {str(w.message): None for w in caught if isinstance(w.message, LimitWarning)}
+    status = next((s for s in ("failed", "diverged", "no theory") if s in problems), "ok")
+    row = dict.fromkeys(COLUMNS) | {"cell": index, **cell._asdict(), **numbers}
+    return row | {"status": status, "reason": "; ".join([*problems.values(), *said])}, arrays
+
+
+def problem_of(covariance: str, d: int, noise: str, seed: int) -> LinearRegression:
+    """The problem of a cell."""
+    return LinearRegression(specs.parse_covariance(covariance, d), specs.parse_noise(noise), seed=seed)
+
+
+def _outcome(cell, settings, problem_of):
+    """(columns, arrays, what was not as it should be by kind)."""
+    rule = specs.parse_optimizer(cell.optimizer)
+    lr = specs.parse_schedule(str(cell.lr), settings["t_max"])
+    times = np.unique(np.rint(np.linspace(0.0, settings["t_max"], settings["points"]) * cell.d)) / cell.d
+    problem, given = problem_of(cell.covariance, cell.d, cell.noise, cell.seed), {"t": times}
+    given["batch_size"] = cell.batch_size
+    numbers, arrays, problems, curve, runs = {}, {}, {}, None, None
+    try:
+        curve = solve_ode(problem, rule, lr, save_modes=False, **given)
+    except (ValueError, RuntimeError) as error:
+        problems["no theory"] = f"theory: {error}"
+    if curve is not None:
+        numbers = {"lr_start": curve.lr[0], "theory_risk": curve.risk[-1]}
+        arrays = {"t": curve.t, "lr": curve.lr, "theory_risk": curve.risk, "theory_phi": curve.phi}
+    if settings["n_runs"]:
+        runs = simulate(problem, rule, lr, n_runs=settings["n_runs"], seed=cell.seed, progress=False, **given)
+        low, high = runs.quantile(BAND)
+        numbers |= {"lr_start": runs.lr[0], "run_risk": runs.mean[-1], "run_standard_error": runs.standard_error[-1]}
+        numbers |= {"run_q10": low[-1], "run_q90": high[-1]}
+        arrays |= {"t": runs.t, "lr": runs.lr, "run_risk": runs.risk}
+    if curve is not None and runs is not None:
+        numbers["max_relative_error"] = compare(curve, runs).max_relative_error
+    statuses = [f"{kind}: {r.status}" for kind, r in (("theory", curve), ("runs", runs)) if r and r.status != "ok"]
+    if statuses:
+        problems["diverged"] = "; ".join(statuses)
+    return {name: float(value) for name, value in numbers.items()}, arrays, problems
+
+
+def cell_path(folder: Path, index: int) -> Path:
+    """Where a cell is kept."""
+    return folder / "cells" / f"{index:05d}.npz"
+
+
+def save_cell(path, row, arrays, record):
+    """The cell's curves, its row, and what is needed to repeat it."""
+    settings = np.array(json.dumps({"command": "sweep cell", **record, "row": row}))
+    with replacing(path) as file:
+        np.savez_compressed(file, settings=settings, **arrays)
+
+
+def load_row(path) -> dict | None:
+    """The row of a saved cell; None if there is none, or with a warning if the file is damaged."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return json.loads(str(file["settings"]))["row"]
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        warnings.warn(f"{path} is damaged and will be computed again: {error}", stacklevel=2)
+        return None

@@ -1,0 +1,135 @@
+"""Repeat a result from its file alone, and say how far the two are apart."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sdelimit import _cells
+from sdelimit._comparison import experiment_of, run_experiment
+from sdelimit._export import curve_arrays
+from sdelimit._files import as_path
+from sdelimit._grid import Cell
+from sdelimit._inputs import find_input
+from sdelimit._versions import version_info
+from sdelimit.compare import align
+
+ROUNDING = 1e-4
+"""Largest relative difference that counts as rounding: float32 steps, added up over a run."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rerun:
+    """A result and its repetition.
+
+    Attributes:
+        file: the file repeated.
+        settings: everything the result was made from, as the file has it.
+        differences: {array: largest relative difference |a - b| / max(|a|, |b|)}; infinite if shapes, texts, or the
+            places where something diverged differ, or if one of the two is missing.
+        max_difference: the largest of them.
+        agrees: no difference exceeds what rounding makes, 1e-4.
+        changes: what is not as it was: {"jax": ("0.10.1", "0.10.2"), "device": ("cpu", "NVIDIA H100")}.
+    """
+
+    file: Path
+    settings: dict
+    differences: dict[str, float]
+    max_difference: float
+    agrees: bool
+    changes: dict[str, tuple[str, str]]
+
+    def table(self) -> str:
+        """The differences as an aligned text table, what has changed since, and the verdict."""
+        rows = [("array", "max rel. difference"), *((name, f"{x:.2g}") for name, x in self.differences.items())]
+        changes = [f"{name}: {then} then, {now} now" for name, (then, now) in self.changes.items()]
+        verdict = "identical" if self.max_difference == 0 else "equal up to rounding" if self.agrees else "DIFFERENT"
+        return "\n".join(
+            [align(rows), "", *changes, f"{verdict} (largest relative difference {self.max_difference:.2g})"]
+        )
+
+
+def rerun(file) -> Rerun:
+    """Repeat the result in ``file`` from the settings, seeds and input files that it names.
+
+    Args:
+        file: ``curves.npz`` of ``sdelimit compare``, or a cell of a sweep (``cells/00012.npz``). Input files are looked
+            for under their name, where they were, and beside ``file``; their content must not have changed. Nothing is
+            unpickled or overwritten.
+
+    Returns:
+        A ``Rerun``.
+
+    Raises:
+        TypeError, ValueError: if ``file`` is not such a result, or one of its input files is missing or has changed.
+    """
+    path = as_path("file", file)
+    record, then = _read(path)
+    try:
+        settings = _with_inputs(record, path.parent)
+        now = REPEAT[record["command"]](settings)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"file: the settings in {path} are not complete: {error!r}") from error
+    differences = {name: _difference(then.get(name), now.get(name)) for name in [*then, *(now.keys() - then.keys())]}
+    largest = max(differences.values(), default=0.0)
+    return Rerun(path, record, differences, largest, largest <= ROUNDING, _changes(record))
+
+
+def _read(path):
+    """(settings, arrays) of a result file."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+            record = json.loads(str(arrays.pop("settings")))
+    except OSError as error:
+        raise ValueError(f"file: cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"file: {path} is not a result of sdelimit compare or a cell of a sweep") from error
+    if not isinstance(record, dict) or record.get("command") not in REPEAT:
+        raise ValueError(f"file: {path} does not say which command made it; only {' and '.join(REPEAT)} are repeated")
+    return record, arrays
+
+
+def _with_inputs(record, beside):
+    """The settings, with the input files where they are now."""
+    found = {name: find_input(name, recorded, beside) for name, recorded in record.get("inputs", {}).items()}
+    settings = dict(record)
+    for key in ("covariance", "data"):
+        settings[key] = found.get(record.get(key), record.get(key))
+    noise = record["noise"]
+    settings["noise"] = found.get(noise, noise) if isinstance(noise, str) else [found.get(n, n) for n in noise]
+    return settings
+
+
+def _repeat_compare(settings):
+    return curve_arrays(run_experiment(experiment_of(settings), settings))
+
+
+def _repeat_cell(settings):
+    cell = Cell(**{name: settings[name] for name in Cell._fields})
+    return _cells.run_cell(0, cell, settings, _cells.problem_of)[1]
+
+
+REPEAT = {"compare": _repeat_compare, "sweep cell": _repeat_cell}
+
+
+def _difference(a, b) -> float:
+    if a is None or b is None or a.shape != b.shape:
+        return np.inf
+    if a.dtype.kind not in "fiu" or b.dtype.kind not in "fiu":
+        return 0.0 if np.array_equal(a, b) else np.inf
+    if not np.array_equal(np.isfinite(a), np.isfinite(b)):
+        return np.inf
+    finite = np.isfinite(a)
+    a, b = a[finite], b[finite]
+    scale = np.maximum(np.abs(a), np.abs(b))
+    return float(np.max(np.abs(a - b) / np.where(scale > 0, scale, 1.0), initial=0.0))
+
+
+def _changes(record):
+    now = version_info()
+    then = {**record.get("versions", {}), "python": record.get("python"), "device": record.get("device")}
+    here = {**now["versions"], "python": now["python"], "device": now["device"]}
+    return {name: (then[name], here[name]) for name in here if name in then and then[name] != here[name]}
