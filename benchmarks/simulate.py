@@ -17,7 +17,7 @@ from _report import header, write
 
 import sdelimit as sl
 from sdelimit import _draws, _rng
-from sdelimit._scan import block_length
+from sdelimit._loop import block_length
 
 D, RUNS, STEPS, DENSE_STEPS, LR = 1000, 64, 1000, 200, 0.3
 CORES = len(jax.devices()) if jax.default_backend() != "cpu" else 2

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from sdelimit import _scan
+from sdelimit import _loop, _scan, fused
 from sdelimit import _validation as check
 from sdelimit._checkpoint import checkpoint_of
 from sdelimit._draws import ROUNDS
@@ -17,6 +17,7 @@ from sdelimit.results import RiskCurves, mark_divergence
 from sdelimit.schedules import as_schedules, evaluate
 
 CHUNK_STEPS = 256
+PATHS = {"plain": _scan, "fused": fused}
 
 
 def simulate(
@@ -32,6 +33,7 @@ def simulate(
     dtype=np.float32,
     sharpness: bool = False,
     generator: str = "threefry",
+    path: str = "auto",
     chunk_steps: int | None = None,
     progress: bool | None = None,
     checkpoint=None,
@@ -65,6 +67,10 @@ def simulate(
             (arXiv:2306.00204): see ``.sharpness`` and ``.mean_sharpness`` of the result.
         generator: of the normals. "threefry" (20 rounds) or "fast" (13 rounds, the fewest that pass all tests of its
             authors). Both give the same numbers on every device, up to rounding.
+        path: "plain" works for everything. "fused" is a GPU kernel that keeps each run on chip, for sgd, sign_sgd and
+            adam with a diagonal or AR(1) covariance, batch_size 1 and d up to 8192; on CPU it is interpreted, slowly,
+            to check it. "auto" takes it on a GPU wherever it applies. The runs are the same; ``details["path"]`` of
+            the result names the one taken.
         chunk_steps: steps between two looks at the progress bar; default 256.
         progress: show a progress bar; default only on a terminal.
         checkpoint: path of a file that keeps what is done, so that the same call goes on after an interruption and
@@ -112,20 +118,23 @@ def simulate(
         chunk_steps=_chunk_length(chunk_steps, steps[-1] + 1),
         progress=progress,
     )
+    taken = _path(path, experiment)
     if checkpoint is not None and jax.process_count() > 1:
         raise ValueError(f"checkpoint must be None in a job of several processes, got {check.describe(checkpoint)}")
     saved = checkpoint_of(
         checkpoint, problem, optimizers, lr=experiment.etas, t=steps, n_runs=n_runs, seed=seed, batch_size=batch_size,
         dtype=np.dtype(dtype).name, sharpness=sharpness, chunk_steps=experiment.chunk_steps, generator=generator,
+        taken=taken,
     )  # fmt: skip
     with precision(dtype):
         sharding = RunSharding(n_runs)
-        measured = _scan.run(experiment, sharding, saved)
+        measured = _loop.run(PATHS[taken], experiment, sharding, saved)
     details = {
         "device": jax.devices()[0].device_kind,
         "devices": sharding.n_devices,
         "dtype": np.dtype(dtype).name,
         "generator": generator,
+        "path": taken,
     }
     results = []
     for rule, eta, (risk, *sharp) in zip(optimizers, experiment.etas, measured, strict=True):
@@ -146,6 +155,16 @@ def simulate(
         )
         results.append(mark_divergence(curves))
     return results if several else results[0]
+
+
+def _path(path, experiment):
+    """The path to take: the one asked for, which must cover the experiment, or the best that does."""
+    obstacle = fused.obstacle(experiment)
+    if check.choice("path", path, ("auto", *PATHS)) == "fused" and obstacle:
+        raise ValueError(f"path: 'fused' needs {obstacle}; 'plain' and 'auto' run everything")
+    if path == "auto":
+        return "fused" if jax.default_backend() == "gpu" and not obstacle else "plain"
+    return path
 
 
 def _require_range(problem, dtype):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sdelimit as sl
-from sdelimit import _scan
+from sdelimit import _loop
 from sdelimit._sharding import RunSharding
 
 ROOT = Path(__file__).parents[1]
@@ -92,7 +92,7 @@ def test_one_run_uses_one_device():
 def test_runs_that_do_not_fit_in_cache_go_one_group_after_another(monkeypatch):
     problem = sl.LinearRegression(sl.covariance.ar1(16, 0.5), sl.noise.Gaussian(0.3))
     together = sl.simulate(problem, [sl.sgd(), sl.adam()], [[0.3, 0.1], 0.2], 2.0, n_runs=7, sharpness=True)
-    monkeypatch.setattr(_scan, "GROUP_BYTES", 3 * 16 * 4)
+    monkeypatch.setattr(_loop, "GROUP_BYTES", 3 * 16 * 4)
     groups = sl.simulate(problem, [sl.sgd(), sl.adam()], [[0.3, 0.1], 0.2], 2.0, n_runs=7, sharpness=True)
     for a, b in zip(together, groups, strict=True):
         np.testing.assert_allclose(a.risk, b.risk, rtol=2e-5)

@@ -7,7 +7,7 @@ from conftest import assert_mean_follows, heteroscedastic, numpy_normals
 
 import sdelimit as sl
 from sdelimit import _rng
-from sdelimit._scan import BLOCK_BYTES, MAX_BLOCK, block_length
+from sdelimit._loop import BLOCK_BYTES, MAX_BLOCK, block_length
 from sdelimit.simulate import _chunk_length
 
 TIMES = np.linspace(0.0, 1.5, 16)
