@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass, field
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from sdelimit import _rng
 from sdelimit import _validation as check
 from sdelimit._precision import evaluate_in_float64
+from sdelimit._streams import GaussianStream, Stream
 from sdelimit.covariance import Covariance, as_covariance
 from sdelimit.noise import NoiseLaw, NoNoise
 
@@ -95,38 +92,18 @@ class LinearRegression:
         with np.errstate(over="ignore", invalid="ignore"):
             return float(delta @ evaluate_in_float64(self.covariance.apply, delta) / 2)
 
-    def stream(self, keys, n_samples: int) -> "GaussianStream":
+    def stream(self, keys, n_samples: int, generator: str = "threefry") -> Stream:
         """The samples of many runs, one random ``key`` a run, that simulations draw from.
 
-        A stream has ``draw(index, batch_size, dtype)``, JAX-traceable: x of shape (steps, runs, batch_size, d) and
-        eps (steps, runs, batch_size) of the steps ``index``. ``n_samples`` is how many one run will use.
+        ``n_samples`` is how many one run will use; ``generator`` is that of the normals.
         """
-        return GaussianStream(self.covariance, self.noise, keys)
+        return GaussianStream(keys, self.covariance, self.noise, generator)
 
     def cached(self, key, compute):
         """``compute()``, kept for the life of this problem under ``key``."""
         if key not in self._cache:
             self._cache[key] = compute()
         return self._cache[key]
-
-
-class GaussianStream(eqx.Module):
-    """x ~ N(0, K) and eps from its law, fresh at every step of every run."""
-
-    covariance: Covariance
-    noise: NoiseLaw
-    keys: jax.Array
-
-    def draw(self, index, batch_size: int, dtype):
-        """Samples of the steps ``index``; the random numbers are drawn in float32 whatever ``dtype``."""
-
-        def one(step, key):
-            key_x, key_noise = jax.random.split(_rng.step_key(key, step))
-            z = jax.random.normal(key_x, (batch_size, self.covariance.d), jnp.float32).astype(dtype)
-            return z, self.noise.sample(key_noise, (batch_size,), jnp.float32).astype(dtype)
-
-        z, eps = jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(0, None))(index, self.keys)
-        return self.covariance.sample(z), eps
 
 
 def check_problem(problem) -> LinearRegression:

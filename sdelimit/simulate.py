@@ -1,27 +1,23 @@
 """The finite-dimensional experiment: one-pass runs, many at once, all rules on one data stream."""
 
-from functools import partial
-from typing import NamedTuple
-
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from tqdm import tqdm
 
-from sdelimit import _rng
+from sdelimit import _loop, _scan, fused
 from sdelimit import _validation as check
 from sdelimit._checkpoint import checkpoint_of
-from sdelimit._jit import jit
+from sdelimit._draws import ROUNDS
+from sdelimit._experiment import Experiment
 from sdelimit._precision import is_traced, precision
+from sdelimit._sharding import RunSharding
 from sdelimit._times import time_grid
 from sdelimit.optimizers.base import as_optimizer
 from sdelimit.problem import LinearRegression, check_problem
 from sdelimit.results import RiskCurves, mark_divergence
 from sdelimit.schedules import as_schedules, evaluate
 
-CHUNK_BYTES = 256 * 2**20
-MAX_CHUNK = 256
+CHUNK_STEPS = 256
+PATHS = {"plain": _scan, "fused": fused}
 
 
 def simulate(
@@ -36,6 +32,8 @@ def simulate(
     batch_size: int = 1,
     dtype=np.float32,
     sharpness: bool = False,
+    generator: str = "threefry",
+    path: str = "auto",
     chunk_steps: int | None = None,
     progress: bool | None = None,
     checkpoint=None,
@@ -50,6 +48,10 @@ def simulate(
     between optimizers or learning rates of one call are paired. Run i of seed s is the same path, up to
     floating-point rounding, whatever ``n_runs``, ``chunk_steps``, the other optimizers or learning rates.
 
+    Runs are spread over ``jax.devices()``, in equal shares. In a job of several processes that has called
+    ``jax.distributed.initialize()``, every process makes the same call and gets the whole result. JAX takes a CPU for
+    one device; with ``JAX_NUM_CPU_DEVICES=8`` in the environment it takes it for eight.
+
     Args:
         problem: the regression problem.
         optimizer: a rule such as ``sl.sign_sgd()``, or a list of them.
@@ -63,7 +65,13 @@ def simulate(
         dtype: float32 (default) or float64 arithmetic; the random numbers are the same.
         sharpness: also record the directional sharpness u' K u / |u|^2 of the step taken at each time
             (arXiv:2306.00204): see ``.sharpness`` and ``.mean_sharpness`` of the result.
-        chunk_steps: steps whose samples are drawn at once; default fits 256 MiB.
+        generator: of the normals. "threefry" (20 rounds) or "fast" (13 rounds, the fewest that pass all tests of its
+            authors). Both give the same numbers on every device, up to rounding.
+        path: "plain" works for everything. "fused" is a GPU kernel that keeps each run on chip, for sgd, sign_sgd and
+            adam with a diagonal or AR(1) covariance, batch_size 1 and d up to 8192; on CPU it is interpreted, slowly,
+            to check it. "auto" takes it on a GPU wherever it applies. The runs are the same; ``details["path"]`` of
+            the result names the one taken.
+        chunk_steps: steps between two looks at the progress bar; default 256.
         progress: show a progress bar; default only on a terminal.
         checkpoint: path of a file that keeps what is done, so that the same call goes on after an interruption and
             gives bitwise the same result on the same backend. Saved at chunk boundaries, as often as 5% of the time
@@ -98,18 +106,40 @@ def simulate(
     steps = np.unique(np.rint(time_grid(t_max, t) * d).astype(np.int64))
     if steps[-1] < 1:
         raise ValueError(f"t_max (or the last t) must reach one step, 1/d = {1 / d:g}")
-    etas = _learning_rates(lr, len(optimizers), several, np.arange(steps[-1] + 1) / d)
-    chunk_steps = _chunk_length(chunk_steps, steps[-1] + 1, n_runs * batch_size * d * np.dtype(dtype).itemsize)
+    experiment = Experiment(
+        problem=problem,
+        optimizers=tuple(optimizers),
+        etas=_learning_rates(lr, len(optimizers), several, np.arange(steps[-1] + 1) / d),
+        steps=steps,
+        n_runs=n_runs,
+        seed=seed,
+        batch_size=batch_size,
+        dtype=dtype,
+        sharpness=sharpness,
+        generator=check.choice("generator", generator, ROUNDS),
+        chunk_steps=_chunk_length(chunk_steps, steps[-1] + 1),
+        progress=progress,
+    )
+    taken = _path(path, experiment)
+    if checkpoint is not None and jax.process_count() > 1:
+        raise ValueError(f"checkpoint must be None in a job of several processes, got {check.describe(checkpoint)}")
     saved = checkpoint_of(
-        checkpoint, problem, optimizers, lr=etas, t=steps, n_runs=n_runs, seed=seed, batch_size=batch_size,
-        dtype=np.dtype(dtype).name, sharpness=sharpness, chunk_steps=chunk_steps,
+        checkpoint, problem, optimizers, lr=experiment.etas, t=steps, n_runs=n_runs, seed=seed, batch_size=batch_size,
+        dtype=np.dtype(dtype).name, sharpness=sharpness, chunk_steps=experiment.chunk_steps, generator=generator,
+        taken=taken,
     )  # fmt: skip
     with precision(dtype):
-        measured = _run(
-            problem, optimizers, etas, steps, n_runs, seed, batch_size, dtype, sharpness, chunk_steps, progress, saved
-        )
+        sharding = RunSharding(n_runs)
+        measured = _loop.run(PATHS[taken], experiment, sharding, saved)
+    details = {
+        "device": jax.devices()[0].device_kind,
+        "devices": sharding.n_devices,
+        "dtype": np.dtype(dtype).name,
+        "generator": generator,
+        "path": taken,
+    }
     results = []
-    for rule, eta, (risk, *sharp) in zip(optimizers, etas, measured, strict=True):
+    for rule, eta, (risk, *sharp) in zip(optimizers, experiment.etas, measured, strict=True):
         curves = RiskCurves(
             t=steps / d,
             risk=risk,
@@ -123,10 +153,20 @@ def simulate(
             seed=seed,
             curvature=sharp[0] if sharpness else None,
             squared_length=sharp[1] if sharpness else None,
-            details={"device": jax.devices()[0].device_kind, "dtype": np.dtype(dtype).name},
+            details=details,
         )
         results.append(mark_divergence(curves))
     return results if several else results[0]
+
+
+def _path(path, experiment):
+    """The path to take: the one asked for, which must cover the experiment, or the best that does."""
+    obstacle = fused.obstacle(experiment)
+    if check.choice("path", path, ("auto", *PATHS)) == "fused" and obstacle:
+        raise ValueError(f"path: 'fused' needs {obstacle}; 'plain' and 'auto' run everything")
+    if path == "auto":
+        return "fused" if jax.default_backend() == "gpu" and not obstacle else "plain"
+    return path
 
 
 def _require_range(problem, dtype):
@@ -155,135 +195,11 @@ def _learning_rates(lr, count, several, times):
         if is_traced(eta):
             raise TypeError("lr must be concrete in simulate, which JAX cannot differentiate; got a traced value")
         values.append(eta)
-    return values
+    return tuple(values)
 
 
-def _chunk_length(chunk_steps, slots, bytes_per_step):
-    """Steps per chunk: as equal as possible, so that little of the last chunk is wasted."""
-    if chunk_steps is None:
-        chunk_steps = int(np.clip(CHUNK_BYTES // (3 * bytes_per_step), 1, MAX_CHUNK))
-    chunks = -(-slots // check.integer("chunk_steps", chunk_steps, minimum=1))
+def _chunk_length(chunk_steps, slots):
+    """Steps per compiled call: as equal as possible, so that little of the last one is wasted."""
+    longest = CHUNK_STEPS if chunk_steps is None else check.integer("chunk_steps", chunk_steps, minimum=1)
+    chunks = -(-slots // longest)
     return int(-(-slots // chunks))
-
-
-def _run(problem, optimizers, etas, steps, n_runs, seed, batch_size, dtype, sharpness, length, progress, saved):
-    """For each optimizer the risk and, if asked, u' K u and |u|^2 at the recorded steps: (m or nothing, n_runs, n)."""
-    d, slots = problem.d, int(steps[-1]) + 1
-    rules = tuple(o.rule(problem, batch_size) for o in optimizers)
-    theta_star, delta0 = (v.astype(dtype) for v in (problem.theta_star, problem.delta0))
-    rates = [np.atleast_2d(eta).T / d for eta in etas]
-    state = tuple(_initial(rule, delta0, theta_star, r.shape[1], n_runs) for rule, r in zip(rules, rates, strict=True))
-    keys = jax.vmap(partial(_rng.run_key, seed))(jnp.arange(n_runs, dtype=jnp.uint32))
-    stream = problem.stream(keys, (slots - 1) * batch_size)
-    take = np.zeros(slots + length, bool)
-    take[steps] = True
-    first, state, collected = saved.resume(state, [[] for _ in rules])
-    with tqdm(
-        total=slots - 1,
-        initial=min(first, slots - 1),
-        unit="step",
-        disable=None if progress is None else not progress,
-        leave=False,
-    ) as bar:
-        for start in range(first, slots, length):
-            chunk = slice(start, start + length)
-            # Past the end, and in the last slot, the rate is zero: the state no longer moves.
-            rate = tuple(_padded(r[: slots - 1][chunk], length).astype(dtype) for r in rates)
-            index = np.arange(start, start + length, dtype=np.uint32)
-            state, measured = _advance(
-                rules, batch_size, sharpness, problem.covariance, stream, theta_star, state, keys, index,
-                take[chunk], rate,
-            )  # fmt: skip
-            for kept, values in zip(collected, measured, strict=True):
-                kept.append([np.asarray(value)[take[chunk]] for value in values])
-            saved.keep(start + length, state, collected, last=start + length >= slots)
-            bar.update(min(length, slots - 1 - start))
-    return [
-        tuple(_runs_first(parts, eta.ndim) for parts in zip(*kept, strict=True))
-        for kept, eta in zip(collected, etas, strict=True)
-    ]
-
-
-def _runs_first(parts, ndim):
-    """Chunks of (steps, m, n_runs) as one float64 array (m, n_runs, n), without m for a single learning rate."""
-    joined = np.moveaxis(np.concatenate(parts), 0, -1).astype(np.float64)
-    return joined if ndim == 2 else joined[0]
-
-
-def _initial(rule, delta0, theta_star, m, n_runs):
-    """(delta, optimizer state), each with leading axes (m, n_runs)."""
-
-    def repeated(leaf):
-        return jnp.broadcast_to(leaf, (m, n_runs, *jnp.shape(leaf)))
-
-    return jax.tree.map(repeated, (jnp.asarray(delta0), rule.init(jnp.asarray(delta0 + theta_star))))
-
-
-def _padded(rate, length):
-    return np.concatenate([rate, np.zeros((length - rate.shape[0], rate.shape[1]))])
-
-
-@jit
-def _advance(rules, batch_size, sharpness, covariance, stream, theta_star, state, keys, index, take, rate):
-    """Advance every rule by one chunk of steps.
-
-    Gives the new state and, for each rule, what is measured: the risk before each step and, if asked, u' K u and
-    |u|^2 of the step, each (steps, m, n_runs), where ``take``; zero elsewhere.
-    """
-    dtype = theta_star.dtype
-    x, eps = stream.draw(index, batch_size, dtype)
-
-    def measure(delta, direction):
-        risk = jnp.sum(delta * covariance.apply(delta), axis=-1) / 2
-        if not sharpness:
-            return (risk,)
-        return risk, jnp.sum(direction * covariance.apply(direction), axis=-1), jnp.sum(direction**2, axis=-1)
-
-    def step(state, inputs):
-        x, eps, index, take, rate = inputs
-        sample = _Sample(x, eps, theta_star, keys, index)
-        moved, measured = [], []
-        for rule, (delta, rule_state), r in zip(rules, state, rate, strict=True):
-            direction, rule_state = _direction(rule, sample, delta, rule_state)
-            nothing = (jnp.zeros(delta.shape[:-1], dtype),) * (1 + 2 * sharpness)
-            measured.append(jax.lax.cond(take, measure, lambda *_, nothing=nothing: nothing, delta, direction))
-            moved.append((delta - r[:, None, None] * direction, rule_state))
-        return tuple(moved), tuple(measured)
-
-    return jax.lax.scan(step, state, (x, eps, index, take, rate))
-
-
-class _Sample(NamedTuple):
-    """What all runs see at one step: x (n_runs, b, d), eps (n_runs, b), and the keys for a rule's own randomness."""
-
-    x: jax.Array
-    eps: jax.Array
-    theta_star: jax.Array
-    keys: jax.Array
-    index: jax.Array
-
-
-def _direction(rule, sample, delta, rule_state):
-    """u_k and the new state of one rule, for delta of shape (m, n_runs, d)."""
-    x, eps, theta_star = sample.x, sample.eps, sample.theta_star
-    if x.shape[1] == 1:
-        residual = jnp.sum(delta * x[:, 0], axis=-1) - eps[:, 0]
-        gradient = residual[..., None] * x[:, 0]
-    else:
-        residual = jnp.einsum("mrd,rbd->mrb", delta, x) - eps
-        gradient = jnp.einsum("mrb,rbd->mrd", residual, x) / x.shape[1]
-    if not isinstance(rule, optax.GradientTransformationExtraArgs):
-        return jax.vmap(jax.vmap(rule.update))(gradient, rule_state, delta + theta_star)
-
-    def update(gradient, rule_state, theta, x, eps, key):
-        """Rules that ask for more get the loss on this step's samples and a key."""
-
-        def loss_fn(theta):
-            return jnp.mean((x @ (theta - theta_star) - eps) ** 2) / 2
-
-        return rule.update(gradient, rule_state, theta, loss_fn=loss_fn, key=key)
-
-    own = jax.vmap(lambda key: jax.random.fold_in(_rng.step_key(key, sample.index), 2))(sample.keys)
-    over_runs = jax.vmap(update)
-    over_rates = jax.vmap(over_runs, in_axes=(0, 0, 0, None, None, None))
-    return over_rates(gradient, rule_state, delta + theta_star, x, eps, own)

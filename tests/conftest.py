@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.random import threefry_2x32
 from scipy import stats
 
 import sdelimit as sl
@@ -71,6 +72,40 @@ def assert_mean_and_covariance(y, mean, covariance, bias=0.01):
     error = 4 * squares.std() / np.sqrt(len(y)) + 2 * bias
     assert error < 0.05 and abs(squares.mean() - 1) < error
     np.testing.assert_allclose(np.cov(y.T), covariance, atol=0.05 * np.trace(covariance) / len(mean))
+
+
+def numpy_normals(key, step, batch_size, d, rounds=20):
+    """(batch_size, d) normals of one step of a run: Threefry from JAX, Box and Muller's formula in float64.
+
+    With 13 rounds the hash is this file's own loop in Python integers.
+    """
+    half = -(-d // 2)
+    k = [int(word) for word in jax.random.key_data(key)]
+    counts = np.array([[step + 1, position] for position in range(batch_size * half)], np.uint32).T
+    if rounds == 20:
+        hashed = threefry_2x32(np.array(k, np.uint32), counts.ravel())
+        words = np.asarray(hashed, np.float64).reshape(2, batch_size, half)
+    else:
+        words = np.array([_threefry(*k, *map(int, c), rounds) for c in counts.T], np.float64).T
+        words = words.reshape(2, batch_size, half)
+    r = np.sqrt(-2 * np.log((words[0] + 0.5) / 2.0**32))
+    angle = np.floor(words[1] / 4) * (np.pi / 2 / 2.0**30)
+    real = r * np.cos(angle) * (1 - 2 * (words[1] % 2))
+    imag = r * np.sin(angle) * (1 - 2 * (words[1] // 2 % 2))
+    return np.concatenate([real, imag], axis=-1)[:, :d]
+
+
+def _threefry(k0, k1, x0, x1, rounds):
+    mask, keys = 2**32 - 1, (k0, k1, k0 ^ k1 ^ 0x1BD11BDA)
+    x0, x1 = (x0 + k0) & mask, (x1 + k1) & mask
+    for i in range(rounds):
+        by = (13, 15, 26, 6, 17, 29, 16, 24)[i % 8]
+        x0 = (x0 + x1) & mask
+        x1 = ((x1 << by | x1 >> (32 - by)) & mask) ^ x0
+        if i % 4 == 3:
+            n = i // 4 + 1
+            x0, x1 = (x0 + keys[n % 3]) & mask, (x1 + keys[(n + 1) % 3] + n) & mask
+    return x0, x1
 
 
 @pytest.fixture(scope="session")

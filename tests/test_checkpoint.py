@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import sdelimit as sl
-from sdelimit import _checkpoint
+from sdelimit import _checkpoint, _scan
 
 PROBLEM = sl.LinearRegression(sl.covariance.power_law(12, 0.5), sl.noise.StudentT(1.5, 0.3))
 SETTINGS = {"t_max": 5.0, "n_runs": 3, "chunk_steps": 7, "seed": 4}
@@ -61,7 +61,7 @@ def test_an_interrupted_run_goes_on_to_bitwise_the_same_result(uninterrupted, tm
 
 def test_a_finished_checkpoint_gives_its_result_without_another_step(uninterrupted, tmp_path, monkeypatch):
     run(tmp_path / "run")
-    monkeypatch.setattr(sys.modules["sdelimit.simulate"], "_advance", None)
+    monkeypatch.setattr(_scan, "_advance", None)
     assert_same(run(tmp_path / "run"), uninterrupted)
 
 
@@ -129,7 +129,7 @@ def test_a_file_that_is_no_checkpoint_is_neither_used_nor_overwritten(tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_found_before_the_first_step(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["sdelimit.simulate"], "_advance", None)
+    monkeypatch.setattr(_scan, "_advance", None)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="checkpoint: cannot write to"):
         run(tmp_path / "file" / "run")

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from sdelimit import _validation as check
+from sdelimit._streams import Stream
 from sdelimit.covariance import from_data
 from sdelimit.noise import Empirical
 from sdelimit.problem import LinearRegression
@@ -85,12 +85,16 @@ class DataRegression(LinearRegression):
                 f"of d = {self.d}, which a run uses at most once, got {t_max:g}"
             )
 
-    def stream(self, keys, n_samples: int) -> "RowStream":
-        """The rows, in an order of its own for every run. ValueError if a run needs more than there are."""
+    def stream(self, keys, n_samples: int, generator: str = "threefry") -> "RowStream":
+        """The rows, in an order of its own for every run. ValueError if a run needs more than there are.
+
+        No normals are drawn, whatever the ``generator``.
+        """
+        del generator
         self.require_rows(n_samples / self.d, 1)
         with jax.ensure_compile_time_eval():
             order = jax.lax.map(lambda key: _order(key, self.n), keys)[:, :n_samples]
-        return RowStream(self.X, self.residuals, order)
+        return RowStream(keys, self.X, self.residuals, order)
 
 
 def _order(key, n):
@@ -101,19 +105,25 @@ def _frozen_mean_product(left, right):
     return check.frozen(left.T @ right / left.shape[0])
 
 
-class RowStream(eqx.Module):
+class RowStream(Stream):
     """Rows of a data set in a fixed order for each run, ``order`` of shape (runs, samples)."""
 
     X: Float[np.ndarray, "n d"]
     residuals: Float[np.ndarray, " n"]
     order: jax.Array
+    per_run = ("keys", "order")
 
-    def draw(self, index, batch_size: int, dtype):
+    def random(self, index, batch_size):
         """The rows of the steps ``index``; steps past the last row repeat it."""
         slots = index[:, None] * batch_size + jnp.arange(batch_size, dtype=index.dtype)
         rows = self.order.T[jnp.minimum(slots, self.order.shape[1] - 1)]
-        rows = jnp.moveaxis(rows, -1, 1)
-        return jnp.asarray(self.X, dtype)[rows], jnp.asarray(self.residuals, dtype)[rows]
+        return jnp.moveaxis(rows, -1, 1)
+
+    def features(self, random, dtype):
+        return jnp.asarray(self.X, dtype)[random]
+
+    def noise(self, index, batch_size, dtype):
+        return jnp.asarray(self.residuals, dtype)[self.random(index, batch_size)]
 
 
 def from_arrays(
