@@ -47,6 +47,6 @@ def draw(quick=False):
     right.invert_yaxis()
     right.axvline(1.0, color="0.4", linewidth=0.8)
     right.set(xlabel=r"figure of merit $\varphi^2\, 2P / \kappa(1)$ (SGD: 1)")
-    right.set_xlim(0, 1.6)
+    right.set_xlim(0, 1.9)
     right.legend(frameon=False, loc="upper right", title="risk at which")
     return figure
