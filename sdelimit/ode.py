@@ -76,7 +76,7 @@ def solve_ode(
     optimizer = as_optimizer(optimizer)
     times = time_grid(t_max, t)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
-    rtol, save_modes = check.real("rtol", rtol, positive=True), check.flag("save_modes", save_modes)
+    rtol, save_modes = check.real("rtol", rtol, positive=True), check.flag("save_modes", save_modes, optional=True)
     if rtol >= 1:
         raise ValueError(f"rtol must be < 1, got {rtol:g}")
     with jax.ensure_compile_time_eval():
