@@ -53,7 +53,7 @@ def test_the_largest_and_smallest_words_give_finite_normals():
     assert 6.7 < np.max(np.abs(first)) < 6.8
 
 
-@pytest.fixture(scope="module", params=["threefry", "fast"])
+@pytest.fixture(scope="module", params=["threefry", pytest.param("fast", marks=pytest.mark.slow)])
 def statistics(request):
     """Sums over 2^25 normals."""
 

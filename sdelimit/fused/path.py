@@ -80,6 +80,7 @@ def _risk(covariance, d, first, second):
 def _advance(rule, sample, several, generator, interpret, mesh, span, keys, eps, rate, corrections, tables, state):
     """The kernel, on each device for the runs that are there."""
     run = partial(advance, rule, sample, several, generator, interpret)
-    specs = (P(), P("runs"), P(None, "runs"), P(), P(), P(), P("runs"))
-    on_devices = jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=P("runs"), check_vma=False)
-    return on_devices(span, keys, eps, rate, corrections, tables, state)
+    if mesh.size > 1:
+        specs = (P(), P("runs"), P(None, "runs"), P(), P(), P(), P("runs"))
+        run = jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=P("runs"), check_vma=False)
+    return run(span, keys, eps, rate, corrections, tables, state)
