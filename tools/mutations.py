@@ -39,6 +39,8 @@ DRIFTS = _tests(
 KERNELS = _tests(
     "test_limits_memory", "test_kernel_matches_the_reference_table", "test_sampled_drift_matches_the_reference_table"
 )
+LAGS = _tests("test_limits_memory", "test_lag_rule_sums_smooth_correlations")
+S3 = _tests("test_limits_memory", "test_s3_follows_its_definition_and_stays_in_the_unit_box")
 MEMORYLESS = _tests("test_limits_memory", "test_zero_memory_is_sign_sgd")
 EPS = _tests("test_scale_dependent")
 BRAKED = _tests("test_brake")
@@ -292,7 +294,7 @@ MUTATIONS = tuple(
             SIGNED_PY,
             "decay ** (last + 1) / (1 - decay)",
             "decay ** (last // 2) / (1 - decay)",
-            KERNELS,
+            LAGS,
         ),
         (
             "kernel-ratio-power",
@@ -616,7 +618,7 @@ MUTATIONS = tuple(
         ("rule-adam-eps", ADAPTIVE_PY, "b2=b2, eps=eps or TINY)", "b2=b2, eps=1.05 * eps or TINY)", RULES),
         ("rule-nadam", ADAPTIVE_PY, "nesterov=True", "nesterov=False", RULES),
         ("rule-rmsprop", ADAPTIVE_PY, "bias_correction=True", "bias_correction=False", RULES),
-        ("rule-s3", ADAPTIVE_PY, "beta * m + (1 - beta) * g", "beta * m + 1.05 * (1 - beta) * g", RULES),
+        ("rule-s3", ADAPTIVE_PY, "beta * m + (1 - beta) * g", "beta * m + 1.05 * (1 - beta) * g", S3),
         ("rule-clip-norm", "sdelimit/optimizers/clip.py", "C * np.sqrt(problem", "1.05 * C * np.sqrt(problem", RULES),
         ("rule-clip-coordinate", "sdelimit/optimizers/clip.py", "optax.clip(c)", "optax.clip(1.05 * c)", RULES),
         (
