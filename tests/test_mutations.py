@@ -21,7 +21,9 @@ def test_every_mutation_fits_the_package_and_names_tests_that_exist():
         assert m.tests
         for test in m.tests:
             path, _, name = test.partition("::")
-            assert re.search(rf"^def {name}\(" if name else "", (ROOT / path).read_text(), re.MULTILINE), test
+            assert re.search(
+                rf"^def {name.split('[')[0]}\(" if name else "", (ROOT / path).read_text(), re.MULTILINE
+            ), test
 
 
 @pytest.fixture
