@@ -21,6 +21,11 @@ settings.register_profile(
 )  # fmt: skip
 settings.load_profile("sdelimit")
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sdelimit.results.DivergenceWarning"),
+    pytest.mark.filterwarnings("ignore::sdelimit.results.LimitWarning"),
+]
+
 D = 6
 UNIT = np.linspace(0.0, 1.0, 5)
 RULES = {"sgd": sl.sgd(), "sign_sgd": sl.sign_sgd()}
@@ -201,7 +206,7 @@ def test_phi_falls_with_the_risk_for_unimodal_symmetric_noise(noise, R, ratio, b
 
 @given(noise=laws, R=decades(-4, 4), scale=decades(-2, 2))
 def test_phi_of_sign_is_a_density_of_the_residual(noise, R, scale):
-    """phi = 2 sqrt(2/pi) p_l(0), at most that without noise; phi(a^2 R) = phi(R) / a when the noise is a times as large."""
+    """phi = 2 sqrt(2/pi) p_l(0), at most that without noise; with noise a times as large phi(a^2 R) = phi(R) / a."""
     phi = sl.limit_coefficients(RULES["sign_sgd"], noise).phi(R)
     assert phi == pytest.approx(2 * np.sqrt(2 / np.pi) * noise.residual_density(np.sqrt(2 * R)), rel=1e-6)
     assert 0 <= phi <= 2 / np.pi / np.sqrt(2 * R) * (1 + 1e-9)
@@ -285,12 +290,15 @@ def test_the_gaussian_factor_is_a_falling_mean_of_at_most_one_that_the_quadratur
 
 @given(start=decades(-3, 1), share=st.floats(0, 1), t_max=decades(-1, 2), t=decades(-3, 3), later=decades(0, 2))
 def test_schedules_stay_between_their_ends_and_fall(start, share, t_max, t, later):
-    s, end = sl.schedules, share * start
-    for schedule in (s.cosine(start, t_max, end), s.linear(start, t_max, end), s.inverse_sqrt(start, t_max)):
+    s, end, slack = sl.schedules, share * start, 1e-5 * start
+    for schedule, low in (
+        (s.cosine(start, t_max, end), end),
+        (s.linear(start, t_max, end), end),
+        (s.inverse_sqrt(start, t_max), 0.0),
+    ):
         first, second = (float(schedule(jnp.float32(x))) for x in (t, t * later))
-        low = 0.0 if schedule is None else min(end, start) * (not isinstance(schedule, s.InverseSqrt))
-        assert low * (1 - 1e-5) <= second <= first * (1 + 1e-5) <= start * (1 + 1e-4)
-        assert 0 <= float(s.warmup(schedule, t_max)(jnp.float32(t))) <= first * (1 + 1e-5)
+        assert low - slack <= second <= first + slack <= start + 2 * slack
+        assert 0 <= float(s.warmup(schedule, t_max)(jnp.float32(t))) <= first + slack
     through = s.log_linear([0.0, t_max], [start, end + 1e-3])
     assert float(through(jnp.float32(t))) == pytest.approx(
         start * ((end + 1e-3) / start) ** min(t / t_max, 1), rel=1e-3
