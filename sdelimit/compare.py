@@ -39,6 +39,11 @@ class Report:
     coverage: float | None
     status: str
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was warned of when theory, runs and paths were made."""
+        return tuple(text for part in (self.theory, self.runs, self.paths) if part for text in part.warnings)
+
     def table(self) -> str:
         """The report as one row of an aligned text table."""
         return format_table([self])

@@ -1,6 +1,5 @@
 """The risk ODE (theory: sections 1-3)."""
 
-import warnings
 from functools import partial
 
 import equinox as eqx
@@ -14,7 +13,7 @@ from sdelimit._precision import is_traced, x64
 from sdelimit._times import time_grid
 from sdelimit.optimizers.base import Optimizer, as_optimizer
 from sdelimit.problem import LinearRegression, check_problem
-from sdelimit.results import DivergenceWarning, LimitWarning, RiskCurve
+from sdelimit.results import RiskCurve, examined
 from sdelimit.schedules import Constant, as_schedules, evaluate
 from sdelimit.system import BREAKS, MAX_STEPS, Stepping, integrate, integrate_many
 from sdelimit.systems import risk_system
@@ -57,7 +56,8 @@ def solve_ode(
 
     Returns:
         A ``RiskCurve``. A risk that grows beyond all bounds is reported in ``.status`` and
-        ``.diverged_at`` and by a ``DivergenceWarning``; the curve is infinite from there on.
+        ``.diverged_at`` and by a ``DivergenceWarning``; the curve is infinite from there on. Everything that is
+        warned of is kept in ``.warnings``.
 
     Differentiable in reverse mode with respect to ``lr``: inside ``jax.grad`` or ``jax.jit`` the arrays of
     the result are JAX arrays of the surrounding precision, while the solve itself stays in float64.
@@ -68,7 +68,9 @@ def solve_ode(
         RuntimeError: if the step limit is reached, with the time reached.
 
     Warns:
-        DivergenceWarning: if the risk leaves all bounds. LimitWarning: if the rule's momentum is too long for d.
+        DivergenceWarning: if the risk leaves all bounds. LimitWarning: if the limit is not to be relied on: for a
+            momentum too long for d, a batch comparable to d, an lr beyond the edge of stability, label noise without
+            the moment that it needs, or coefficients sampled too crudely.
 
     Source: arXiv:2411.12135 (signSGD), arXiv:2308.08977 (SGD).
     """
@@ -95,29 +97,11 @@ def solve_ode(
         return _curve(out, times, decay, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
     out = {name: np.asarray(value) for name, value in solve(schedule).items()}
     diverged_at, status = _report(out, system, batched, optimizer)
-    _warn_of_memory(optimizer, out, system, problem.d)
-    return _curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status)
+    return examined(_curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status), limit)
 
 
 MOST_SAVED = 2**22
 MOST_MODES = 2**12
-LONGEST_MEMORY = 0.25
-"""Largest share of the fastest mode's decay time that a rule may average gradients over without a warning."""
-
-
-def _warn_of_memory(optimizer, out, system, d):
-    """Warn where momentum lags behind the risk (theory: section 7)."""
-    finite = np.isfinite(out["risk"])
-    fastest = np.max(np.where(finite, out["lr"] * out["phi"], 0.0)) * system.decay.max()
-    share = optimizer.memory / d * fastest
-    if optimizer.memory > 1 and share > LONGEST_MEMORY:
-        warnings.warn(
-            f"solve_ode({optimizer.name}): the rule averages about {optimizer.memory:.3g} gradients, a time of "
-            f"{optimizer.memory / d:.2g}, while the fastest mode decays in {1 / fastest:.2g}; the limit needs "
-            "d (1 - beta) large compared with eta phi lambda_max, and will be several percent off early on",
-            LimitWarning,
-            stacklevel=3,
-        )
 
 
 SCAN = 4096
@@ -210,7 +194,7 @@ def _floats(out):
 
 
 def _report(out, system, batched, optimizer):
-    """(diverged_at, status) from a finished solve; warns of divergence, raises if it stopped short."""
+    """(diverged_at, status) from a finished solve; raises if it stopped short."""
     statuses, times = [], []
     for finished, blown_up, t, risk, eta in zip(
         *(np.atleast_1d(out[k]) for k in ("finished", "blown_up", "end_time", "end_risk")),
@@ -223,7 +207,6 @@ def _report(out, system, batched, optimizer):
         elif blown_up:
             statuses.append(f"diverged at t = {t:.4g}: risk {risk:.3g} (lr {eta:g} at t = 0)")
             times.append(float(t))
-            warnings.warn(f"solve_ode({optimizer.name}): {statuses[-1]}", DivergenceWarning, stacklevel=3)
         else:
             raise RuntimeError(
                 f"solve_ode({optimizer.name}) took {MAX_STEPS} steps and reached only t = {t:.4g} of "

@@ -1,6 +1,5 @@
 """Immutable results: what was computed, and the inputs that made it."""
 
-import warnings
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -8,6 +7,7 @@ from jaxtyping import Float
 from scipy.interpolate import CubicHermiteSpline
 
 from sdelimit import _validation as check
+from sdelimit._validity import doubts_of_runs, doubts_of_theory, failures, told
 from sdelimit.optimizers.base import Optimizer
 from sdelimit.problem import LinearRegression
 
@@ -17,7 +17,7 @@ class DivergenceWarning(UserWarning):
 
 
 class LimitWarning(UserWarning):
-    """A limit is used outside the range where it is accurate."""
+    """A result is outside the range where it can be relied on: the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,7 @@ class RiskCurve:
         slope: (n,) dR/dt.
         diverged_at: time at which the risk passed all bounds, infinity if it did not.
         status: "ok", or what happened, when and at what value.
+        warnings: what was warned of: why the curve, or one of several, is not to be relied on.
         kind: what tables and legends call the theory: "ODE", or "data ODE" from ``sl.data.solve_ode``.
     """
 
@@ -54,6 +55,7 @@ class RiskCurve:
     optimizer: Optimizer
     batch_size: int = 1
     kind: str = "ODE"
+    warnings: tuple[str, ...] = ()
 
     def select(self, index: int) -> "RiskCurve":
         """The curve of one learning rate of an array of them."""
@@ -82,6 +84,7 @@ class RiskCurves:
         lr: (n,) learning rate eta(t).
         diverged_at: (n_runs,) first saved time at which the run had left all bounds, infinity if none.
         status: "ok", or how many runs diverged, when and at what value; one for each learning rate of an array.
+        warnings: what was warned of: why the curves, or some of several, are not to be relied on.
         kind: "sde" or "simulation".
         curvature, squared_length: (n_runs, n) u' K u and |u|^2 of the step taken at each time, if recorded.
     """
@@ -99,6 +102,7 @@ class RiskCurves:
     curvature: Float[np.ndarray, "*m runs n"] | None = None
     squared_length: Float[np.ndarray, "*m runs n"] | None = None
     details: dict = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def select(self, index: int) -> "RiskCurves":
         """The curves of one learning rate of an array of them."""
@@ -153,7 +157,16 @@ def _select(result, index, names):
     if index >= len(result.status):
         raise ValueError(f"index must be < {len(result.status)}, the number of learning rates, got {index}")
     taken = {name: getattr(result, name) for name in names}
-    return replace(result, **{name: None if value is None else value[index] for name, value in taken.items()})
+    others = tuple(set(failures(result.status)) - {result.status[index]})
+    own = tuple(text for text in result.warnings if not text.endswith(others))
+    chosen = {name: None if value is None else value[index] for name, value in taken.items()}
+    return replace(result, **chosen, warnings=own)
+
+
+def examined(curve: RiskCurve, limit) -> RiskCurve:
+    """The same curve with what makes it doubtful in ``.warnings``, and warned of in the name of ``solve_ode``."""
+    kinds = (DivergenceWarning, failures(curve.status)), (LimitWarning, doubts_of_theory(curve, limit))
+    return told(curve, f"solve_ode({curve.optimizer.name})", kinds)
 
 
 BLOW_UP = 1e12
@@ -161,7 +174,10 @@ BLOW_UP = 1e12
 
 
 def mark_divergence(curves: RiskCurves) -> RiskCurves:
-    """The same curves with diverged runs made infinite from where they left all bounds, named and warned of."""
+    """The same curves with diverged runs made infinite from where they left all bounds.
+
+    Divergence is named in ``.status``; it and all other doubts are kept in ``.warnings`` and warned of.
+    """
     problem = curves.problem
     largest, size = float(np.max(curves.lr)), problem.covariance.trace / problem.d
     variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0
@@ -172,15 +188,15 @@ def mark_divergence(curves: RiskCurves) -> RiskCurves:
     noun = "paths" if curves.kind == "sde" else "runs"
     value = np.take_along_axis(curves.risk, first[..., None], axis=-1)[..., 0]
     statuses = [_divergence_status(at, v, noun) for at, v in zip(_rows(diverged_at), _rows(value), strict=True)]
-    for status in statuses:
-        if status != "ok":
-            warnings.warn(f"{curves.kind} of {curves.optimizer.name}: {status}", DivergenceWarning, stacklevel=3)
-    return replace(
+    doubts = curves.warnings if curves.kind == "sde" else doubts_of_runs(curves)
+    marked = replace(
         curves,
         risk=np.where(gone, np.inf, curves.risk),
         diverged_at=diverged_at,
         status=tuple(statuses) if curves.risk.ndim == 3 else statuses[0],
     )
+    kinds = (DivergenceWarning, failures(statuses)), (LimitWarning, doubts)
+    return told(marked, f"{curves.kind} of {curves.optimizer.name}", kinds)
 
 
 def _divergence_status(diverged_at, value, noun):

@@ -13,10 +13,11 @@ from sdelimit import _rng
 from sdelimit import _validation as check
 from sdelimit._precision import is_traced, x64
 from sdelimit._times import time_grid
+from sdelimit._validity import doubts_of_paths
 from sdelimit.ode import solve_ode
 from sdelimit.optimizers.base import Optimizer, as_optimizer
 from sdelimit.problem import LinearRegression, check_problem
-from sdelimit.results import DivergenceWarning, RiskCurves, mark_divergence
+from sdelimit.results import DivergenceWarning, LimitWarning, RiskCurves, mark_divergence
 from sdelimit.schedules import as_schedules, evaluate
 from sdelimit.systems import path_stepper
 
@@ -69,7 +70,8 @@ def solve_sde(
         progress: show a progress bar; default only on a terminal.
 
     Returns:
-        ``RiskCurves`` with ``.risk`` of shape (n_paths, n).
+        ``RiskCurves`` with ``.risk`` of shape (n_paths, n). What makes them doubtful is in ``.status`` and
+        ``.warnings``, and warned of as by ``solve_ode``.
 
     Raises:
         TypeError, ValueError: naming the argument, as ``solve_ode``.
@@ -106,6 +108,7 @@ def solve_sde(
             optimizer=optimizer,
             batch_size=batch_size,
             seed=seed,
+            warnings=doubts_of_paths(theory, limit),
             details={"steps": edges.size - 1},
         )
     )
@@ -115,7 +118,8 @@ def _theory(problem, optimizer, schedule, times, batch_size):
     """The mean risk on a fine grid."""
     grid = np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DivergenceWarning)  # the paths report their own
+        for category in (DivergenceWarning, LimitWarning):  # the paths report their own
+            warnings.simplefilter("ignore", category)
         return solve_ode(problem, optimizer, schedule, t=grid, batch_size=batch_size, rtol=1e-4, save_modes=False)
 
 

@@ -134,7 +134,7 @@ ONE_SOLVER = [
     value(sl.solve_ode, "rtol must be < 1", P, SIGN, 0.1, 1.0, rtol=1.0),
     value(sl.solve_ode, "atol must be > 0", P, SIGN, 0.1, 1.0, atol=-1.0),
     kind(sl.solve_ode, "atol must be a real number", P, SIGN, 0.1, 1.0, atol="small"),
-    kind(sl.solve_ode, "save_modes must be True or False", P, SIGN, 0.1, 1.0, save_modes="no"),
+    kind(sl.solve_ode, "save_modes must be True, False or None", P, SIGN, 0.1, 1.0, save_modes="no"),
     value(sl.solve_ode, "lr must be >= 0", P, SIGN, [0.1, -0.1], 1.0),
     value(sl.solve_ode, "noise must have finite variance for SGD.*sign_sgd, clipping", CAUCHY, SGD, 0.1, 1.0),
     value(sl.solve_ode, "covariance must have positive variance in every coordinate", FLAT, SIGN, 0.1, 1.0),

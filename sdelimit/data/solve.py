@@ -1,13 +1,12 @@
 """The risk curve on given data, predicted from the data."""
 
-import warnings
-
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
 from sdelimit import _validation as check
 from sdelimit._precision import is_traced
 from sdelimit._times import time_grid
+from sdelimit._validity import failures, told
 from sdelimit.data import stepper
 from sdelimit.data.problem import DataRegression
 from sdelimit.data.rules import rule_on_data
@@ -69,32 +68,31 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     tolerance = check.real("tolerance", tolerance, positive=True)
     problem.require_rows(times[-1], batch_size)
-    _warn_of_exhaustion(problem, times[-1], batch_size)
     schedule, batched = as_schedules(lr)
     if batched or is_traced(schedule):
         raise TypeError("lr must be one concrete number or function of t in sl.data.solve_ode; call it for each lr")
     eta = evaluate(schedule, times)
     rule = rule_on_data(problem, optimizer, batch_size)
     knots, status, diverged_at = _integrate(problem, rule, schedule, times[-1], tolerance)
-    if status != "ok":
-        warnings.warn(f"sl.data.solve_ode({optimizer.name}): {status}", DivergenceWarning, stacklevel=2)
     risk, slope, phi = _interpolated(knots, times)
-    return RiskCurve(
+    curve = RiskCurve(
         t=times, risk=risk, modes=None, decay=problem.covariance.std**2, lr=eta, phi=phi, slope=slope,
         diverged_at=diverged_at, status=status, problem=problem, optimizer=optimizer, batch_size=batch_size,
         kind="data ODE",
     )  # fmt: skip
+    kinds = (DivergenceWarning, failures(status)), (LimitWarning, _exhaustion(problem, times[-1], batch_size))
+    return told(curve, f"sl.data.solve_ode({optimizer.name})", kinds, stacklevel=3)
 
 
-def _warn_of_exhaustion(problem, end, batch_size):
+def _exhaustion(problem, end, batch_size) -> list[str]:
+    """What is wrong with using so many of the rows."""
     used = end * problem.d * batch_size / problem.n
-    if used > LARGEST_SHARE:
-        warnings.warn(
-            f"sl.data.solve_ode: the run uses {used:.0%} of the rows; what that does to its noise is computed to first "
-            "order in lr, so that at an lr near 0.3 the risk can be off by a third of that share",
-            LimitWarning,
-            stacklevel=3,
-        )
+    if used <= LARGEST_SHARE:
+        return []
+    return [
+        f"the run uses {used:.0%} of the rows; what that does to its noise is computed to first order in lr, so that "
+        "at an lr near 0.3 the risk can be off by a third of that share"
+    ]
 
 
 def _integrate(problem, rule, schedule, end, tolerance):

@@ -26,6 +26,8 @@ class Optimizer:
             noise (a memory of c d steps); ``limit`` then gives what it tends to near stationarity.
         memory: steps over which the rule averages gradients, 1/(1-beta) for momentum beta. The limit holds once
             memory / d is short compared with 1 / (eta phi lambda_max) (theory: section 7).
+        needs_variance: whether steps are proportional to gradients, so that label noise of infinite variance makes
+            the mean risk infinite.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Optimizer:
     hyperparameters: dict = field(default_factory=dict)
     problem_limit: Callable[..., Limit] | None = field(default=None, repr=False)
     memory: float = 1.0
+    needs_variance: bool = False
 
     def __post_init__(self):
         check.text("name", self.name)
@@ -47,6 +50,7 @@ class Optimizer:
             if not callable(value) and not (value is None and name == "problem_limit"):
                 raise TypeError(f"{name} must be a function, got {check.describe(value)}")
         check.real("memory", self.memory, positive=True)
+        check.flag("needs_variance", self.needs_variance)
 
     def rule(self, problem, batch_size: int) -> optax.GradientTransformation:
         """The rule as it acts on ``problem``."""

@@ -64,7 +64,7 @@ def from_optax(
 def _from_optax(transform, name, relative_error, seed):
     report = inspect_rule(transform, seed)
     limit = functools.partial(LIMITS[report.kind], transform, report, relative_error=relative_error, seed=seed)
-    return Optimizer(name, transform, _kept(limit))
+    return Optimizer(name, transform, _kept(limit), needs_variance=report.kind == "degree_1")
 
 
 LIMITS = {"scale_free": probed_limit, "degree_1": probed_limit, "scale_dependent": probed_sizes_limit}

@@ -18,4 +18,4 @@ def sgd() -> Optimizer:
     >>> sl.sgd().name
     'sgd'
     """
-    return Optimizer("sgd", optax.identity(), sgd_limit)
+    return Optimizer("sgd", optax.identity(), sgd_limit, needs_variance=True)
