@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import numpy_normals
 from scipy.signal import lfilter
 
 import sdelimit as sl
@@ -85,8 +86,7 @@ def test_a_simulated_step_is_a_weighted_one_of_adam(correction):
     rule = sl.s_adam(B1, B2, brake, h, 100_000, correction)
     risk = sl.simulate(problem, rule, 1.0, t=[1 / d], n_runs=runs, seed=3).risk[:, -1]
     for run, found in enumerate(risk):
-        key_x, _ = jax.random.split(_rng.step_key(_rng.run_key(3, run), np.uint32(0)))
-        tau2 = float(jnp.mean(jax.random.normal(key_x, (1, d), jnp.float32) ** 2))
+        tau2 = float(np.mean(numpy_normals(_rng.run_key(3, run), 0, 1, d) ** 2))
         w = np.exp(-brake * irregularity(m, h, tau2, 3 * d / (d + 2)))
         length = w if correction else w * (1 - B1) / np.sqrt(1 - B2)
         assert np.sqrt(2 * found * d) == pytest.approx(length, rel=0.02)

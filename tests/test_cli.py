@@ -63,6 +63,7 @@ def test_a_wrong_argument_is_named_and_the_nearest_right_one_suggested(arguments
     assert "Traceback" not in result.output and not isinstance(result.exception, ValueError)
 
 
+@pytest.mark.slow
 def test_covariance_and_noise_from_files(tmp_path):
     k = np.array([[2.0, 0.5], [0.5, 1.0]])
     np.save(tmp_path / "K.npy", np.kron(np.eye(20), k))

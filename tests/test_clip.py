@@ -122,7 +122,7 @@ def test_noise_covariance_is_positive_semidefinite():
         assert np.linalg.eigvalsh(N).min() > -1e-12 * np.trace(N)
 
 
-@pytest.mark.parametrize("spread", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("spread", [0.0, 1.0, pytest.param(3.0, marks=pytest.mark.slow)])
 def test_tables_over_risk_and_scale_match_direct_evaluation(spread):
     sigma = np.exp(np.random.default_rng(1).uniform(-spread, spread, 300))
     limit = ClipCoordinateLimit(0.5, sl.noise.StudentT(1.5, 0.3), 1)

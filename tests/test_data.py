@@ -421,6 +421,7 @@ def compare(*arguments):
     return CliRunner().invoke(main, ["compare", *small, *arguments])
 
 
+@pytest.mark.slow
 def test_the_command_line_compares_both_theories_with_runs_on_a_data_file(tmp_path):
     path = write(tmp_path, "my data.npz", *skewed(200, 12))
     out = tmp_path / "out"

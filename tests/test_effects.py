@@ -49,7 +49,9 @@ def sign_drift(R):
 # -- the identity ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize(
+    "law", [next(iter(LAWS)), *(pytest.param(law, marks=pytest.mark.slow) for law in list(LAWS)[1:])]
+)
 def test_four_effects_together_are_the_slope_of_sign_sgd_to_rounding(law):
     """dR/dt from the published numbers, in the original coordinates, against the mode equations' slope."""
     e, delta = sign(law), sign(law).problem.delta0
@@ -207,6 +209,7 @@ def brute_force(delta, on):
     return np.sum(K * V) / 2
 
 
+@pytest.mark.slow
 def test_curves_in_between_are_those_of_the_definitions():
     """All sixteen combinations against an integration of the d x d matrix equation."""
     e = sign("laplace")

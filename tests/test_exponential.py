@@ -134,6 +134,7 @@ def stop_and_go(t):
     return jnp.where(t < 1.0, 0.6 * t, jnp.where(t < 1.5, 0.0, 0.3 * (3.0 - t) ** 2))
 
 
+@pytest.mark.slow
 def test_both_integrators_agree_where_the_learning_rate_vanishes(monkeypatch):
     """At a point or for a while: it stops the clock that the exponential integrator goes by."""
     problem, t = diagonal_problem(40, 3.0, 1e-4), np.linspace(0.0, 3.0, 7)

@@ -34,7 +34,9 @@ def at(schedule, t):
         return np.array([float(schedule(jnp.float64(x))) for x in t])
 
 
-@pytest.mark.parametrize("t_max", [0.5, T_MAX, 100.0])
+@pytest.mark.parametrize(
+    "t_max", [pytest.param(0.5, marks=pytest.mark.slow), T_MAX, pytest.param(100.0, marks=pytest.mark.slow)]
+)
 def test_best_constant_lr_for_a_horizon_is_that_of_the_closed_form(t_max):
     """Off the minimum by the accuracy of log lr, the risk is off by its square."""
     lrs = np.linspace(1e-3, 1.999, 200_001)
@@ -66,7 +68,11 @@ def optimal_risk(t, speed):
 
 @pytest.mark.parametrize(
     ("rule", "c", "lr"),
-    [(SGD, 1.0, None), (SGD, 1.0, 0.3), pytest.param(SIGN, C, lambda t: 1 / (1 + t), marks=pytest.mark.slow)],
+    [
+        pytest.param(SGD, 1.0, None, marks=pytest.mark.slow),
+        (SGD, 1.0, 0.3),
+        pytest.param(SIGN, C, lambda t: 1 / (1 + t), marks=pytest.mark.slow),
+    ],
 )
 def test_an_optimized_schedule_is_the_optimal_one(rule, c, lr):
     """K = I and Gaussian noise: R' = -2 eta phi R + eta^2 psi / 2 is least at eta = 2 phi R / psi at every t."""
@@ -80,6 +86,7 @@ def test_an_optimized_schedule_is_the_optimal_one(rule, c, lr):
     assert np.all(np.diff(found.history) < 1e-9) and found.history[-1] == pytest.approx(found.risk, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_matching_sgd_with_signs_has_the_scalar_equation_of_its_noise_compression():
     """K = I, Gaussian noise: eta_sign = eta_sgd / phi(R), R' = -2 eta_sgd R + (eta_sgd^2 / 2)(pi^2/4)(2R + v^2)."""
     matched = sl.match_schedule(IDENTITY, SGD, SIGN, decaying, T_MAX)

@@ -31,6 +31,7 @@ assert style() == before and matplotlib.get_backend(auto_select=False) is None
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.docs
 def test_examples_in_docstrings_run():
     import sdelimit
 

@@ -63,7 +63,7 @@ def test_spread_is_that_of_runs(rule, batch_size):
         assert_same_mean_and_spread(own, others, 10 / 300)
 
 
-@pytest.mark.parametrize("rule", ["sgd", "sign_sgd"])
+@pytest.mark.parametrize("rule", [pytest.param("sgd", marks=pytest.mark.slow), "sign_sgd"])
 @pytest.mark.parametrize(
     "covariance",
     [sl.covariance.power_law(300, 0.5), heteroscedastic(sl.covariance.ar1(300, 0.5))],

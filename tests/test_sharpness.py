@@ -29,6 +29,7 @@ def test_sharpness_along_runs_is_that_of_the_limit():
         assert abs(measured - limit) < 4 * error + 5 / 300 * limit
 
 
+@pytest.mark.slow
 def test_memory_leaves_the_noise_of_signs_its_shape():
     """Given the residuals Signum's directions are signs of Gaussian sums, so E[F F'] = (2/pi) arcsin."""
     sign = sl.directional_sharpness(PROBLEM, sl.sign_sgd())

@@ -34,8 +34,15 @@ def numpy_loop(problem, rule, lr, steps, run, seed, batch_size):
         return np.array([*risks, delta @ k @ delta / 2])
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
-@pytest.mark.parametrize("rule", ["sgd", "sign_sgd"])
+@pytest.mark.parametrize(
+    ("rule", "batch_size"),
+    [
+        ("sgd", 3),
+        ("sign_sgd", 1),
+        pytest.param("sgd", 1, marks=pytest.mark.slow),
+        pytest.param("sign_sgd", 3, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_is_the_optimizer_written_as_a_loop(rule, batch_size):
     problem = sl.LinearRegression(
         heteroscedastic(sl.covariance.ar1(40, 0.5)), sl.noise.Laplace(0.3), theta0=np.linspace(-1, 1, 40)
@@ -99,8 +106,13 @@ NOISES = {
 }
 
 
-@pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("covariance", COVARIANCES)
+QUICK = [("dense", "gaussian"), ("ar1", "student_t(1.5)"), ("spiked", "two-point"), ("ar1", "cauchy")]
+
+
+@pytest.mark.parametrize(
+    ("covariance", "noise"),
+    [pytest.param(k, law, marks=() if (k, law) in QUICK else pytest.mark.slow) for k in COVARIANCES for law in NOISES],
+)
 def test_mean_of_runs_follows_the_ode(covariance, noise):
     problem = sl.LinearRegression(COVARIANCES[covariance](512), NOISES[noise])
     rules = [sl.sign_sgd(), sl.sgd()] if np.isfinite(problem.noise.second_moment) else [sl.sign_sgd()]
@@ -108,7 +120,7 @@ def test_mean_of_runs_follows_the_ode(covariance, noise):
         assert_mean_follows(runs, sl.solve_ode(problem, runs.optimizer, 0.6, t=runs.t))
 
 
-@pytest.mark.parametrize("rule", ["sgd", "sign_sgd"])
+@pytest.mark.parametrize("rule", [pytest.param("sgd", marks=pytest.mark.slow), "sign_sgd"])
 def test_batches_and_schedules_follow_the_ode(rule):
     problem = sl.LinearRegression(heteroscedastic(sl.covariance.ar1(512, 0.5)), sl.noise.Laplace(0.5))
     lr = sl.schedules.cosine(1.0, 1.5)

@@ -558,7 +558,7 @@ MUTATIONS = tuple(
             COORDINATES,
         ),
         ("sde-decay", "sdelimit/sde_modes.py", "w = jnp.exp(-exponent) * w", "w = jnp.exp(-1.05 * exponent) * w", SDE),
-        ("sde-noise", "sdelimit/sde_modes.py", "kick = sum(eta * jnp.sqrt", "kick = sum(1.05 * eta * jnp.sqrt", SDE),
+        ("sde-noise", "sdelimit/sde_modes.py", "kick = eta * jnp.sqrt", "kick = 1.05 * eta * jnp.sqrt", SDE),
         (
             "sde-along",
             "sdelimit/sde_modes.py",
