@@ -1,7 +1,8 @@
 """What must hold for every problem, law and rule, on random ones.
 
-Each property is tried on a few examples, always the same; on 1,000 new ones with SDELIMIT_EXAMPLES=1000 (and -m ""). All problems
-have the same dimension and number of times, so that everything is compiled once.
+Each property is tried on a few examples, always the same; on 1,000 new ones, and with those that take longest, by
+``SDELIMIT_EXAMPLES=1000 pytest -m "" tests/test_properties.py``. All problems have the same dimension and number of
+times, so that everything is compiled once.
 """
 
 import os
