@@ -87,7 +87,7 @@ def _long_momentum(curve):
 
 def _large_batch(curve):
     share = curve.batch_size / curve.problem.d
-    if share <= LARGEST_BATCH:
+    if share <= LARGEST_BATCH or curve.batch_size == 1:
         return None
     return (
         f"batch_size {curve.batch_size} is {share:.0%} of d = {curve.problem.d}; the limit needs batches much smaller "

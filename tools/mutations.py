@@ -652,16 +652,16 @@ MUTATIONS = tuple(
             "jnp.sqrt(1 - b1**state.count)",
             BRAKED,
         ),
-        ("simulate-rate", "sdelimit/simulate.py", "np.atleast_2d(eta).T / d", "np.atleast_2d(eta).T / (d + 1)", LOOP),
-        ("simulate-batch-mean", "sdelimit/simulate.py", "residual, x) / x.shape[1]", "residual, x)", LOOP),
+        ("simulate-rate", "sdelimit/_experiment.py", ".T / self.problem.d", ".T / (self.problem.d + 1)", LOOP),
+        ("simulate-batch-mean", "sdelimit/_scan.py", "swapaxes(x, 1, 2)) / x.shape[1]", "swapaxes(x, 1, 2))", LOOP),
         (
             "simulate-risk-half",
-            "sdelimit/simulate.py",
-            "covariance.apply(delta), axis=-1) / 2",
-            "covariance.apply(delta), axis=-1) / 2.1",
+            "sdelimit/_scan.py",
+            "risk = dot(delta, covariance.apply(delta)) / 2",
+            "risk = dot(delta, covariance.apply(delta)) / 2.1",
             LOOP,
         ),
-        ("simulate-loss-half", "sdelimit/simulate.py", "- eps) ** 2) / 2", "- eps) ** 2) / 2.1", LOSS),
+        ("simulate-loss-half", "sdelimit/_scan.py", "- eps) ** 2) / 2", "- eps) ** 2) / 2.1", LOSS),
         # what is made of the curves
         (
             "stationary-quarter",
