@@ -174,6 +174,7 @@ def test_slope_is_the_derivative_of_the_risk(correlated):
 
 
 @pytest.mark.parametrize("rule", [sl.clip_norm, sl.clip_coordinate])
+@pytest.mark.slow
 def test_a_threshold_beyond_reach_recovers_sgd(correlated, rule):
     clipped, sgd = (sl.solve_ode(correlated, o, 0.5, 3.0) for o in (rule(1e3), sl.sgd()))
     np.testing.assert_allclose(clipped.risk, sgd.risk, rtol=1e-4)

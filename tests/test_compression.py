@@ -57,6 +57,7 @@ def test_few_modes_are_kept_as_they_are():
 
 
 @pytest.mark.parametrize("rule", ["sgd", pytest.param("sign_sgd", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_curve_of_many_modes_is_by_default_compressed_and_the_same(monkeypatch, rule):
     """With 'many' lowered to 3000 modes."""
     monkeypatch.setattr(ode, "MOST_SAVED", 100_000)

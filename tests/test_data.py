@@ -165,6 +165,7 @@ def test_a_run_cannot_use_more_rows_than_there_are(small):
 # Theory
 
 
+@pytest.mark.slow
 def test_on_gaussian_data_both_theories_agree():
     rng = np.random.default_rng(0)
     d, n = 30, 6000
@@ -217,6 +218,7 @@ def test_noise_of_rows_used_once_is_that_of_a_bridge():
     assert theory.risk[-1] < 0.6 * replaced.risk[-1]
 
 
+@pytest.mark.slow
 def test_the_step_length_does_not_matter_and_a_schedule_is_followed():
     t = np.linspace(0, 3, 9)
     lr = sl.schedules.cosine(0.3, 3.0)

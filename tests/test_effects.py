@@ -73,6 +73,7 @@ def test_identity_and_decomposition_hold_for_scale_dependent_rules():
     assert_ends_and_sums(clipped())
 
 
+@pytest.mark.slow
 def test_identity_notices_a_wrong_effect():
     e = sign("laplace")
     rule = dynamics(e.problem, e.optimizer.limit_of(e.problem, 1))
@@ -158,6 +159,7 @@ def test_compression_under_gaussian_noise_is_pi_squared_over_four_at_every_risk(
     np.testing.assert_allclose(e.noise_compression.at([1e-12, 1.0, 1e12]), np.pi**2 / 4, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_compression_at_small_risk_is_the_efficiency_of_the_median():
     """chi -> pi / (8 f(0)^2 E eps^2): (pi/2) / ARE, so pi/4 for Laplace noise; 0 for infinite variance."""
     f0, variance = 1 / (2 * LAPLACE), 2 * LAPLACE**2
@@ -392,6 +394,7 @@ def test_bad_questions_to_a_result_are_refused_by_name():
             call()
 
 
+@pytest.mark.slow
 def test_a_rule_that_diverges_itself_is_refused():
     problem = sl.LinearRegression(np.full(D, 16.0), sl.noise.Gaussian(0.3))
     with pytest.warns(sl.DivergenceWarning), pytest.raises(ValueError, match="lr must be one at which sgd is stable"):

@@ -162,6 +162,7 @@ def contest(request):
     ("better", "worse"),
     [("optimized", "best"), ("best", "low"), ("best", "high"), ("matched", "source")],
 )
+@pytest.mark.slow
 def test_simulated_runs_gain_what_the_ode_predicts(contest, better, worse):
     """Paired runs; the gain itself is several times what the test allows it to be off."""
     risks, theory = contest

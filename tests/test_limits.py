@@ -32,6 +32,7 @@ def test_batch_quadrature_agrees_with_the_gaussian_closed_form(b):
     [pytest.param(sl.noise.Cauchy(0.3), marks=pytest.mark.slow), sl.noise.StudentT(1.5, 0.3), sl.noise.TwoPoint(0.6)],
     ids=repr,
 )
+@pytest.mark.slow
 def test_batch_drift_is_the_expectation_of_theory_section_10(noise):
     """phi_b = sqrt(2/pi) (1/s) E[sum_j l_j z_j / sqrt(sum_j l_j^2)], by brute force."""
     b, s, n = 4, 0.6, 1_000_000

@@ -89,6 +89,7 @@ def test_signum_drift_without_noise_is_the_mean_of_a_ratio():
     assert abs(drift - values.mean()) < 4 * values.std() / np.sqrt(values.size)
 
 
+@pytest.mark.slow
 def test_adam_approaches_normalized_sgd_as_b2_approaches_one():
     gaps = [abs(unit_coefficients(sl.adam(0.9, b2))[0] - 1) for b2 in (0.99, 0.997, 0.999)]
     assert gaps[0] > gaps[1] > gaps[2] and gaps[2] < 3e-3
@@ -241,6 +242,7 @@ def test_tables_extrapolate_by_power_laws(student_s3):
     assert small[0] == pytest.approx(small[1], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_exact_drift_is_tabulated_to_five_digits():
     noise, R = sl.noise.Laplace(0.4), np.geomspace(1e-6, 1e4, 31)
     rule = sl.adam(0.9, 0.95).limit.args[0]

@@ -91,7 +91,7 @@ LEARNING_RATES = {
 @pytest.mark.parametrize(
     ("kind", "wrap"),
     [
-        ("number", lambda f: f),
+        pytest.param("number", lambda f: f, marks=pytest.mark.slow),
         ("function", jax.jit),
         pytest.param("number", jax.jit, marks=pytest.mark.slow),
         pytest.param("schedule", lambda f: f, marks=pytest.mark.slow),

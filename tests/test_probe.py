@@ -57,6 +57,7 @@ def test_standard_errors_are_the_spread_over_seeds():
         assert 0.3 < np.std(value, ddof=1) / np.mean(claimed) < 1.9  # chi with 7 degrees of freedom
 
 
+@pytest.mark.slow
 def test_same_seed_gives_same_numbers():
     one, two = (probe(RMS, NO_NOISE, 0.5, seed=3, relative_error=0.02) for _ in range(2))
     assert one.phi == two.phi and np.array_equal(one.kappa, two.kappa)
@@ -207,6 +208,7 @@ def assert_same_limit(found, known, R, drift=0.01, noise=0.015):
 
 
 @pytest.mark.parametrize("batch_size", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_probing_coordinate_clipping_finds_its_limit(batch_size):
     noise = sl.noise.Gaussian(0.5)
     found = sl.from_optax(optax.clip(0.5)).limit(noise, batch_size)

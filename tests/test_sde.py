@@ -44,7 +44,7 @@ def test_mean_and_spread_agree_with_brute_force(small_problem):
 @pytest.mark.parametrize(
     "rule, batch_size",
     [
-        (sl.sgd(), 1),
+        pytest.param(sl.sgd(), 1, marks=pytest.mark.slow),
         (sl.sign_sgd(), 1),
         pytest.param(sl.sgd(), 3, marks=pytest.mark.slow),
         pytest.param(sl.sign_sgd(), 3, marks=pytest.mark.slow),
@@ -69,6 +69,7 @@ def test_spread_is_that_of_runs(rule, batch_size):
     [sl.covariance.power_law(300, 0.5), heteroscedastic(sl.covariance.ar1(300, 0.5))],
     ids=["diagonal", "ar1"],
 )
+@pytest.mark.slow
 def test_mean_of_paths_follows_the_ode(rule, covariance):
     """The two means differ by O(1/d) and Monte-Carlo error."""
     problem = sl.LinearRegression(covariance, sl.noise.Laplace(0.3))

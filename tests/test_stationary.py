@@ -153,6 +153,7 @@ def custom(phi, psi=None, power=1):
 @pytest.mark.parametrize(
     "log_risk", [pytest.param(-12.0, marks=pytest.mark.slow), -4.0, pytest.param(-2.6, marks=pytest.mark.slow), 4.0]
 )
+@pytest.mark.slow
 def test_of_several_stable_risks_the_one_is_found_that_the_ode_goes_to(log_risk):
     """K = I: all modes decay alike, so the direction in which the risk moves decides."""
     d = 20

@@ -357,6 +357,7 @@ def test_a_wrong_config_is_named(text, message, tmp_path):
     assert "cannot read" in run("sweep", tmp_path / "none.toml", "--out", tmp_path / "out").output
 
 
+@pytest.mark.slow
 def test_figures_show_the_risks_that_the_rows_hold(whole):
     figures = whole.plot("noise")
     heat = figures["heat-map"]
