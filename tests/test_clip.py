@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from scipy import integrate, special, stats
 
 import sdelimit as sl
 from sdelimit._precision import evaluate_in_float64
@@ -78,6 +79,25 @@ def test_norm_clipping_coefficients_match_monte_carlo(law, batch_size):
         assert within(np.minimum(lam, 0.8) ** 2, coefficients.kappa(1.0, R), 2e-3)
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_norm_clipping_of_gaussian_residuals_is_an_integral_over_their_length(batch_size):
+    """mu = E[min(X^2, a X)] / b and nu = (2P / b^2) E[min(X^2, a^2)], X ~ chi_b and a = b C / sqrt(2P)."""
+    C, R, v = 0.8, np.array([0.01, 0.3, 5.0]), 0.7
+    found = limit_coefficients(sl.clip_norm(C), sl.noise.Gaussian(v), batch_size)
+    law = stats.chi(batch_size)
+    for risk in R:
+        variance = 2 * risk + v**2
+        a = batch_size * C / np.sqrt(variance)
+
+        def mean(f, a=a):
+            pieces = ((0, min(a, 9.0)), (min(a, 9.0), 12.0))
+            return sum(integrate.quad(lambda x: f(x) * law.pdf(x), *ends, epsabs=1e-13)[0] for ends in pieces)
+
+        mu = mean(lambda x, a=a: min(x**2, a * x)) / batch_size
+        nu = mean(lambda x, a=a: min(x**2, a**2)) * variance / batch_size**2
+        np.testing.assert_allclose([found.phi(risk), found.kappa(1.0, risk)], [mu, nu], rtol=1e-8)
+
+
 @by_law
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_coordinate_clipping_coefficients_match_monte_carlo(law, batch_size):
@@ -95,8 +115,6 @@ def test_coordinate_clipping_coefficients_match_monte_carlo(law, batch_size):
 
 def test_drift_under_gaussian_residuals_is_an_integral_of_a_bessel_function():
     # E[q^2 erf(r / (|q| sqrt 2))] = (2/pi) int_0^r x K_1(x) dx for q ~ N(0, 1).
-    from scipy import integrate, special
-
     limit = sl.clip_coordinate(0.5).limit(sl.noise.Gaussian(0.7), 1)
     R, sigma = 0.2, np.array([0.05, 0.3, 1.0, 7.0])
     r = 0.5 / (sigma * np.sqrt(2 * R + 0.49))

@@ -85,6 +85,13 @@ def test_a_constant_scale_and_blocks_keep_the_structure(power):
         assert np.max(forced) < 1e-12
 
 
+@pytest.mark.parametrize("power", [0, 1])
+def test_diagonal_modes_are_the_coordinates(power):
+    start, forced = errors(sl.covariance.diagonal([0.3, 4.0, 1.0, 0.01]), power)
+    assert start < 1e-13
+    assert np.max(forced) < 1e-12
+
+
 def test_spiked_modes_of_sgd_are_exact():
     covariance = sl.covariance.spiked(40, [4.0, 2.0, -0.5])
     assert _spiked.error(covariance, 0, ("rho",)) == 0

@@ -45,8 +45,13 @@ LION_KERNEL = _tests("test_limits_memory", "test_kernel_matches_the_reference_ta
 LAGS = _tests("test_limits_memory", "test_lag_rule_sums_smooth_correlations")
 S3 = _tests("test_limits_memory", "test_s3_follows_its_definition_and_stays_in_the_unit_box")
 MEMORYLESS = _tests("test_limits_memory", "test_zero_memory_is_sign_sgd")
-EPS = _tests("test_scale_dependent")
+EPS = _tests(
+    "test_scale_dependent",
+    "test_drift_with_eps_is_an_integral_over_residual_and_coordinate",
+    "test_noise_with_eps_is_the_covariance_of_one_step",
+)
 BRAKED = _tests("test_brake")
+CHI = _tests("test_clip", "test_norm_clipping_of_gaussian_residuals_is_an_integral_over_their_length")
 NORM = _tests("test_clip", "test_norm_clipping_coefficients_match_monte_carlo")
 COORDINATE = _tests(
     "test_clip",
@@ -55,10 +60,21 @@ COORDINATE = _tests(
     "test_coordinate_clipping_coefficients_match_monte_carlo",
 )
 SLOW_MEMORY = _tests("test_long_memory")
+SLOW_MEMORY_STEPS = _tests(
+    "test_long_memory", "test_a_step_of_the_sde_has_the_mean_and_covariance_of_the_linear_equation"
+)
+SLOW_MEMORY_BALANCE = _tests("test_long_memory", "test_stationary_risk_is_that_of_sgd_in_units_of_the_residual")
 PROBE = _tests("test_probe", "test_sign_has_c_2_over_pi_and_the_arcsin_kernel")
 MODES = _tests("test_ode", "test_ode_is_the_limit_of_an_euler_loop_in_matrix_form")
-STRUCTURE = _tests("test_structured_modes")
-COORDINATES = _tests("test_scale_dependent")
+DIAGONAL = _tests("test_structured_modes", "test_diagonal_modes_are_the_coordinates")
+AR1 = _tests("test_structured_modes", "test_ar1_modes_are_the_eigenvectors_of_k")
+SCALED = _tests("test_structured_modes", "test_a_constant_scale_and_blocks_keep_the_structure")
+SPIKED = _tests("test_structured_modes", "test_spiked_modes_are_as_accurate_as_they_say")
+COORDINATES = _tests("test_scale_dependent", "test_the_risk_equations_are_those_of_the_second_moments")
+COORDINATE_STEPS = _tests(
+    "test_scale_dependent", "test_a_step_of_the_sde_has_the_mean_and_covariance_of_the_linear_equation"
+)
+COORDINATE_BALANCE = _tests("test_scale_dependent", "test_stationary_risk_and_rate_are_those_of_the_second_moments")
 SDE = _tests("test_sde", "test_mean_of_paths_follows_the_ode", "test_mean_and_spread_agree_with_brute_force")
 LOSS = _tests("test_simulate", "test_the_loss_that_rules_may_ask_for_has_the_gradient_that_they_get")
 LOOP = _tests("test_simulate", "test_a_run_is_the_optimizer_written_as_a_loop")
@@ -72,9 +88,13 @@ RATES = _tests(
     "test_the_rate_is_the_slowest_eigenvalue_of_the_whole_matrix_equation",
     "test_a_rule_as_sgd_has_its_risk",
 )
-EFFECTS = _tests("test_effects")
+EFFECTS = _tests(
+    "test_effects",
+    "test_sign_sgd_has_the_closed_forms_of_its_effects",
+    "test_compression_under_gaussian_noise_is_pi_squared_over_four_at_every_risk",
+)
 MATCHED = _tests("test_learning_rates", "test_matched_mean_decay_accounts_for_the_size_of_the_coordinates")
-SHARPNESS = _tests("test_sharpness")
+SHARPNESS = _tests("test_sharpness", "test_sgd_and_sign_sgd_have_the_sharpness_of_their_noise")
 DATA = _tests("test_data", "test_moments_are_those_of_the_rules_step_for_a_gaussian_delta")
 ROWS = _tests(
     "test_data",
@@ -330,8 +350,8 @@ MUTATIONS = tuple(
             "second + 1.1 * self.threshold**2 * outside",
             NORM,
         ),
-        ("clip-batch-drift", CLIP_PY, "a * mean / b * gammaincc", "1.1 * a * mean / b * gammaincc", NORM),
-        ("clip-batch-noise", CLIP_PY, "a2 = (b * self.threshold) ** 2", "a2 = (1.05 * b * self.threshold) ** 2", NORM),
+        ("clip-batch-drift", CLIP_PY, "a * mean / b * gammaincc", "1.1 * a * mean / b * gammaincc", CHI),
+        ("clip-batch-noise", CLIP_PY, "a2 = (b * self.threshold) ** 2", "a2 = (1.05 * b * self.threshold) ** 2", CHI),
         ("clip-batch-sampled", CLIP_PY, "- clipped(flipped, minus)) / 2", "- clipped(flipped, minus)) / 2.1", NORM),
         ("clip-coordinate-drift", CLIP_COORDINATE_PY, "np.sqrt(2 / np.pi) * r", "np.sqrt(2.1 / np.pi) * r", COORDINATE),
         ("clip-coordinate-variance", CLIP_COORDINATE_PY, "inside - 2 * r * pdf", "inside - 2.1 * r * pdf", COORDINATE),
@@ -458,43 +478,43 @@ MUTATIONS = tuple(
             STRUCTURED_PY,
             "decay = covariance.std ** (2 - power)",
             "decay = covariance.std ** (2 - 1.05 * power)",
-            STRUCTURE,
+            DIAGONAL,
         ),
         (
             "modes-diagonal-start",
             STRUCTURED_PY,
             "Decoupled(decay, covariance.std ** (power / 2)",
             "Decoupled(decay, covariance.std ** (0.55 * power)",
-            STRUCTURE,
+            DIAGONAL,
         ),
         (
             "modes-diagonal-forcing",
             STRUCTURED_PY,
             "np.stack([decay] * len(basis))",
             "1.05 * np.stack([decay] * len(basis))",
-            STRUCTURE,
+            DIAGONAL,
         ),
         (
             "modes-scaled-decay",
             STRUCTURED_PY,
             "decay * s[0] ** (2 - power)",
             "decay * s[0] ** (2.1 - power)",
-            STRUCTURE,
+            SCALED,
         ),
         (
             "modes-scaled-forcing",
             STRUCTURED_PY,
             "forcing * s[0] ** (2 - power))",
             "forcing * s[0] ** (2 - 1.1 * power))",
-            STRUCTURE,
+            SCALED,
         ),
-        ("modes-ar1", "sdelimit/_ar1.py", "/ found.square - 1\n", "/ found.square - 1.05\n", STRUCTURE),
+        ("modes-ar1", "sdelimit/_ar1.py", "/ found.square - 1\n", "/ found.square - 1.05\n", AR1),
         (
             "modes-spiked",
             "sdelimit/_spiked.py",
             "(1 - slope(name)) * energy",
             "(1.05 - slope(name)) * energy",
-            STRUCTURE,
+            SPIKED,
         ),
         # equations
         ("ode-decay", "sdelimit/ode_modes.py", "-2 * eta * self.limit.phi(R)", "-2.1 * eta * self.limit.phi(R)", MODES),
@@ -571,42 +591,42 @@ MUTATIONS = tuple(
             "sdelimit/sde_matrix.py",
             "y = jnp.exp(-exponent) * y +",
             "y = jnp.exp(-1.05 * exponent) * y +",
-            COORDINATES,
+            COORDINATE_STEPS,
         ),
         (
             "sde-coordinate-noise",
             "sdelimit/sde_matrix.py",
             "noise(R) * dt / d * mean_decay",
             "1.1 * noise(R) * dt / d * mean_decay",
-            COORDINATES,
+            COORDINATE_STEPS,
         ),
         (
             "sde-matrix-noise",
             "sdelimit/sde_matrix.py",
             "eta * jnp.sqrt(dt / d) * kick",
             "1.05 * eta * jnp.sqrt(dt / d) * kick",
-            COORDINATES,
+            COORDINATE_STEPS,
         ),
         (
             "sde-matrix-decay",
             "sdelimit/sde_matrix.py",
             "a = eta * dt / 2 * strength(R)",
             "a = 1.05 * eta * dt / 2 * strength(R)",
-            COORDINATES,
+            COORDINATE_STEPS,
         ),
         (
             "sde-memory-decay",
             "sdelimit/sde_memory.py",
             "w = jnp.exp(-exponent) * w",
             "w = jnp.exp(-1.05 * exponent) * w",
-            SLOW_MEMORY,
+            SLOW_MEMORY_STEPS,
         ),
         (
             "sde-memory-noise",
             "sdelimit/sde_memory.py",
             "amplitude = eta * jnp.sqrt",
             "amplitude = 1.05 * eta * jnp.sqrt",
-            SLOW_MEMORY,
+            SLOW_MEMORY_STEPS,
         ),
         # the rules themselves, and the experiment
         ("rule-signum", SIGN_RULES_PY, "optax.trace(beta)", "optax.trace(0.95 * beta)", RULES),
@@ -675,14 +695,14 @@ MUTATIONS = tuple(
             BALANCE_PY,
             "return 4 * self.d * R * self.limit.phi(R, memory)",
             "return 4.2 * self.d * R * self.limit.phi(R, memory)",
-            SLOW_MEMORY,
+            SLOW_MEMORY_BALANCE,
         ),
         (
             "stationary-coordinate-quarter",
             BALANCE_PY,
             "return 4 * self.d * R / jnp.sum(noise / phi)",
             "return 4.2 * self.d * R / jnp.sum(noise / phi)",
-            COORDINATES,
+            COORDINATE_BALANCE,
         ),
         (
             "rate-coupling",
@@ -703,16 +723,22 @@ MUTATIONS = tuple(
             BALANCE_PY,
             "w = eta**2 / (2 * self.d) * self.variance",
             "w = eta**2 / (2.1 * self.d) * self.variance",
-            COORDINATES,
+            COORDINATE_BALANCE,
         ),
         (
             "rate-coordinate-decay",
             BALANCE_PY,
             "return 2 * eta * phi * self.variance, w",
             "return 2.1 * eta * phi * self.variance, w",
-            COORDINATES,
+            COORDINATE_BALANCE,
         ),
-        ("rate-matrix-decay", BALANCE_PY, "return 2 * eta * values, w", "return 2.1 * eta * values, w", COORDINATES),
+        (
+            "rate-matrix-decay",
+            BALANCE_PY,
+            "return 2 * eta * values, w",
+            "return 2.1 * eta * values, w",
+            COORDINATE_BALANCE,
+        ),
         (
             "effects-sgd-noise",
             FACTORS_PY,
