@@ -374,7 +374,7 @@ CATALOGUE = [
     *((f, GIVEN[:0], dict(zip(OBJECTS, GIVEN, strict=True)), name, bad)
       for f in SOLVERS
       for name, bad in (
-          ("problem", not_a_number), ("optimizer", not_a_number.filter(lambda v: v != [])), ("lr", rates_that_are_none),
+          ("problem", not_a_number), ("optimizer", not_a_number), ("lr", rates_that_are_none),
           ("t_max", not_positive.filter(lambda v: v is not None)), ("batch_size", not_a_count),
           ("t", not_an_array.filter(lambda v: v is not None)),
       )),
