@@ -22,8 +22,7 @@ def run(path, e: Experiment, sharding: RunSharding, saved: NoCheckpoint):
     ``path`` has ``start`` and ``chunk``: ``sdelimit._scan`` or ``sdelimit.fused``.
     """
     bytes_per_run = e.batch_size * e.problem.d * np.dtype(e.dtype).itemsize
-    on_cpu = sharding.mesh.devices.flat[0].platform == "cpu"
-    groups = sharding.groups(GROUP_BYTES // bytes_per_run if on_cpu else sharding.rows)
+    groups = sharding.groups(GROUP_BYTES // bytes_per_run if sharding.device.platform == "cpu" else sharding.rows)
     block = min(block_length(groups[0].rows_per_device * bytes_per_run), e.chunk_steps)
     length = -(-e.chunk_steps // block) * block
     streams, states = zip(*(path.start(e, group, block) for group in groups), strict=True)

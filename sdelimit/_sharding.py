@@ -27,6 +27,11 @@ class RunSharding:
         return self.mesh.size
 
     @property
+    def device(self) -> jax.Device:
+        """One of the devices, which are all alike."""
+        return self.mesh.devices.flat[0]
+
+    @property
     def rows_per_device(self) -> int:
         return self.rows // self.n_devices
 

@@ -120,7 +120,8 @@ def simulate(
         chunk_steps=_chunk_length(chunk_steps, steps[-1] + 1),
         progress=progress,
     )
-    taken = _path(path, experiment)
+    sharding = RunSharding(n_runs)
+    taken = _path(path, experiment, sharding.device.platform)
     if checkpoint is not None and jax.process_count() > 1:
         raise ValueError(f"checkpoint must be None in a job of several processes, got {check.describe(checkpoint)}")
     saved = checkpoint_of(
@@ -129,44 +130,49 @@ def simulate(
         taken=taken,
     )  # fmt: skip
     with precision(dtype):
-        sharding = RunSharding(n_runs)
         measured = _loop.run(PATHS[taken], experiment, sharding, saved)
     details = {
-        "device": jax.devices()[0].device_kind,
+        "device": sharding.device.device_kind,
         "devices": sharding.n_devices,
         "dtype": np.dtype(dtype).name,
         "generator": generator,
         "path": taken,
     }
     results = []
-    for rule, eta, (risk, *sharp) in zip(optimizers, experiment.etas, measured, strict=True):
-        curves = RiskCurves(
-            t=steps / d,
-            risk=risk,
-            lr=eta[..., steps],
-            diverged_at=np.full(risk.shape[:-1], np.inf),
-            status="ok",
-            kind="simulation",
-            problem=problem,
-            optimizer=rule,
-            batch_size=batch_size,
-            seed=seed,
-            curvature=sharp[0] if sharpness else None,
-            squared_length=sharp[1] if sharpness else None,
-            details=details,
-        )
-        results.append(mark_divergence(curves))
+    for i, own in enumerate(measured):
+        # A warning of divergence names the caller of this function.
+        results.append(mark_divergence(_curves(experiment, i, *own, details=details)))
     return results if several else results[0]
 
 
-def _path(path, experiment):
+def _curves(e, i, risk, curvature=None, squared_length=None, *, details):
+    """The result of optimizer i."""
+    return RiskCurves(
+        t=e.steps / e.problem.d,
+        risk=risk,
+        lr=e.etas[i][..., e.steps],
+        diverged_at=np.full(risk.shape[:-1], np.inf),
+        status="ok",
+        kind="simulation",
+        problem=e.problem,
+        optimizer=e.optimizers[i],
+        batch_size=e.batch_size,
+        seed=e.seed,
+        curvature=curvature,
+        squared_length=squared_length,
+        details=details,
+    )
+
+
+def _path(path, experiment, platform):
     """The path to take: the one asked for, which must cover the experiment, or the best that does."""
+    check.choice("path", path, ("auto", *PATHS))
+    if path == "plain" or (path == "auto" and platform != "gpu"):
+        return "plain"
     obstacle = fused.obstacle(experiment)
-    if check.choice("path", path, ("auto", *PATHS)) == "fused" and obstacle:
+    if path == "fused" and obstacle:
         raise ValueError(f"path: 'fused' needs {obstacle}; 'plain' and 'auto' run everything")
-    if path == "auto":
-        return "fused" if jax.default_backend() == "gpu" and not obstacle else "plain"
-    return path
+    return "plain" if obstacle else "fused"
 
 
 def _require_range(problem, dtype):

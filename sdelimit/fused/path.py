@@ -38,7 +38,7 @@ def chunk(e, start, length, block, group, stream, state):
     index, take, rates = e.inputs(start, length)
     keys, eps = _words_and_noise(stream, index)
     sampler = _sampler(e.problem)
-    interpret = group.mesh.devices.flat[0].platform == "cpu"
+    interpret = group.device.platform == "cpu"
     # The last step recorded is not taken.
     end = min(length, e.slots - 1 - start)
     stops = sorted({0, end, *np.flatnonzero(take).tolist()})
