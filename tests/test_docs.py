@@ -64,6 +64,7 @@ def shell(tmp_path, small):
         (folder / name).chmod(0o755)
     path = os.pathsep.join([str(folder), os.environ["PATH"]])
     given = {"PYTHONPATH": str(Path(sdelimit.__file__).parents[1]), "MPLBACKEND": "agg"}
+    given["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"  # compiles faster
     return {**os.environ, **given, "PATH": path, "SMALL": SMALL if small else ""}
 
 
