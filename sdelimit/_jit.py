@@ -19,16 +19,17 @@ def jit(function):
     reuses the compiled code; another class, integer, flag or user function compiles anew.
     """
 
-    @functools.partial(jax.jit, static_argnums=1)
-    def compiled(numbers, static):
-        leaves, treedef = static
-        rest = jax.tree.unflatten(treedef, leaves)
-        return function(*eqx.combine(numbers, rest))
+    @functools.partial(jax.jit, static_argnums=(1, 2))
+    def compiled(numbers, rest, treedef):
+        leaves = [r if n is None else n for n, r in zip(numbers, rest, strict=True)]
+        return function(*jax.tree.unflatten(treedef, leaves))
 
     @functools.wraps(function)
     def call(*arguments):
-        numbers, rest = eqx.partition(arguments, is_number)
-        leaves, treedef = jax.tree.flatten(rest)
-        return compiled(numbers, (tuple(leaves), treedef))
+        leaves, treedef = jax.tree.flatten(arguments)
+        traced = [is_number(leaf) for leaf in leaves]
+        numbers = [leaf if t else None for leaf, t in zip(leaves, traced, strict=True)]
+        rest = tuple(None if t else leaf for leaf, t in zip(leaves, traced, strict=True))
+        return compiled(numbers, rest, treedef)
 
     return call

@@ -45,17 +45,21 @@ class ModeSystem(System):
     def initial(self):
         return self.weight * self.energy0
 
-    def compressed(self):
-        """A few hundred modes of the same risk; their energies and forcing can be negative."""
+    def compressed(self, problem):
+        """A few hundred modes of the same risk, kept with the problem; their energies and forcing can be negative."""
+        key = "compressed", self.limit.power, self.limit.basis
+        decay, energy0, forcing, weight = problem.cached(key, self._few_modes)
+        bounds = replace(self.tolerances, atol=self.tolerances.atol * self.decay.size / decay.size)
+        return ModeSystem(decay, energy0, forcing, weight, self.limit, self.times, bounds, self.stiff)
+
+    def _few_modes(self):
         shares = self.weight * np.concatenate([self.energy0[None], self.forcing])
         decay, shares = compress(self.decay, shares)
         padding = -decay.size % 64  # few shapes, so that compiled code is used again
         decay, shares = np.pad(decay, (0, padding), mode="edge"), np.pad(shares, ((0, 0), (0, padding)))
         weight = _weights(decay)
-        (energy0, *forcing), bounds = shares / weight, self.tolerances
-        bounds = replace(bounds, atol=bounds.atol * self.decay.size / decay.size)
-        few = replace(self, decay=decay, energy0=energy0, forcing=np.stack(forcing))
-        return replace(few, weight=weight, tolerances=bounds)
+        energy0, *forcing = shares / weight
+        return decay, energy0, np.stack(forcing), weight
 
     def solver(self):
         return Exponential() if self.stiff else super().solver()
@@ -93,7 +97,8 @@ def system_of_modes(current: Modes, limit, d: int, times, rtol, atol, eta) -> Mo
     """The risk ODE of ``limit``'s phi and psi in given modes."""
     energy0, forcing = current.w0**2, current.forcing / d
     risk0 = float(current.decay @ energy0 / 2)
-    source = evaluate_in_float64(limit.psi, max(risk0, 1e-290)) @ forcing
+    _, *psi = evaluate_in_float64(partial(_coefficients, limit), [max(risk0, 1e-290)])[0]
+    source = psi @ forcing
     bounds = tolerances(risk0, float(current.decay @ source) / 2, d, rtol, atol, eta)
     steps = times[-1] * _fastest_rate(limit, current.decay, forcing, risk0, bounds, eta) / EXPLICIT_REACH
     stiff = bool(steps > STIFF)
@@ -119,7 +124,7 @@ def _fastest_rate(limit, decay, forcing, risk0, bounds, eta) -> float:
     with R for every rule whose phi grows without bounds.
     """
     step = largest_rate(eta)
-    risks = np.geomspace(bounds.floor, max(risk0, bounds.floor * 10), 61)
+    risks = np.exp(np.linspace(np.log(bounds.floor), np.log(max(risk0, bounds.floor * 10)), 61))
     phi, *psi = evaluate_in_float64(partial(_coefficients, limit), risks).T
     noise = (forcing @ decay / 2) @ psi
     falling = 2 * phi * decay.max() * risks > step * noise

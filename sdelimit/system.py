@@ -50,8 +50,8 @@ class System(eqx.Module):
         """The diffrax solver; its ``args`` are (schedule, system)."""
         return diffrax.Tsit5()
 
-    def compressed(self) -> "System":
-        """A smaller system with the same risk, if there is one."""
+    def compressed(self, problem) -> "System":
+        """A smaller system with the same risk, if there is one; ``problem`` keeps what does not depend on the lr."""
         return self
 
     def many(self, function, schedules):
