@@ -92,8 +92,11 @@ def _step(rules, measure, stream, theta_star, state, inputs):
     for rule, (delta, rule_state), r in zip(rules, state, rate, strict=True):
         direction, rule_state = _direction(rule, sample, delta, rule_state)
         nothing = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), jax.eval_shape(measure, delta, direction))
-        measured.append(jax.lax.cond(take, measure, lambda *_, nothing=nothing: nothing, delta, direction))
-        moved.append((delta - r[:, None] * direction, rule_state))
+        values = jax.lax.cond(take, measure, lambda *_, nothing=nothing: nothing, delta, direction)
+        # A run of infinite risk is lost and not moved. So moving waits for measuring: else XLA copies delta first.
+        r = jnp.where(jnp.isfinite(values[0]), r, np.zeros((), r.dtype))
+        measured.append(values)
+        moved.append((delta - r[..., None] * direction, rule_state))
     return tuple(moved), tuple(measured)
 
 
