@@ -194,7 +194,7 @@ def _solve_between(build, schedule, sgd_schedule, times, orders):
         current, eta, stepping = used["learning_rate" in on]
         system = build.system(on, eta)
         with x64():
-            out = {name: np.asarray(value) for name, value in integrate(current, system, stepping, False).items()}
+            out = integrate(current, system, stepping, False)
         if not (out["finished"] or out["blown_up"]):
             raise RuntimeError(f"effects: SGD with {sorted(on)} took {MAX_STEPS} steps; take a smaller lr or horizon")
         risks[on] = check.frozen(np.where(np.isfinite(out["risk"]), out["risk"], np.inf))

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -138,7 +137,7 @@ def _phi_following(problem, optimizer, limit, wanted, source):
     system = Following(rule, rule.decay, rule.times, rule.tolerances)
     _, stepping = learning_rates(wanted, False, source.t)
     with x64():
-        out = jax.tree.map(np.asarray, integrate(wanted, system, stepping, False))
+        out = integrate(wanted, system, stepping, False)
     if not out["finished"]:
         raise ValueError(
             f"to_optimizer cannot follow this drift: the risk of {optimizer.name} diverges at t = "

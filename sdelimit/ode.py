@@ -15,7 +15,7 @@ from sdelimit.optimizers.base import Optimizer, as_optimizer
 from sdelimit.problem import LinearRegression, check_problem
 from sdelimit.results import RiskCurve, examined
 from sdelimit.schedules import Constant, as_schedules, evaluate
-from sdelimit.system import BREAKS, MAX_STEPS, Stepping, integrate, integrate_many
+from sdelimit.system import BREAKS, MAX_STEPS, Stepping, integrate
 from sdelimit.systems import risk_system
 
 
@@ -95,7 +95,7 @@ def solve_ode(
     if is_traced((schedule, eta)):
         out = _traced(solve, schedule)
         return _curve(out, times, decay, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
-    out = {name: np.asarray(value) for name, value in solve(schedule).items()}
+    out = solve(schedule)
     diverged_at, status = _report(out, system, batched, optimizer)
     return examined(_curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status), limit)
 
@@ -131,7 +131,7 @@ def learning_rates(schedule, batched, times):
 def _solve(schedule, *, system, stepping, batched, save_modes):
     """Curves in float64 from concrete inputs."""
     with x64():
-        return (integrate_many if batched else integrate)(schedule, system, stepping, save_modes)
+        return integrate(schedule, system, stepping, save_modes, batched)
 
 
 def _traced(solve, schedule):

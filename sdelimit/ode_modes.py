@@ -18,6 +18,8 @@ from sdelimit.modes import Modes, modes
 from sdelimit.problem import LinearRegression
 from sdelimit.system import System, Tolerances, largest_rate, tolerances
 
+SHARED_MODES = 64
+"""Numbers of modes are rounded up to a multiple of this."""
 STIFF = 100
 """From this many steps that only keep an explicit method stable, the exponential integrator takes over."""
 EXPLICIT_REACH = 3.3
@@ -55,11 +57,19 @@ class ModeSystem(System):
     def _few_modes(self):
         shares = self.weight * np.concatenate([self.energy0[None], self.forcing])
         decay, shares = compress(self.decay, shares)
-        padding = -decay.size % 64  # few shapes, so that compiled code is used again
-        decay, shares = np.pad(decay, (0, padding), mode="edge"), np.pad(shares, ((0, 0), (0, padding)))
         weight = _weights(decay)
         energy0, *forcing = shares / weight
         return decay, energy0, np.stack(forcing), weight
+
+    def padded(self):
+        """With modes of no energy, which do not count in the error norm either."""
+        d, extra = self.decay.size, -self.decay.size % SHARED_MODES
+        share = (d / (d + extra)) ** 0.5
+        bounds = replace(self.tolerances, rtol=self.tolerances.rtol * share, atol=self.tolerances.atol * share)
+        decay, weight = (np.pad(a, (0, extra), mode="edge") for a in (self.decay, self.weight))
+        energy0, forcing = np.pad(self.energy0, (0, extra)), np.pad(self.forcing, ((0, 0), (0, extra)))
+        system = ModeSystem(decay, energy0, forcing, weight, self.limit, self.times, bounds, self.stiff)
+        return super(ModeSystem, system).padded()
 
     def solver(self):
         return Exponential() if self.stiff else super().solver()

@@ -1,5 +1,6 @@
 """What the risk ODEs of all kinds of limits have in common."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import diffrax
@@ -14,6 +15,8 @@ from sdelimit._jit import jit
 from sdelimit._precision import is_traced
 
 MAX_STEPS = 100_000
+SHARED_TIMES = 8
+"""Numbers of times are rounded up to a multiple of this."""
 BLOW_UP = 1e12
 
 
@@ -53,6 +56,10 @@ class System(eqx.Module):
     def compressed(self, problem) -> "System":
         """A smaller system with the same risk, if there is one; ``problem`` keeps what does not depend on the lr."""
         return self
+
+    def padded(self) -> "System":
+        """The same system in a shape that others share, so that they share its compiled code."""
+        return replace(self, times=np.pad(self.times, (0, -self.times.size % SHARED_TIMES), mode="edge"))
 
     def many(self, function, schedules):
         """``function`` over the leading axis of ``schedules``."""
@@ -103,9 +110,31 @@ class Stepping(NamedTuple):
 BREAKS = 64
 
 
+def integrate(schedule, system: System, stepping: Stepping, save_modes, batched: bool = False) -> dict:
+    """One curve, by an adaptive method, as the arrays that make a ``RiskCurve``; NumPy's unless JAX is tracing.
+
+    ``batched``: one for each entry of the schedule's leading axis.
+    """
+    n, d = system.times.size, system.decay.size
+    out = (_integrate_many if batched else _integrate)(schedule, system.padded(), stepping, save_modes)
+    if not is_traced(out):
+        out = {name: np.asarray(value) for name, value in out.items()}
+
+    def unpadded(name, value):
+        if name in ENDS:
+            return value
+        value = value[:, :n] if batched else value[:n]
+        return value[..., :d] if name == "modes" and save_modes else value
+
+    return {name: unpadded(name, value) for name, value in out.items()}
+
+
+ENDS = ("end_time", "end_risk", "finished", "blown_up")
+"""What ``integrate`` gives that is not along the times."""
+
+
 @jit
-def integrate(schedule, system: System, stepping: Stepping, save_modes):
-    """One curve, by an adaptive method, as the arrays that make a ``RiskCurve``."""
+def _integrate(schedule, system, stepping, save_modes):
     limits = system.tolerances
 
     def observe(t, y, args):
@@ -145,6 +174,5 @@ def integrate(schedule, system: System, stepping: Stepping, save_modes):
 
 
 @jit
-def integrate_many(schedule, system: System, stepping: Stepping, save_modes):
-    """One curve for each entry of the schedule's leading axis."""
-    return system.many(lambda one: integrate.__wrapped__(one, system, stepping, save_modes), schedule)
+def _integrate_many(schedule, system, stepping, save_modes):
+    return system.many(lambda one: _integrate.__wrapped__(one, system, stepping, save_modes), schedule)
