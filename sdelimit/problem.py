@@ -1,11 +1,13 @@
 """The linear-regression problem that every optimizer here is run on."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 
 from sdelimit import _validation as check
+from sdelimit._jit import jit
 from sdelimit._precision import evaluate_in_float64
 from sdelimit._streams import GaussianStream, Stream
 from sdelimit.covariance import Covariance, as_covariance
@@ -90,7 +92,7 @@ class LinearRegression:
 
     def _risk(self, delta):
         with np.errstate(over="ignore", invalid="ignore"):
-            return float(delta @ evaluate_in_float64(self.covariance.apply, delta) / 2)
+            return float(delta @ evaluate_in_float64(partial(_applied, self.covariance), delta) / 2)
 
     def stream(self, keys, n_samples: int, generator: str = "threefry") -> Stream:
         """The samples of many runs, one random ``key`` a run, that simulations draw from.
@@ -104,6 +106,11 @@ class LinearRegression:
         if key not in self._cache:
             self._cache[key] = compute()
         return self._cache[key]
+
+
+@jit
+def _applied(covariance, v):
+    return covariance.apply(v)
 
 
 def check_problem(problem) -> LinearRegression:

@@ -75,7 +75,7 @@ def test_coefficients_match_histories_run_in_numpy(monkeypatch):
     assert np.all(np.abs(ours - expected) < 4 * error + 0.01 * expected)
 
 
-@pytest.mark.parametrize("correction", [False, True])
+@pytest.mark.parametrize("correction", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_simulated_step_is_a_weighted_one_of_adam(correction):
     """From delta = 0 with eps = +-m the first step has the length w (1-b1) / sqrt(1-b2), w at l = m, or w if corrected.
 

@@ -68,7 +68,7 @@ def test_gaussian_components_are_accurate_at_every_scale(law):
 
 
 @by_law
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_norm_clipping_coefficients_match_monte_carlo(law, batch_size):
     coefficients = limit_coefficients(sl.clip_norm(0.8), law, batch_size)
     for R in (1e-2, 0.3, 5.0):

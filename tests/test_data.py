@@ -183,7 +183,10 @@ HEAVY = sl.data.from_arrays(*skewed(6000, 40))
 RULES = {"sgd": sl.sgd(), "sign_sgd": sl.sign_sgd(), "adam": sl.adam(0.9, 0.999)}
 
 
-@pytest.mark.parametrize(("rule", "batch_size"), [("sgd", 1), ("sgd", 4), ("sign_sgd", 1)])
+@pytest.mark.parametrize(
+    ("rule", "batch_size"),
+    [pytest.param("sgd", 1, marks=pytest.mark.slow), pytest.param("sgd", 4, marks=pytest.mark.slow), ("sign_sgd", 1)],
+)
 def test_theory_from_the_rows_follows_runs_where_gaussian_theory_does_not(rule, batch_size):
     t = np.linspace(0, 6, 13)
     given = {"t": t, "batch_size": batch_size}
@@ -195,6 +198,7 @@ def test_theory_from_the_rows_follows_runs_where_gaussian_theory_does_not(rule, 
     assert gaussian.max_relative_error > 2 * report.max_relative_error
 
 
+@pytest.mark.slow
 def test_theory_of_adam_from_the_rows_is_several_times_nearer_than_gaussian_theory():
     """Not exact: here its second moment averages at most 240 gradients, of heavy tails."""
     t = np.linspace(0, 6, 13)

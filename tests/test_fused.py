@@ -42,7 +42,7 @@ def numpy_replay(problem, rule, lr, steps, run, noise):
     return np.array([*risks, delta @ k @ delta / 2])
 
 
-@pytest.fixture(scope="module", params=COVARIANCES)
+@pytest.fixture(scope="module", params=[pytest.param("diagonal", marks=pytest.mark.slow), "scaled ar1"])
 def fused(request):
     """Three rules, three runs, the risk at 9 times, in chunks of 9 steps."""
     problem = sl.LinearRegression(COVARIANCES[request.param], sl.noise.Gaussian(0.4))

@@ -70,7 +70,7 @@ def optimal_risk(t, speed):
     ("rule", "c", "lr"),
     [
         pytest.param(SGD, 1.0, None, marks=pytest.mark.slow),
-        (SGD, 1.0, 0.3),
+        pytest.param(SGD, 1.0, 0.3, marks=pytest.mark.slow),
         pytest.param(SIGN, C, lambda t: 1 / (1 + t), marks=pytest.mark.slow),
     ],
 )
@@ -121,6 +121,7 @@ def test_matched_rules_have_the_same_drift_each_along_its_own_curve(first, secon
     np.testing.assert_allclose(b.lr * b.phi, a.lr * a.phi, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_matched_mean_decay_accounts_for_the_size_of_the_coordinates():
     """tr K / tr D on top."""
     plain, mean = (

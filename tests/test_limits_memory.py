@@ -44,10 +44,10 @@ def unit_coefficients(optimizer):
     ("optimizer", "c"),
     [
         (sl.adam(0.9, 0.99), 0.980554),
-        (sl.adam(0.9, 0.95), 0.952770),
-        (sl.adam(0.9, 0.9), 0.959234),
+        pytest.param(sl.adam(0.9, 0.95), 0.952770, marks=pytest.mark.slow),
+        pytest.param(sl.adam(0.9, 0.9), 0.959234, marks=pytest.mark.slow),
         (sl.adam(0.5, 0.5), 0.839090),
-        (sl.rmsprop(0.9), 0.865993),
+        pytest.param(sl.rmsprop(0.9), 0.865993, marks=pytest.mark.slow),
     ],
 )
 def test_exact_drift_matches_the_reference_table(optimizer, c):
@@ -65,7 +65,7 @@ def test_nadam_drifts_as_a_mean_of_rmsprop_and_adam():
 
 
 @pytest.mark.parametrize("noise", LAWS, ids=repr)
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_rule_without_memory_drifts_as_sign_sgd(noise, batch_size):
     R = np.geomspace(1e-4, 1e4, 7)
     expected = sl.limit_coefficients(sl.sign_sgd(), noise, batch_size).phi(R)
@@ -104,12 +104,12 @@ def test_adam_approaches_normalized_sgd_as_b2_approaches_one():
     ("optimizer", "half", "one"),
     [
         (sl.adam(0.9, 0.99), 0.482, 0.971),
-        (sl.adam(0.9, 0.95), 0.462, 0.939),
-        (sl.adam(0.9, 0.9), 0.471, 0.966),
+        pytest.param(sl.adam(0.9, 0.95), 0.462, 0.939, marks=pytest.mark.slow),
+        pytest.param(sl.adam(0.9, 0.9), 0.471, 0.966, marks=pytest.mark.slow),
         (sl.adam(0.5, 0.5), 0.401, 0.888),
-        (sl.rmsprop(0.9), 0.394, 0.823),
+        pytest.param(sl.rmsprop(0.9), 0.394, 0.823, marks=pytest.mark.slow),
         (sl.s3(0.9, 3), 0.2837, 0.5863),
-        (sl.s3(0.95, 1), 1.145, 2.316),
+        pytest.param(sl.s3(0.95, 1), 1.145, 2.316, marks=pytest.mark.slow),
         (sl.signum(0.9), 6.354, 14.02),
         (sl.lion(0.9, 0.99), 33.6, 69.0),
     ],
@@ -126,7 +126,11 @@ def test_sampled_drift_matches_the_reference_table(optimizer, c):
     assert abs(found.phi(0.5) - c) < 3 * np.hypot(found.phi_standard_error(0.5), 1e-3 * c)
 
 
-@pytest.mark.parametrize("noise", [sl.noise.Laplace(0.5), sl.noise.StudentT(3.0, 0.3), sl.noise.Cauchy(0.3)], ids=repr)
+@pytest.mark.parametrize(
+    "noise",
+    [sl.noise.Laplace(0.5), pytest.param(sl.noise.StudentT(3.0, 0.3), marks=pytest.mark.slow), sl.noise.Cauchy(0.3)],
+    ids=repr,
+)
 def test_derivative_along_histories_agrees_with_the_laplace_transform(noise):
     # p slightly off 2 takes the sampling branch; p = 2 the exact one.
     a, w = Weights(0.0, 0.2, 0.8), Weights(0.0, 0.1, 0.9)

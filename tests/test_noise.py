@@ -1,6 +1,7 @@
 """Label-noise laws: Gaussian factors, residual densities, moments and samplers."""
 
 import itertools
+import math
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import integrate, stats
 import sdelimit as sl
 from sdelimit._precision import evaluate_in_float64
 
-RISKS = np.logspace(-4, 3, 15)
+RISKS = np.logspace(-4, 3, 8)
 
 
 def residual_density_by_quadrature(law, s):
@@ -22,7 +23,14 @@ def residual_density_by_quadrature(law, s):
     kinks = [p / s for p in (-0.8, 0.0, 0.8) if abs(p / s) < 40]
     edges = sorted({-40.0, -8.0, *kinks, *(k * 0.1 / s for k in (-9, -1, 1, 9) if 0.9 / s < 40), 8.0, 40.0})
     return sum(
-        integrate.quad(lambda z: law.pdf(s * z) * stats.norm.pdf(z), a, b, epsabs=0, epsrel=1e-11, limit=500)[0]
+        integrate.quad(
+            lambda z: law.pdf(s * z) * math.exp(-(z**2) / 2) / math.sqrt(2 * math.pi),
+            a,
+            b,
+            epsabs=0,
+            epsrel=1e-11,
+            limit=500,
+        )[0]
         for a, b in itertools.pairwise(edges)
     )
 
@@ -56,7 +64,10 @@ def test_phi_of_a_gaussian_mixture_is_the_mixture_of_densities():
     np.testing.assert_allclose(MIXTURE.residual_density(s), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("law", [LAWS[n][0] for n in LAWS] + [sl.noise.TwoPoint(0.5), MIXTURE], ids=repr)
+OTHER_LAWS = [pytest.param(law, marks=pytest.mark.slow) for law, _ in LAWS.values()]
+
+
+@pytest.mark.parametrize("law", [*OTHER_LAWS, sl.noise.TwoPoint(0.5), MIXTURE, sl.noise.StudentT(1.5, 0.3)], ids=repr)
 def test_phi_is_the_slope_of_the_mean_sign(law):
     """E[sign(g_i)] = phi (K delta)_i / sigma_i, by brute force on scalar samples.
 

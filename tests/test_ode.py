@@ -35,7 +35,11 @@ def euler_in_matrix_form(problem, rule, lr, t_max, steps):
 
 
 @pytest.mark.parametrize("rule", ["sgd", "sign_sgd"])
-@pytest.mark.parametrize("lr", [lambda t: 0.6, lambda t: 0.6 * jnp.exp(-t)], ids=["constant", "decaying"])
+@pytest.mark.parametrize(
+    "lr",
+    [pytest.param(lambda t: 0.6, marks=pytest.mark.slow), lambda t: 0.6 * jnp.exp(-t)],
+    ids=["constant", "decaying"],
+)
 def test_ode_is_the_limit_of_an_euler_loop_in_matrix_form(small_problem, rule, lr):
     """Euler's error halves with its step, and what it extrapolates to is our curve."""
     t_max = 2.0
@@ -92,8 +96,8 @@ LEARNING_RATES = {
     ("kind", "wrap"),
     [
         pytest.param("number", lambda f: f, marks=pytest.mark.slow),
-        ("function", jax.jit),
-        pytest.param("number", jax.jit, marks=pytest.mark.slow),
+        pytest.param("function", jax.jit, marks=pytest.mark.slow),
+        ("number", jax.jit),
         pytest.param("schedule", lambda f: f, marks=pytest.mark.slow),
         pytest.param("function", lambda f: f, marks=pytest.mark.slow),
     ],

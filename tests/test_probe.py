@@ -91,12 +91,12 @@ def test_gaussian_noise_and_risk_enter_through_the_population_risk_only():
     ("transform", "kind", "linear"),
     [
         (optax.scale_by_adam(0.9, 0.9), "scale_free", False),
-        (SIGNUM, "scale_free", False),
+        pytest.param(SIGNUM, "scale_free", False, marks=pytest.mark.slow),
         (optax.identity(), "degree_1", True),
-        (optax.trace(0.9), "degree_1", True),
+        pytest.param(optax.trace(0.9), "degree_1", True, marks=pytest.mark.slow),
         (optax.scale_by_optimistic_gradient(), "degree_1", True),
         (optax.clip(0.1), "scale_dependent", False),
-        (optax.scale_by_adam(0.9, 0.9, eps=1e-2), "scale_dependent", False),
+        pytest.param(optax.scale_by_adam(0.9, 0.9, eps=1e-2), "scale_dependent", False, marks=pytest.mark.slow),
     ],
 )
 def test_kinds_of_rules(transform, kind, linear):

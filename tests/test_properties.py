@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import sdelimit as sl
 
-EXAMPLES = int(os.environ.get("SDELIMIT_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("SDELIMIT_EXAMPLES", "10"))
 settings.register_profile(
     "sdelimit", max_examples=EXAMPLES, derandomize=EXAMPLES <= 20, deadline=None, database=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -63,7 +63,7 @@ def test_clipping_without_noise_settles_above_sgds_edge():
 
 
 LAWS = [GAUSSIAN, sl.noise.StudentT(2.5, 0.3), sl.noise.TwoPoint(0.5)]
-CASES = [(sl.sign_sgd(), law) for law in LAWS[::2]] + [
+CASES = [(sl.sign_sgd(), LAWS[0])] + [
     pytest.param(rule, law, marks=pytest.mark.slow)
     for rule in (sl.sign_sgd(), sl.adam(0.9, 0.95), sl.adam(0.9, 0.999), sl.clip_norm(0.6), sl.clip_coordinate(0.4))
     for law in LAWS
@@ -128,6 +128,7 @@ def assert_runs_settle(rules, lr, n_runs=64, d=200):
         assert abs(per_run.mean() - expected) < allowed
 
 
+@pytest.mark.slow
 def test_simulated_runs_fluctuate_around_the_stationary_risk():
     assert_runs_settle([sl.sgd(), sl.sign_sgd()], 0.8)
 
@@ -244,7 +245,7 @@ RATE_CASES = [
 
 
 @pytest.mark.parametrize(("rule", "noise", "lr"), RATE_CASES, ids=lambda x: getattr(x, "name", None) or str(x))
-@pytest.mark.parametrize("shape", ["dense", "diagonal"])
+@pytest.mark.parametrize("shape", ["dense", pytest.param("diagonal", marks=pytest.mark.slow)])
 def test_the_ode_approaches_the_stationary_risk_at_the_convergence_rate(rule, noise, lr, shape):
     problem = sl.LinearRegression(APART if shape == "dense" else np.diag(APART), noise)
     rate = sl.convergence_rate(problem, rule, lr)
