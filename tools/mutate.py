@@ -86,7 +86,8 @@ def run_tests(folder: Path, tests, compiled: str) -> tuple[int, str]:
         # Coefficients that the sound package kept on disk would hide a mutation of what computes them.
         "SDELIMIT_CACHE": str(folder / "cache"),
     }
-    command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-q", "-p", "no:cacheprovider", "-rfE", *tests]
+    options = ["-x", "-q", "-n", "0", "-m", "", "-rfE", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, *tests]
     try:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONGEST)
     except subprocess.TimeoutExpired:
