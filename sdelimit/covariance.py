@@ -269,12 +269,18 @@ class Scaled(Covariance):
 
 
 def identity(d: int) -> Covariance:
-    """K = I in dimension ``d``."""
+    """K = I in dimension ``d``.
+
+    Raises TypeError or ValueError if ``d`` is not a whole number >= 1.
+    """
     return _diagonal(np.ones(check.integer("d", d, minimum=1)))
 
 
 def diagonal(values) -> Covariance:
-    """K = diag(values), values >= 0 of shape (d,)."""
+    """K = diag(values), values >= 0 of shape (d,).
+
+    Raises TypeError or ValueError if ``values`` is not a finite (d,) array or has a negative entry.
+    """
     values = check.array("values", values, ndim=1)
     if np.any(values < 0):
         raise ValueError(f"values must be >= 0, got a smallest value of {values.min():g}")
@@ -285,6 +291,9 @@ def power_law(d: int, exponent: float, rotate: bool = False, seed: int = 0) -> C
     """Eigenvalues lambda_i = i^-exponent, i = 1..d; in the coordinate axes, or rotated at random.
 
     ``rotate=True`` uses a Haar-random orthogonal matrix drawn from ``seed``.
+
+    Raises TypeError or ValueError if ``d`` is not a whole number >= 1, ``exponent`` not a finite number, ``rotate``
+    not a flag or ``seed`` not an integer in [0, 2^32).
     """
     d = check.integer("d", d, minimum=1)
     values = np.arange(1, d + 1, dtype=np.float64) ** -check.real("exponent", exponent)
@@ -296,7 +305,11 @@ def power_law(d: int, exponent: float, rotate: bool = False, seed: int = 0) -> C
 
 
 def ar1(d: int, rho: float) -> Covariance:
-    """K_ij = rho^|i-j| with -1 < rho < 1: a stationary first-order autoregression along the coordinates."""
+    """K_ij = rho^|i-j| with -1 < rho < 1: a stationary first-order autoregression along the coordinates.
+
+    Raises TypeError or ValueError if ``d`` is not a whole number >= 1, or ``rho`` not a number strictly between -1
+    and 1.
+    """
     rho = check.real("rho", rho)
     if not -1 < rho < 1:
         raise ValueError(f"rho must lie strictly between -1 and 1, got {rho:g}")
@@ -304,7 +317,11 @@ def ar1(d: int, rho: float) -> Covariance:
 
 
 def spiked(d: int, strengths, seed: int = 0) -> Covariance:
-    """K = I + sum_k strengths[k] u_k u_k' with random orthonormal u_k drawn from ``seed``; strengths > -1."""
+    """K = I + sum_k strengths[k] u_k u_k' with random orthonormal u_k drawn from ``seed``; strengths > -1.
+
+    Raises TypeError or ValueError if ``d`` is not a whole number >= 1, ``strengths`` not a finite number or (k,)
+    array with k <= d and entries > -1, or ``seed`` not an integer in [0, 2^32).
+    """
     d = check.integer("d", d, minimum=1)
     strengths = np.atleast_1d(check.array("strengths", strengths, ndim=(0, 1)))
     if np.any(strengths <= -1):
@@ -316,19 +333,28 @@ def spiked(d: int, strengths, seed: int = 0) -> Covariance:
 
 
 def block(*blocks) -> Covariance:
-    """Block-diagonal K from covariances, (m, m) matrices or (m,) diagonals."""
+    """Block-diagonal K from covariances, (m, m) matrices or (m,) diagonals.
+
+    Raises TypeError or ValueError that names the block, if it is not one of these, or if there is none.
+    """
     if not blocks:
         raise ValueError("blocks must hold at least one covariance, got none")
     return Block(tuple(as_covariance(b, name=f"blocks[{i}]") for i, b in enumerate(blocks)))
 
 
 def dense(K) -> Covariance:
-    """Any symmetric positive semidefinite (d, d) matrix. ValueError if it is not one."""
+    """Any symmetric positive semidefinite (d, d) matrix.
+
+    Raises TypeError or ValueError if ``K`` is not one: shape, finite entries, symmetry and sign, to 1e-6.
+    """
     return _dense(K, "K")
 
 
 def from_data(X, center: bool = True) -> Covariance:
-    """Empirical covariance of the rows of ``X`` (n, d): Xc' Xc / n, Xc centred unless ``center=False``."""
+    """Empirical covariance of the rows of ``X`` (n, d): Xc' Xc / n, Xc centred unless ``center=False``.
+
+    Raises TypeError or ValueError if ``X`` is not a finite (n, d) array, or ``center`` not a flag.
+    """
     X = check.array("X", X, ndim=2)
     if check.flag("center", center):
         X = X - X.mean(axis=0)
@@ -336,7 +362,10 @@ def from_data(X, center: bool = True) -> Covariance:
 
 
 def as_covariance(value, name: str = "covariance") -> Covariance:
-    """A covariance as it is, a (d, d) array as ``dense``, a (d,) array as ``diagonal``."""
+    """A covariance as it is, a (d, d) array as ``dense``, a (d,) array as ``diagonal``.
+
+    Raises TypeError or ValueError, calling it ``name``, if it is none of these or not positive semidefinite.
+    """
     if isinstance(value, Covariance):
         if type(value) is Covariance:
             raise TypeError(f"{name} must be a covariance from sdelimit.covariance, got their base class")

@@ -148,7 +148,10 @@ class NoNoise(NoiseLaw):
 
 
 class Gaussian(NoiseLaw):
-    """eps ~ N(0, std^2)."""
+    """eps ~ N(0, std^2).
+
+    Raises TypeError or ValueError if ``std`` is not a finite number > 0.
+    """
 
     std: float
 
@@ -192,6 +195,9 @@ class StudentT(NoiseLaw):
     With x = df scale^2 a, G(a) = x^(df/2) Gamma((df+1)/2) / Gamma(df/2) U((df+1)/2, df/2 + 1, x), U being
     Tricomi's function (theory: section 2). It is tabulated as the same integral over the Gamma law that makes T a
     mixture of Gaussians, which stays accurate where implementations of U lose digits or overflow.
+
+    Raises TypeError or ValueError if ``df`` or ``scale`` is not a finite number > 0, or ``df`` too large to differ
+    from Gaussian noise.
     """
 
     df: float = eqx.field(static=True)
@@ -239,7 +245,10 @@ class StudentT(NoiseLaw):
 
 
 class Cauchy(NoiseLaw):
-    """eps = scale * standard Cauchy (Student-t with one degree of freedom); infinite variance."""
+    """eps = scale * standard Cauchy (Student-t with one degree of freedom); infinite variance.
+
+    Raises TypeError or ValueError if ``scale`` is not a finite number > 0.
+    """
 
     scale: float
 
@@ -277,7 +286,10 @@ class Cauchy(NoiseLaw):
 
 
 class Laplace(NoiseLaw):
-    """eps with density exp(-|e| / scale) / (2 scale)."""
+    """eps with density exp(-|e| / scale) / (2 scale).
+
+    Raises TypeError or ValueError if ``scale`` is not a finite number > 0.
+    """
 
     scale: float
 
@@ -316,7 +328,10 @@ class Laplace(NoiseLaw):
 
 
 class Uniform(NoiseLaw):
-    """eps uniform on [-half_width, half_width]."""
+    """eps uniform on [-half_width, half_width].
+
+    Raises TypeError or ValueError if ``half_width`` is not a finite number > 0.
+    """
 
     half_width: float
 
@@ -347,7 +362,10 @@ class Uniform(NoiseLaw):
 
 
 class TwoPoint(NoiseLaw):
-    """eps = +magnitude or -magnitude, each with probability 1/2."""
+    """eps = +magnitude or -magnitude, each with probability 1/2.
+
+    Raises TypeError or ValueError if ``magnitude`` is not a finite number > 0.
+    """
 
     magnitude: float
 
@@ -377,7 +395,10 @@ class TwoPoint(NoiseLaw):
 
 
 class GaussianMixture(NoiseLaw):
-    """eps ~ sum_k weights[k] N(means[k], stds[k]^2); a zero std is an atom."""
+    """eps ~ sum_k weights[k] N(means[k], stds[k]^2); a zero std is an atom.
+
+    Raises TypeError or ValueError unless all are finite (k,) arrays, ``weights`` >= 0 with sum 1 and ``stds`` >= 0.
+    """
 
     weights: Float[np.ndarray, " k"]
     means: Float[np.ndarray, " k"]
@@ -441,7 +462,10 @@ class GaussianMixture(NoiseLaw):
 
 
 class Empirical(NoiseLaw):
-    """eps drawn uniformly from the given samples (residuals of a fit, say)."""
+    """eps drawn uniformly from the given samples (residuals of a fit, say).
+
+    Raises TypeError or ValueError if ``samples`` is not a finite array of shape (n,).
+    """
 
     samples: Float[np.ndarray, " m"]
     scale: float
@@ -486,6 +510,9 @@ class Density(NoiseLaw):
     ``pdf`` maps a NumPy array to a NumPy array and must integrate to one over ``support``. Pass
     ``second_moment`` (``float("inf")`` for heavy tails) when known; it is integrated otherwise. ``points``
     lists places where the density is sharp or jumps, for the quadrature to look at.
+
+    Raises TypeError or ValueError if ``pdf`` is not a function that maps an array to finite values >= 0 of its
+    shape and integrates to 1 over ``support``, or ``support`` not an interval.
     """
 
     pdf: Callable = eqx.field(static=True)

@@ -86,12 +86,19 @@ class Warmup(Schedule):
 
 
 def constant(value) -> Schedule:
-    """eta(t) = value."""
+    """eta(t) = value.
+
+    Raises TypeError or ValueError if a concrete ``value`` is not a finite number >= 0.
+    """
     return Constant(_number("value", value, nonnegative=True))
 
 
 def cosine(start, t_max, end=0.0) -> Schedule:
-    """Half a cosine from ``start`` at t = 0 to ``end`` at ``t_max``, then ``end``."""
+    """Half a cosine from ``start`` at t = 0 to ``end`` at ``t_max``, then ``end``.
+
+    Raises TypeError or ValueError if a concrete number here is not finite or has the wrong sign: ``start``, ``end``
+    >= 0, ``t_max`` > 0.
+    """
     return Cosine(
         _number("start", start, nonnegative=True),
         _number("end", end, nonnegative=True),
@@ -100,7 +107,11 @@ def cosine(start, t_max, end=0.0) -> Schedule:
 
 
 def linear(start, t_max, end=0.0) -> Schedule:
-    """A straight line from ``start`` at t = 0 to ``end`` at ``t_max``, then ``end``."""
+    """A straight line from ``start`` at t = 0 to ``end`` at ``t_max``, then ``end``.
+
+    Raises TypeError or ValueError if a concrete number here is not finite or has the wrong sign: ``start``, ``end``
+    >= 0, ``t_max`` > 0.
+    """
     return Linear(
         _number("start", start, nonnegative=True),
         _number("end", end, nonnegative=True),
@@ -109,7 +120,11 @@ def linear(start, t_max, end=0.0) -> Schedule:
 
 
 def piecewise_constant(boundaries, values) -> Schedule:
-    """values[i] between boundaries[i-1] and boundaries[i] (increasing); len(values) = len(boundaries) + 1."""
+    """values[i] between boundaries[i-1] and boundaries[i] (increasing); len(values) = len(boundaries) + 1.
+
+    Raises TypeError or ValueError for arrays of other shapes, ``boundaries`` that are not > 0 and increasing, or
+    ``values`` that are not finite and >= 0.
+    """
     if not is_traced((boundaries, values)):
         boundaries = check.array("boundaries", boundaries, ndim=1)
         values = check.array("values", values, shape=(boundaries.shape[0] + 1,))
@@ -124,6 +139,8 @@ def log_linear(times, values) -> Schedule:
     """Through the points (times[i], values[i]), log eta running straight between them and constant outside.
 
     ``times`` >= 0 and increasing, ``values`` > 0, both (k,).
+
+    Raises TypeError or ValueError if they are not so.
     """
     if is_traced((times, values)):
         return LogLinear(times, jnp.log(values))
@@ -137,12 +154,20 @@ def log_linear(times, values) -> Schedule:
 
 
 def inverse_sqrt(start, t_scale=1.0) -> Schedule:
-    """eta(t) = start / sqrt(1 + t / t_scale)."""
+    """eta(t) = start / sqrt(1 + t / t_scale).
+
+    Raises TypeError or ValueError if a concrete number here is not finite or has the wrong sign: ``start`` >= 0,
+    ``t_scale`` > 0.
+    """
     return InverseSqrt(_number("start", start, nonnegative=True), _number("t_scale", t_scale, positive=True))
 
 
 def warmup(schedule, t_warmup) -> Schedule:
-    """``schedule`` (a number or a function of t) times a linear ramp from 0 to 1 over ``t_warmup``."""
+    """``schedule`` (a number or a function of t) times a linear ramp from 0 to 1 over ``t_warmup``.
+
+    Raises TypeError or ValueError if ``schedule`` is neither a number >= 0 nor a function of t that JAX can trace,
+    or ``t_warmup`` is not > 0.
+    """
     return Warmup(as_schedule(schedule, "schedule"), _number("t_warmup", t_warmup, positive=True))
 
 

@@ -83,7 +83,10 @@ def rule_on_data(problem, optimizer, batch_size):
 
 
 def covers(problem, optimizer, batch_size: int = 1) -> bool:
-    """Whether ``sl.data.solve_ode`` has a theory of ``optimizer`` on ``problem``: False if it is not made from data."""
+    """Whether ``sl.data.solve_ode`` has a theory of ``optimizer`` on ``problem``: False if it is not made from data.
+
+    Raises TypeError or ValueError for a wrong ``problem``, ``optimizer`` or ``batch_size``.
+    """
     optimizer, batch_size = as_optimizer(optimizer), check.integer("batch_size", batch_size, minimum=1)
     check_problem(problem)
     try:

@@ -19,6 +19,8 @@ def clip_norm(threshold: float) -> Optimizer:
     phi = mu(R) = P(|l| < C) and noise nu(R) K with nu = E[min(l^2, C^2)] (theory: section 8; arXiv:2406.11733),
     under any label noise, of infinite variance too. ``threshold`` > 0.
 
+    Raises TypeError or ValueError if ``threshold`` is not a finite number > 0.
+
     >>> import sdelimit as sl
     >>> sl.clip_norm(1.5).name
     'clip_norm'
@@ -39,6 +41,8 @@ def clip_coordinate(threshold: float) -> Optimizer:
     the risk ODE is that of the d x d matrix E[delta delta'] unless K is diagonal (theory: section 9;
     arXiv:2306.00204). It tends to SGD as c grows and to c times signSGD as c -> 0. Works under any label noise.
     ``threshold`` > 0.
+
+    Raises TypeError or ValueError if ``threshold`` is not a finite number > 0.
 
     >>> import sdelimit as sl
     >>> sl.clip_coordinate(0.5).name

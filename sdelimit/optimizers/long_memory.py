@@ -18,6 +18,8 @@ def long_memory_adam(b1: float, b2: float) -> Optimizer:
     fourth moment is infinite the limit is reached slowly (4% off at d = 1024 for Student-t(3)).
     0 <= ``b1`` < 1 and 0 < ``b2`` < 1.
 
+    Raises TypeError or ValueError if they do not lie there.
+
     >>> import sdelimit as sl
     >>> sl.long_memory_adam(0.9, 0.999).hyperparameters
     {'b1': 0.9, 'b2': 0.999}
