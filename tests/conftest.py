@@ -63,7 +63,7 @@ def one_step(stepper, problem, limit, dt, eta, n_paths=50_000):
         return jax.tree.map(np.asarray, moved)
 
 
-def assert_mean_and_covariance(y, mean, covariance, bias, spread_bias=1e-3):
+def assert_mean_and_covariance(y, mean, covariance, bias):
     """Of the rows of ``y``: along ``mean`` and in trace, within 4 standard errors plus what a long step misses.
 
     An error of 5% in the exponent of a decay by at least a quarter would fail, and one of 5% in the noise.
@@ -72,7 +72,7 @@ def assert_mean_and_covariance(y, mean, covariance, bias, spread_bias=1e-3):
     error = 4 * along.std() / np.sqrt(len(y)) + bias
     assert error < 0.01 and abs(along.mean() - 1) < error
     squares = np.sum((y - y.mean(axis=0)) ** 2, axis=1) / np.trace(covariance)
-    error = 4 * squares.std() / np.sqrt(len(y)) + spread_bias
+    error = 4 * squares.std() / np.sqrt(len(y)) + bias
     assert error < 0.04 and abs(squares.mean() - 1) < error
     np.testing.assert_allclose(np.cov(y.T), covariance, atol=0.05 * np.trace(covariance) / len(mean))
 

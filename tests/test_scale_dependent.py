@@ -80,16 +80,19 @@ def test_stationary_risk_and_rate_are_those_of_the_second_moments(shape):
 
 @by_shape
 def test_a_step_of_the_sde_has_the_mean_and_covariance_of_the_linear_equation(shape):
-    """dy = -eta A Khat y dt + eta sqrt(D N D / d) dB, y = D delta; under strong label noise A and N hardly change."""
-    noise, rule, dt, eta = sl.noise.Gaussian(25.0), sl.clip_coordinate(35.0), 1e4, 2.5e-5
+    """dy = -eta A Khat y dt + eta sqrt(D N D / d) dB, y = D delta; under strong label noise A and N hardly change.
+
+    Diagonal: exact. Dense: the noise comes between two halves of the decay.
+    """
+    noise, rule, dt, eta = sl.noise.Gaussian(25.0), sl.clip_coordinate(35.0), 1e4, 4e-5
     problem, limit = sl.LinearRegression(PROBLEMS[shape].covariance, noise), rule.limit(noise, 1)
     std, khat, R = problem.covariance.std, problem.covariance.correlation(), problem.initial_risk
     B = eta * (std**2 * limit.drift(R, std))[:, None] * khat
     heat = eta**2 / D * np.outer(std, std) * limit.covariance(R, std, khat)
-    times = dt * (np.arange(200) + 0.5) / 200
+    times = [dt / 2] if shape == "dense" else dt * (np.arange(200) + 0.5) / 200
     covariance = np.mean([(e := linalg.expm(-B * t)) @ heat @ e.T for t in times], axis=0) * dt
     y = one_step(scale_dependent_stepper, problem, limit, dt, eta)[0]
-    assert_mean_and_covariance(y, linalg.expm(-B * dt) @ (std * problem.delta0), covariance, 1e-3, 0.02)
+    assert_mean_and_covariance(y, linalg.expm(-B * dt) @ (std * problem.delta0), covariance, bias=1e-3)
 
 
 # -- Adam with eps > 0, without memory: u = g / (|g| + e) --------------------------------------------------------
