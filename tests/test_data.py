@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import sdelimit as sl
 from sdelimit import _rng
 from sdelimit.cli import main
 from sdelimit.data.moments import gradient_moments, sign_moments
+from sdelimit.data.rules import SlowAdam
 
 
 def skewed(n, d, seed=0):
@@ -196,6 +198,20 @@ def test_theory_from_the_rows_follows_runs_where_gaussian_theory_does_not(rule, 
     assert report.standard_error < 0.02
     assert report.max_relative_error < 4 * report.standard_error + 0.01
     assert gaussian.max_relative_error > 2 * report.max_relative_error
+
+
+@pytest.mark.parametrize("t", [0.0, 0.1])
+def test_moments_of_adam_are_those_of_gradients_over_the_root_of_what_it_remembers(small, t):
+    """At t = 0 its second moment is that of the rows themselves."""
+    rng, rate = np.random.default_rng(1), 3.0
+    mean, memory = rng.standard_normal(4), rng.uniform(0.5, 2, 4)
+    state = SimpleNamespace(mean=mean, covariance=np.zeros((4, 4)), memory=memory)
+    found, second = SlowAdam(1, rate).at(small, state, t)
+    gradients = (small.X @ mean - small.residuals)[:, None] * small.X
+    np.testing.assert_allclose(second, np.mean(gradients**2, axis=0), rtol=1e-9)
+    u = gradients / np.sqrt(memory / (1 - np.exp(-rate * t)) if t else second)
+    np.testing.assert_allclose(found.drift, u.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(found.noise, np.cov(u.T, bias=True), rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.slow

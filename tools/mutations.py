@@ -96,6 +96,7 @@ EFFECTS = _tests(
 MATCHED = _tests("test_learning_rates", "test_matched_mean_decay_accounts_for_the_size_of_the_coordinates")
 SHARPNESS = _tests("test_sharpness", "test_sgd_and_sign_sgd_have_the_sharpness_of_their_noise")
 DATA = _tests("test_data", "test_moments_are_those_of_the_rules_step_for_a_gaussian_delta")
+ROWS_ADAM = _tests("test_data", "test_moments_of_adam_are_those_of_gradients_over_the_root_of_what_it_remembers")
 ROWS = _tests(
     "test_data",
     "test_on_gaussian_data_both_theories_agree",
@@ -784,6 +785,6 @@ MUTATIONS = tuple(
         ),
         ("data-heat", "sdelimit/data/stepper.py", "heat = eta**2 /", "heat = 1.05 * eta**2 /", ROWS),
         ("data-loss", "sdelimit/data/stepper.py", "loss = eta / problem.n", "loss = 1.1 * eta / problem.n", ROWS),
-        ("data-adam", "sdelimit/data/rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS),
+        ("data-adam", "sdelimit/data/rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS_ADAM),
     ]
 )
