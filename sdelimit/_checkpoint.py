@@ -122,25 +122,45 @@ def _placed(value, leaf):
 
 
 def _digest(tree) -> str:
-    """Class and numbers of a tree of arrays, as a short text."""
-    code = hashlib.sha256(type(tree).__qualname__.encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if is_number(leaf) or isinstance(leaf, int):
-            value = np.asarray(leaf)
-            code.update(f"{jax.tree_util.keystr(path)} {value.dtype} {value.shape}".encode() + value.tobytes())
+    """Classes, numbers and texts of a tree of arrays and dataclasses, as a short text."""
+    code = hashlib.sha256()
+    _feed(code, tree)
     return code.hexdigest()[:16]
 
 
+def _feed(code, value):
+    code.update(f"<{type(value).__qualname__}>".encode())
+    if dataclasses.is_dataclass(value):
+        value = {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        value = [part for item in sorted(value.items()) for part in item]
+    if isinstance(value, (list, tuple)):
+        code.update(f"{len(value)}:".encode())
+        for part in value:
+            _feed(code, part)
+    elif is_number(value) or isinstance(value, (int, str)):
+        array = np.asarray(value)
+        code.update(f"{array.dtype} {array.shape} ".encode() + array.tobytes())
+    elif callable(value):  # a density, say: its numbers are in the tables made of it
+        code.update(getattr(value, "__qualname__", "").encode())
+
+
 def _describe(optimizer, d) -> str:
-    """A rule by its name, its numbers and, for a plain optax rule, the operations of its update."""
+    """A rule by its name, its numbers and, for an optax rule, the operations of its update."""
     text = f"{optimizer.name} {sorted(optimizer.hyperparameters.items())}"
     transform = optimizer.transform
     if not isinstance(transform, optax.GradientTransformation):
         return text
-    if isinstance(transform, optax.GradientTransformationExtraArgs):
-        return text
-    vector = jnp.zeros(d, jnp.float32)
-    operations = jax.make_jaxpr(transform.update)(vector, transform.init(vector), vector)
+    vector, update = jnp.zeros(d, jnp.float32), transform.update
+    given = [vector, transform.init(vector), vector]
+    if isinstance(transform, optax.GradientTransformationExtraArgs):  # what the simulator gives such rules
+        given.append(jax.random.key_data(jax.random.key(0)))
+
+        def update(gradient, state, theta, words):
+            key = jax.random.wrap_key_data(words)
+            return transform.update(gradient, state, theta, loss_fn=lambda at: jnp.mean(at**2), key=key)
+
+    operations = jax.make_jaxpr(update)(*given)
     # Addresses of functions change from process to process.
     code = re.sub(r"0x[0-9a-f]+", "", str(operations.jaxpr)) + "".join(map(_digest, operations.consts))
     return f"{text} {hashlib.sha256(code.encode()).hexdigest()[:16]}"

@@ -1,15 +1,39 @@
 """jit over arguments that mix numbers, arrays and functions."""
 
 import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
 def is_number(leaf) -> bool:
     """True for the leaves that are traced: arrays, NumPy scalars and floats."""
     return eqx.is_array(leaf) or isinstance(leaf, (np.ndarray, np.generic, float))
+
+
+def pinned(function):
+    """``function`` of a number, known to ``jit`` by what it computes now: it may read variables that change."""
+    operations = jax.make_jaxpr(lambda x: function(x))(jnp.zeros(()))  # anew: JAX keeps what it traced of a function
+    if any(isinstance(value, jax.core.Tracer) for value in operations.consts):
+        return function
+    text = re.sub(r"0x[0-9a-f]+", "", str(operations.jaxpr))
+    return _Pinned(
+        function, (text, *((c.shape, c.dtype.name, c.tobytes()) for c in map(np.asarray, operations.consts)))
+    )
+
+
+@dataclass(frozen=True)
+class _Pinned:
+    function: Callable
+    computes: tuple
+
+    def __call__(self, x):
+        return self.function(x)
 
 
 def jit(function):

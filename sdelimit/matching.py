@@ -15,7 +15,7 @@ from sdelimit.optimizers.base import Optimizer, as_optimizer
 from sdelimit.problem import LinearRegression, check_problem
 from sdelimit.results import DivergenceWarning
 from sdelimit.schedules import Schedule, as_schedule
-from sdelimit.system import System, Tolerances, integrate
+from sdelimit.system import MAX_STEPS, System, Tolerances, integrate
 from sdelimit.systems import risk_system
 
 POINTS = 1025
@@ -138,9 +138,14 @@ def _phi_following(problem, optimizer, limit, wanted, source):
     _, stepping = learning_rates(wanted, False, source.t)
     with x64():
         out = integrate(wanted, system, stepping, False)
-    if not out["finished"]:
-        raise ValueError(
-            f"to_optimizer cannot follow this drift: the risk of {optimizer.name} diverges at t = "
-            f"{out['end_time']:.4g} (risk {out['end_risk']:.3g}). A smaller lr or a shorter t_max may help"
-        )
-    return out["phi"]
+    if out["finished"]:
+        return out["phi"]
+    where = f"t = {out['end_time']:.4g} (risk {out['end_risk']:.3g})"
+    if not out["blown_up"] and out["end_time"] > 0:
+        raise RuntimeError(f"match_schedule took {MAX_STEPS} steps and reached only {where}; take a shorter t_max")
+    if out["end_risk"] < rule.tolerances.ceiling:
+        raise ValueError(f"to_optimizer cannot follow this drift: {optimizer.name} has none (phi = 0) at {where}")
+    raise ValueError(
+        f"to_optimizer cannot follow this drift: the risk of {optimizer.name} diverges at {where}. "
+        "A smaller lr or a shorter t_max may help"
+    )

@@ -50,8 +50,9 @@ def solve_ode(
         t_max: horizon, in t = steps/d.
         t: times to evaluate at; default 200 equally spaced ones in [0, t_max].
         batch_size: samples per step.
-        rtol: relative tolerance of each step on every mode.
-        atol: absolute tolerance on the risk; default 1e-10 times the initial risk.
+        rtol: relative tolerance of each step, in the root mean square over modes.
+        atol: absolute tolerance on the risk; default 1e-10 times the initial risk or what noise adds to it in unit
+            time, whichever is larger.
         save_modes: keep the (n, d) mode energies in the result; default while they are at most 2^22 numbers.
 
     Returns:
@@ -96,7 +97,10 @@ def solve_ode(
         out = _traced(solve, schedule)
         return _curve(out, times, decay, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
     out = solve(schedule)
-    diverged_at, status = _report(out, system, batched, optimizer)
+    if np.any(out["blown_up"]):  # the solver saved nothing from there on
+        out["lr"] = _rates(schedule, batched, times)
+    first = _rates(schedule, batched, np.zeros(1)) if np.any(out["blown_up"]) else out["lr"]
+    diverged_at, status = _report(out, system, batched, optimizer, np.atleast_2d(first)[:, 0])
     return examined(_curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status), limit)
 
 
@@ -193,12 +197,19 @@ def _floats(out):
     return {name: value for name, value in out.items() if name not in ("finished", "blown_up")}
 
 
-def _report(out, system, batched, optimizer):
-    """(diverged_at, status) from a finished solve; raises if it stopped short."""
+def _rates(schedule, batched, times):
+    """eta at ``times``, (n,) or (m, n)."""
+    if batched:
+        return np.repeat(np.asarray(schedule.value, np.float64)[:, None], times.size, axis=1)
+    return evaluate(schedule, times)
+
+
+def _report(out, system, batched, optimizer, first_rates):
+    """(diverged_at, status) from a finished solve, which started at ``first_rates``; raises if it stopped short."""
     statuses, times = [], []
     for finished, blown_up, t, risk, eta in zip(
         *(np.atleast_1d(out[k]) for k in ("finished", "blown_up", "end_time", "end_risk")),
-        np.atleast_2d(out["lr"])[:, 0],
+        first_rates,
         strict=True,
     ):
         if finished:

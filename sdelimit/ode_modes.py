@@ -55,9 +55,8 @@ class ModeSystem(System):
         return ModeSystem(decay, energy0, forcing, weight, self.limit, self.times, bounds, self.stiff)
 
     def _few_modes(self):
-        shares = self.weight * np.concatenate([self.energy0[None], self.forcing])
-        decay, shares = compress(self.decay, shares)
-        weight = _weights(decay)
+        decay, shares = compress(self.decay, self.decay / 2 * np.concatenate([self.energy0[None], self.forcing]))
+        weight = np.where(decay > 0, decay, decay.max()) / 2
         energy0, *forcing = shares / weight
         return decay, energy0, np.stack(forcing), weight
 

@@ -92,7 +92,8 @@ class LinearRegression:
 
     def _risk(self, delta):
         with np.errstate(over="ignore", invalid="ignore"):
-            return float(delta @ evaluate_in_float64(partial(_applied, self.covariance), delta) / 2)
+            risk = float(delta @ evaluate_in_float64(partial(_applied, self.covariance), delta) / 2)
+        return max(risk, 0.0)  # rounding
 
     def stream(self, keys, n_samples: int, generator: str = "threefry") -> Stream:
         """The samples of many runs, one random ``key`` a run, that simulations draw from.

@@ -35,7 +35,7 @@ class RiskCurve:
             diagonal and None otherwise, and phi is the mean of phi_i(R) weighted by sigma_i^2.
         lr: (n,) learning rate eta(t).
         phi: (n,) drift coefficient phi(R(t)); lr * phi is the effective learning rate.
-        slope: (n,) dR/dt.
+        slope: (n,) dR/dt. Infinite, as phi and the modes are, after a divergence.
         diverged_at: time at which the risk passed all bounds, infinity if it did not.
         status: "ok", or what happened, when and at what value.
         warnings: what was warned of: why the curve, or one of several, is not to be relied on.

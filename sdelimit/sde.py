@@ -14,7 +14,7 @@ from sdelimit import _validation as check
 from sdelimit._precision import is_traced, x64
 from sdelimit._times import time_grid
 from sdelimit._validity import doubts_of_paths
-from sdelimit.ode import solve_ode
+from sdelimit.ode import learning_rates, solve_ode
 from sdelimit.optimizers.base import Optimizer, as_optimizer
 from sdelimit.problem import LinearRegression, check_problem
 from sdelimit.results import DivergenceWarning, LimitWarning, RiskCurves, mark_divergence
@@ -92,7 +92,8 @@ def solve_sde(
     limit = optimizer.limit_of(problem, batch_size)
     theory = _theory(problem, optimizer, schedule, times, batch_size)
     advance, state, fastest = path_stepper(problem, limit, theory)
-    edges, saved = _steps(theory, times, step_tolerance, fastest)
+    _, stepping = learning_rates(schedule, False, times)
+    edges, saved = _steps(theory, times, step_tolerance, fastest, stepping)
     eta = evaluate(schedule, (edges[1:] + edges[:-1]) / 2)
     with x64():
         risk = _run(advance, state, problem.initial_risk, np.diff(edges), eta, n_paths, seed, progress)[:, saved]
@@ -123,10 +124,10 @@ def _theory(problem, optimizer, schedule, times, batch_size):
         return solve_ode(problem, optimizer, schedule, t=grid, batch_size=batch_size, rtol=1e-4, save_modes=False)
 
 
-def _steps(theory, times, tolerance, fastest):
+def _steps(theory, times, tolerance, fastest, stepping):
     """Step edges and the positions of ``times`` among them.
 
-    The mean risk and its clock eta phi, from the ODE, say how small steps must be.
+    The mean risk and its clock eta phi, from the ODE, say how small steps must be; steps end where eta jumps.
     """
     grid = theory.t
     finite = np.isfinite(theory.risk) & (theory.risk > 0)
@@ -134,11 +135,14 @@ def _steps(theory, times, tolerance, fastest):
         np.where(finite, a, b) for a, b in ((theory.risk, 1), (theory.slope, 0), (theory.lr * theory.phi, 0))
     )
     rate = np.maximum(np.abs(slope) / risk / tolerance, clock * fastest / (5 * tolerance))
-    edges = np.unique(np.concatenate([[0.0], times]))
+    breaks = np.zeros(0) if stepping.breaks is None else stepping.breaks[stepping.breaks < times[-1]]
+    longest = np.inf if stepping.longest is None else stepping.longest
+    edges = np.unique(np.concatenate([[0.0], times, breaks]))
     pieces, total = [], 0
     for low, high in itertools.pairwise(edges):
         inside = (grid >= low) & (grid <= high)
-        count = max(int(np.ceil(min(rate[inside].max() * (high - low), 2.0 * MAX_STEPS))), 1)
+        needed = max(rate[inside].max() if inside.any() else rate[np.searchsorted(grid, high) - 1], 1 / longest)
+        count = max(int(np.ceil(min(needed * (high - low), 2.0 * MAX_STEPS))), 1)
         total += count
         if total > MAX_STEPS:
             raise RuntimeError(

@@ -17,6 +17,8 @@ LOWEST, HIGHEST, PER_DECADE = -40, 20, 10
 """Risks are looked for this many decades below and above those of the problem, on a grid this fine."""
 FLAT = 1e-3
 """A learning rate that grows more slowly than this power of R at the end of the grid has reached its limit."""
+SAME = 1e-9
+"""Logarithms of the risk that differ by less are the same."""
 
 
 def stationary_risk(problem: LinearRegression, optimizer: Optimizer, lr, batch_size: int = 1):
@@ -159,10 +161,12 @@ def _settle(balance, grid, eta, initial_risk):
     excess, start = log_eta - np.log(eta), np.log(max(initial_risk, 1e-300))
     rising = np.flatnonzero((excess[:-1] <= 0) & (excess[1:] > 0))
     roots = np.array([_root(balance, log_R[i : i + 2], eta) for i in rising])
-    if np.interp(start, log_R, excess) > 0:
-        below = roots[roots <= start]
+    # Of the curve itself: between two points of the grid it can lie on the other side than their chord.
+    here = float(_log_learning_rates(balance, [np.clip(start, log_R[0], log_R[-1])])[0]) - np.log(eta)
+    if here > 0:
+        below = roots[roots <= start + SAME]
         return float(np.exp(below[-1])) if below.size else 0.0
-    beyond = roots[roots >= start]
+    beyond = roots[roots >= start - SAME]
     if beyond.size:
         return float(np.exp(beyond[0]))
     slope = _last_slope(log_R, log_eta)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sdelimit import _validation as check
-from sdelimit._jit import jit
+from sdelimit._jit import jit, pinned
 from sdelimit._precision import is_traced
 
 MAX_STEPS = 100_000
@@ -116,6 +116,7 @@ def integrate(schedule, system: System, stepping: Stepping, save_modes, batched:
     ``batched``: one for each entry of the schedule's leading axis.
     """
     n, d = system.times.size, system.decay.size
+    schedule = jax.tree.map(lambda leaf: pinned(leaf) if callable(leaf) else leaf, schedule)
     out = (_integrate_many if batched else _integrate)(schedule, system.padded(), stepping, save_modes)
     if not is_traced(out):
         out = {name: np.asarray(value) for name, value in out.items()}

@@ -109,6 +109,17 @@ def test_optax_rules_are_told_apart_by_what_they_do():
     assert describe(optax.clip(1.0)) == describe(optax.clip(1.0))
 
 
+def test_chains_and_rearranged_blocks_are_told_apart(tmp_path):
+    """A chain asks for extra arguments; blocks in another order have the same numbers."""
+    first, second = (sl.from_optax(optax.chain(optax.scale_by_sign(), optax.scale(b))) for b in (1.0, 0.1))
+    d = PROBLEM.d
+    assert _checkpoint._describe(first, d) != _checkpoint._describe(second, d)
+    assert _checkpoint._describe(sl.s_adam(0.5, 0.8), d) == _checkpoint._describe(sl.s_adam(0.5, 0.8), d)
+    long, short = sl.covariance.ar1(8, 0.9), sl.covariance.ar1(4, 0.9)
+    one, other = (sl.covariance.block(*blocks) for blocks in ((long, short), (short, long)))
+    assert _checkpoint._digest(one) != _checkpoint._digest(other)
+
+
 def test_versions_are_part_of_what_a_checkpoint_belongs_to(finished, monkeypatch):
     monkeypatch.setattr(_checkpoint, "numeric_versions", lambda: {"jax": "another"})
     with pytest.raises(ValueError, match="jax"):

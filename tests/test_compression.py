@@ -56,6 +56,17 @@ def test_few_modes_are_kept_as_they_are():
     np.testing.assert_array_equal(shares, weights)
 
 
+@pytest.mark.parametrize("condition", [1e12, 1e15, 1e20])
+def test_modes_slower_than_all_others_by_any_factor_keep_their_risk(condition):
+    """All of the risk in the slowest modes; what the rest of them adds is noise."""
+    K = np.geomspace(1.0, 1 / condition, 2000)
+    target = np.where(condition * K < 2, K**-0.5, 1e-3)
+    problem = sl.LinearRegression(K, sl.noise.Gaussian(0.1), theta_star=target)
+    full, few = (sl.solve_ode(problem, sl.sgd(), 0.5, t=[0.0, 1.0, 9.0], save_modes=s).risk for s in (True, False))
+    np.testing.assert_allclose(few, full, rtol=2e-6)
+    assert few[0] == pytest.approx(full[0], rel=1e-9)
+
+
 @pytest.mark.parametrize("rule", ["sgd", pytest.param("sign_sgd", marks=pytest.mark.slow)])
 @pytest.mark.slow
 def test_curve_of_many_modes_is_by_default_compressed_and_the_same(monkeypatch, rule):

@@ -1,10 +1,12 @@
 """The fused kernel, interpreted on CPU: the same runs as the plain path and as a NumPy loop; it lowers for CUDA."""
 
+import dataclasses
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from conftest import numpy_normals
 
@@ -70,6 +72,11 @@ def test_mean_and_spread_of_fused_runs_are_those_of_independent_plain_runs():
     assert abs(plain.mean() - fused.mean()) < 4 * error
     spread = [np.sqrt(((r - r.mean()) ** 2).var() / 512) / (2 * r.std()) for r in (plain, fused)]
     assert abs(plain.std() - fused.std()) < 4 * np.hypot(*spread)
+
+
+def test_a_changed_adam_is_not_taken_for_adam():
+    assert fused_rule(sl.adam(0.8, b2=0.9)) is not None
+    assert fused_rule(dataclasses.replace(sl.adam(), transform=optax.scale_by_amsgrad())) is None
 
 
 @pytest.mark.parametrize(("name", "d"), [("power_law", 20), ("power_law", 8192), ("ar1", 2048)])

@@ -123,6 +123,28 @@ def test_short_pulses_of_the_learning_rate_are_not_stepped_over(small_problem):
     np.testing.assert_allclose(curve.risk, [small_problem.initial_risk, direct.risk[0], direct.risk[0]], rtol=1e-5)
 
 
+def test_a_learning_rate_that_reads_a_variable_is_read_anew(small_problem):
+    """Also inside a warmup."""
+    size = [1.0]
+
+    def lr(t):
+        return size[0] * jnp.exp(-t)
+
+    wrapped = sl.schedules.warmup(lr, 0.5)
+    first = sl.solve_ode(small_problem, sl.sgd(), lr, t=[0.0, 1.0])
+    size[0] = 0.1
+    for schedule in (lr, wrapped):
+        assert sl.solve_ode(small_problem, sl.sgd(), schedule, t=[0.0, 1.0]).lr[1] == pytest.approx(0.1 * np.exp(-1))
+    assert first.lr[0] == 1.0
+
+
+def test_after_a_divergence_the_learning_rate_is_still_known(small_problem):
+    with pytest.warns(sl.DivergenceWarning, match=r"lr 40 at t = 0"):
+        curve = sl.solve_ode(small_problem, sl.sgd(), lambda t: 40 / (1 + t), t=[30.0, 50.0])
+    np.testing.assert_allclose(curve.lr, [40 / 31, 40 / 51])
+    assert np.all(np.isinf(curve.risk))
+
+
 def test_vmap_and_jit_over_the_learning_rate(small_problem):
     def risk(a):
         return sl.solve_ode(small_problem, sl.sgd(), a, 1.0).risk

@@ -101,6 +101,25 @@ def test_a_path_does_not_depend_on_how_many_there_are(small_problem):
     assert few.risk.dtype == np.float64 and few.risk.shape == (3, 200)
 
 
+@pytest.mark.parametrize("values", [[0.5, 0.0], [0.0, 0.5]])
+def test_steps_end_where_the_learning_rate_jumps(values):
+    """With no output anywhere near."""
+    problem = sl.LinearRegression(np.ones(200), sl.noise.Gaussian(1.0))
+    lr = sl.schedules.piecewise_constant([0.37], values)
+    paths = sl.solve_sde(problem, sl.sgd(), lr, t=[1.0], n_paths=1024)
+    curve = sl.solve_ode(problem, sl.sgd(), lr, t=[1.0])
+    assert 4 * paths.standard_error[0] < 0.012 * curve.risk[0]
+    assert abs(paths.mean[0] - curve.risk[0]) < 4 * paths.standard_error[0]
+
+
+def test_paths_follow_their_equation_up_to_where_each_diverges():
+    """The mean risk diverges at t = 9.7; before that a longer horizon changes little."""
+    problem = sl.LinearRegression(np.ones(20), sl.noise.Gaussian(1.0))
+    with pytest.warns(sl.DivergenceWarning):
+        paths = sl.solve_sde(problem, sl.sgd(), 3.0, 20.0, n_paths=64)
+    assert paths.diverged_at.min() > 3 and np.all(paths.risk[:, 1] < 100 * problem.initial_risk)
+
+
 def test_diverging_paths_are_reported_not_nan(small_problem):
     with pytest.warns(sl.DivergenceWarning, match="diverged"):
         paths = sl.solve_sde(small_problem, sl.sgd(), 8.0, 60.0, n_paths=4)

@@ -165,6 +165,18 @@ def test_of_several_stable_risks_the_one_is_found_that_the_ode_goes_to(log_risk)
     assert curve.risk[-1] == pytest.approx(found, rel=1e-5)
 
 
+@pytest.mark.parametrize("excess", [-1e-4, 1e-12, 2e-5, 2e-3])
+def test_a_start_next_to_the_stationary_risk_stays_there(excess):
+    """Between the same two points of the grid, on either side."""
+    for rule, lr, settled in ((sl.sgd(), 1.0, 0.5), (sl.sign_sgd(), 0.5, None)):
+        problem = sl.LinearRegression(np.ones(20), sl.noise.Gaussian(1.0))
+        settled = settled or sl.stationary_risk(problem, rule, lr)
+        start = np.eye(20)[0] * np.sqrt(2 * settled * (1 + excess))
+        near = sl.LinearRegression(np.ones(20), sl.noise.Gaussian(1.0), theta_star=start)
+        assert sl.stationary_risk(near, rule, lr) == pytest.approx(settled, rel=1e-9)
+        assert sl.convergence_rate(near, rule, lr) == pytest.approx(sl.convergence_rate(problem, rule, lr), rel=1e-6)
+
+
 def test_the_dip_has_two_stable_risks():
     found = {
         round(sl.stationary_risk(sl.LinearRegression(np.ones(4), theta_star=np.full(4, r)), custom(Dip()), 1.0), 9)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from sdelimit.optimizers.adaptive import TINY
+from sdelimit.optimizers.adaptive import TINY, adam
 from sdelimit.optimizers.base import Optimizer
 from sdelimit.optimizers.sgd import sgd
 from sdelimit.optimizers.sign import sign_sgd
@@ -30,10 +30,14 @@ def fused_rule(optimizer: Optimizer) -> FusedRule | None:
     if optimizer is sign_sgd():
         return FusedRule(_sign_sgd)
     settings = optimizer.hyperparameters
-    if optimizer.name == "adam" and {"b1", "b2", "eps"} <= settings.keys():
+    if optimizer.name == "adam" and _update_of(optimizer) == _update_of(adam()):
         b1, b2, eps = settings["b1"], settings["b2"], settings["eps"] or TINY
         return FusedRule(_adam, 2, (b1, b2), (b1, b2, eps))
     return None
+
+
+def _update_of(optimizer):
+    return optimizer.transform.update.__qualname__
 
 
 def _sgd(gradient, state, corrections):
