@@ -118,7 +118,7 @@ def load_row(path, index, cell: Cell, identity, then="will be computed again") -
     except IsADirectoryError:
         reason = "it is a folder"
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = str(error)
+        reason = f"it cannot be read: {error!r}"
     if reason:
         warnings.warn(f"{path} is damaged and {then}: {reason}", stacklevel=2)
         return None
@@ -127,8 +127,9 @@ def load_row(path, index, cell: Cell, identity, then="will be computed again") -
 
 def _what_is_wrong(record, index, cell, identity) -> str | None:
     """Why a file's record is not that of this cell of this sweep; None if it is."""
-    if not isinstance(record, dict) or not isinstance(record.get("row"), dict):
-        return "it has no row"
+    for part in ("row", "versions", "inputs"):
+        if not isinstance(record, dict) or not isinstance(record.get(part), dict):
+            return f"it has no {part}"
     row, settings = record["row"], identity["settings"]
     missing = [name for name in COLUMNS if name not in row]
     if missing:
