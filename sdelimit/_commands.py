@@ -58,7 +58,7 @@ def _progress(out):
 def _read_config(path) -> dict:
     """The arguments of ``sweep`` in a TOML file."""
     try:
-        config = tomllib.loads(path.read_text(encoding="utf-8"))
+        config = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ValueError(f"config: cannot read {path}: {error.strerror}") from error
     except ValueError as error:

@@ -54,6 +54,8 @@ def writable_folder(name: str, folder, needed_bytes: int = 0) -> Path:
     """The folder, made if need be. ValueError naming ``name`` if nothing, or not enough, can be written to it."""
     folder = as_path(name, folder)
     probe = temporary(folder / "write-test")
+    if folder.is_file():
+        raise ValueError(f"{name}: cannot write to {folder}: it is a file, not a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -67,9 +69,15 @@ def writable_folder(name: str, folder, needed_bytes: int = 0) -> Path:
     except OSError as error:
         raise ValueError(f"{name}: cannot write to {folder}: {error.strerror}") from error
     if free < needed_bytes:
-        sizes = f"{free / 2**20:.0f} MiB are free, up to {needed_bytes / 2**20:.0f} MiB are needed"
+        sizes = f"{_size(free)} are free, up to {_size(needed_bytes)} are needed"
         raise ValueError(f"{name}: cannot write to {folder}: {sizes}")
     return folder
+
+
+def _size(n_bytes) -> str:
+    if 2**10 <= n_bytes < 2**20:
+        return f"{n_bytes / 2**10:.0f} KiB"
+    return f"{n_bytes // 2**20:.0f} MiB" if n_bytes < 2**10 else f"{n_bytes / 2**20:.3g} MiB"
 
 
 @contextlib.contextmanager

@@ -10,6 +10,9 @@ from sdelimit import _validation as check
 from sdelimit._inputs import describe_inputs
 
 RANGE = {"from", "to", "points"}
+MOST_STEPS = 2**31
+LARGEST_RATE = float(np.finfo(np.float32).max)
+"""Runs count steps in 32 bits, and have learning rates in single precision."""
 
 
 class Cell(NamedTuple):
@@ -45,11 +48,14 @@ def grid_settings(
     for text in optimizers:
         specs.parse_optimizer(text)
     for text in settings["noise"]:
-        specs.parse_noise(text)
+        _require_variance(text)
     for text in settings["covariance"]:
         _require_dimensions(text, settings["d"])
     if t_max * min(settings["d"]) < 1:
         raise ValueError(f"t_max must reach one step, 1/d = {1 / min(settings['d']):g}, got {t_max:g}")
+    steps = t_max * max(settings["d"])
+    if not np.isfinite(steps) or (settings["n_runs"] and steps >= MOST_STEPS):
+        raise ValueError(f"t_max times d must be < {MOST_STEPS} steps, got {t_max:g} times {max(settings['d'])}")
     inputs = describe_inputs(*settings["covariance"], *settings["noise"])
     return settings | {"inputs": {name: recorded["sha256"] for name, recorded in inputs.items()}}
 
@@ -59,6 +65,23 @@ def cells(settings) -> list[Cell]:
     axes = [settings[name] for name in Cell._fields[:-2]]
     pairs = [(optimizer, lr) for optimizer in settings["optimizer"] for lr in settings["lr"][optimizer]]
     return [Cell(*rest, *pair) for *rest, pair in itertools.product(*axes, pairs)]
+
+
+def require_settings(settings: dict):
+    """ValueError if these are not settings of a sweep as ``grid_settings`` makes them."""
+    scalars = {"t_max": float, "points": int, "n_runs": int}
+    kinds = dict.fromkeys((*Cell._fields[:-1],), list) | {"lr": dict, "inputs": dict} | scalars
+    for name, kind in kinds.items():
+        if type(settings.get(name)) is not kind:
+            raise ValueError(f"its settings have the {name} {check.describe(settings.get(name))}")
+    parts = {"d": int, "batch_size": int, "seed": int, "covariance": str, "noise": str, "optimizer": str}
+    for name, kind in parts.items():
+        if not settings[name] or any(type(value) is not kind for value in settings[name]):
+            raise ValueError(f"its settings have the {name} {check.describe(settings[name])}")
+    for name in settings["optimizer"]:
+        rates = settings["lr"].get(name)
+        if not isinstance(rates, list) or any(type(value) not in (float, str) for value in rates):
+            raise ValueError(f"its settings have the lr {check.describe(rates)} for {name}")
 
 
 def _values(name, value, parse) -> list:
@@ -84,14 +107,21 @@ def _rates(lr, optimizers, t_max) -> dict[str, list]:
     """The learning rates of each optimizer."""
 
     def parse(name, value):
-        if not isinstance(value, str):
-            return check.real(name, value, nonnegative=True)
-        schedule = specs.parse_schedule(value, t_max)
-        return schedule if isinstance(schedule, float) else value
+        rate = (
+            specs.parse_schedule(value, t_max) if isinstance(value, str) else check.real(name, value, nonnegative=True)
+        )
+        if not isinstance(rate, float):
+            return value
+        if rate > LARGEST_RATE:
+            raise ValueError(f"lr must be <= {LARGEST_RATE:.3g}, the largest number in single precision, got {rate:g}")
+        return rate
 
     if not isinstance(lr, dict) or lr.keys() <= RANGE:
         rates = _values("lr", _range(lr), parse)
         return {name: rates for name in optimizers}
+    wrong = [key for key in lr if not isinstance(key, str)]
+    if wrong:
+        raise TypeError(f"lr must have optimizers as its keys, got {check.describe(wrong[0])}")
     names = {key: [o for o in optimizers if key in (o, o.partition(":")[0])] for key in lr}
     for key, named in names.items():
         if not named:
@@ -108,9 +138,17 @@ def _range(lr):
     if not isinstance(lr, dict):
         return lr
     if lr.keys() != RANGE:
-        raise ValueError(f"lr must be numbers, or a table of from, to and points, got the keys {sorted(lr)}")
+        raise ValueError(f"lr must be numbers, or a table of from, to and points, got the keys {sorted(map(str, lr))}")
     low, high = (check.real(f"lr.{name}", lr[name], positive=True) for name in ("from", "to"))
     return [float(f"{x:.6g}") for x in np.geomspace(low, high, check.integer("lr.points", lr["points"], minimum=1))]
+
+
+def _require_variance(text):
+    """The noise law exists, and its variance is a number or infinite."""
+    try:
+        return specs.parse_noise(text).second_moment
+    except OverflowError as error:
+        raise ValueError(f"noise: the variance of {text!r} is beyond the floating-point range") from error
 
 
 def _require_dimensions(text, dimensions):

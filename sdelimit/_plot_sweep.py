@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 
 from sdelimit import _validation as check
 from sdelimit._best_of_grid import GROUP, best_rates, seed_means
+from sdelimit._cells import with_means
 from sdelimit.plot import COLOURS
 
 AXES = GROUP[1:]
@@ -22,25 +23,35 @@ MARKERS = "osD^vP*X"
 
 def plot_sweep(sweep, axis=None) -> dict[str, Figure]:
     """{name: figure}: for each choice of the other axes a heat map and the best learning rates."""
-    values = {name: list(dict.fromkeys(row[name] for row in sweep.rows)) for name in AXES}
-    if not sweep.rows:
+    done = with_means(sweep.rows)
+    values = {name: list(dict.fromkeys(row[name] for row in done)) for name in AXES}
+    if not done:
         raise ValueError("a figure needs at least one cell that is done, got none")
+    if not _has_risk(done):
+        raise ValueError(f"no cell has a risk to draw: the column reason of {sweep.folder / 'table.csv'} says why")
     axis = check.choice("axis", max(AXES, key=lambda name: len(values[name])) if axis is None else axis, AXES)
     others = [name for name in AXES if name != axis]
-    choices = list(dict.fromkeys(tuple(row[name] for name in others) for row in sweep.rows))
+    choices = list(dict.fromkeys(tuple(row[name] for name in others) for row in done))
     figures = {}
     for i, choice in enumerate(choices):
-        rows = [row for row in sweep.rows if tuple(row[name] for name in others) == choice]
+        rows = [row for row in done if tuple(row[name] for name in others) == choice]
         fixed = dict(zip(others, choice, strict=True))
         named = [f"{LABELS[name]} = {value}" for name, value in fixed.items()]
         title = ", ".join([*named, f"t = {sweep.settings['t_max']:g}"])
         suffix = f"-{i + 1}" if len(choices) > 1 else ""
+        if not _has_risk(rows):
+            continue
         figures[f"heat-map{suffix}"] = heat_maps(rows, axis, values[axis], title)
         if len(values[axis]) > 1:
             figures[f"best-lr{suffix}"] = best_lr_curves(rows, axis, title)
         else:
             figures[f"risk{suffix}"] = risk_curves(rows, f"{LABELS[axis]} = {values[axis][0]}, {title}")
     return figures
+
+
+def _has_risk(rows):
+    """Whether one rate has a risk for every seed."""
+    return any(mean[kind] is not None for own in seed_means(rows).values() for mean in own.values() for kind in KINDS)
 
 
 def heat_maps(rows, axis, axis_values, title) -> Figure:
@@ -105,7 +116,7 @@ def _heat_map_legend():
     return [
         Line2D([], [], **_BEST, label="lowest in its row"),
         Patch(**_DIVERGED, label="diverged"),
-        Line2D([], [], **_MISSING, label="no theory, or failed"),
+        Line2D([], [], **_MISSING, label="no theory, no mean, or failed"),
     ]
 
 

@@ -53,10 +53,11 @@ def parse_optimizer(text: str):
 def parse_schedule(text: str, t_max: float):
     """A learning rate: '0.5', 'cosine:0.5' (to zero at the horizon), 'inverse_sqrt:0.5,1'."""
     try:
-        return check.real("lr", float(text), nonnegative=True)
-    except ValueError as error:
-        if "lr" in str(error):
-            raise
+        number = float(text)
+    except ValueError:
+        number = None
+    if number is not None:
+        return check.real("lr", number, nonnegative=True)
     function, args, kwargs = _parse("lr", text, SCHEDULES)
     if function in HORIZON_SCHEDULES.values() and len(args) < 2:
         kwargs = {"t_max": t_max, **kwargs}

@@ -3,41 +3,58 @@
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 from sdelimit import _validation as check
 from sdelimit._cells import COLUMNS, cell_path, load_row
 from sdelimit._files import as_path, remove_leftover, replacing, temporary, writable_folder
-from sdelimit._grid import cells
+from sdelimit._grid import cells, require_settings
 from sdelimit._versions import numeric_versions
 
 IDENTITY, TABLE, PARQUET = "sweep.json", "table.csv", "table.parquet"
 FORMAT = 1
+FIGURE = re.compile(r"(heat-map|best-lr|risk)(-[1-9]\d*)?\.(png|pdf)")
+"""Names that ``report`` writes."""
 
 
-def make_folder(out, settings) -> Path:
-    """The folder, with room for the results. ValueError if it cannot be written or is too full."""
-    folder = writable_folder("out", out, sum(_largest(settings, cell.d) for cell in cells(settings)))
+def make_folder(out, settings, force: bool) -> Path:
+    """The folder, with room for the results still to come. ValueError if it cannot be written or is too full."""
+    folder = as_path("out", out)
+    to_do = [cell for i, cell in enumerate(cells(settings)) if force or not cell_path(folder, i).exists()]
+    folder = writable_folder("out", folder, sum(_largest(settings, cell.d) for cell in to_do))
     return writable_folder("out", folder / "cells").parent
 
 
-def claim_folder(folder, settings, force: bool):
-    """Make the folder that of this sweep. ValueError if it holds anything else, unless ``force`` discards that."""
+def claim_folder(folder, settings, force: bool) -> dict:
+    """Make the folder that of this sweep, and return what identifies it.
+
+    ValueError if it holds anything else, unless ``force`` discards that.
+    """
     if force:
         _discard(folder)
     identity = {"format": FORMAT, "settings": settings, "versions": numeric_versions()}
     path = folder / IDENTITY
     if path.exists():
-        _require_same(folder, _read_identity(path), identity)
+        _require_same(folder, _read_identity("out", path), identity)
     elif (folder / TABLE).exists() or any((folder / "cells").glob("*.npz")):
         raise ValueError(f"out: {folder} holds results but no {IDENTITY}; choose another folder or discard them: force")
     for index in range(len(cells(settings))):
         remove_leftover(cell_path(folder, index))
+        _remove_folder(cell_path(folder, index))
     for name in (IDENTITY, TABLE, PARQUET):
         remove_leftover(folder / name)
     if not path.exists():
         with replacing(path, "w", encoding="utf-8") as file:
             file.write(json.dumps(identity, indent=2) + "\n")
+    return identity
+
+
+def load_rows(folder, identity, then="will be computed again") -> dict[int, dict]:
+    """{index: row} of the cells that are done; damaged ones are left out with a warning."""
+    plan = cells(identity["settings"])
+    rows = {i: load_row(cell_path(folder, i), i, cell, identity, then) for i, cell in enumerate(plan)}
+    return {index: row for index, row in rows.items() if row is not None}
 
 
 def read_folder(folder) -> tuple[Path, dict, list[dict]]:
@@ -45,9 +62,12 @@ def read_folder(folder) -> tuple[Path, dict, list[dict]]:
     folder = as_path("folder", folder)
     if not (folder / IDENTITY).is_file():
         raise ValueError(f"folder: {folder} holds no sweep: it has no {IDENTITY}")
-    settings = _read_identity(folder / IDENTITY)["settings"]
-    rows = [load_row(cell_path(folder, index)) for index in range(len(cells(settings)))]
-    return folder, settings, [row for row in rows if row is not None]
+    identity = _read_identity("folder", folder / IDENTITY)
+    if identity.get("format") != FORMAT:
+        there = check.describe(identity.get("format"))
+        raise ValueError(f"folder: {folder} holds a sweep of format {there}, and this version reads format {FORMAT}")
+    rows = load_rows(folder, identity, "is left out; the sweep's command computes it again")
+    return folder, identity["settings"], list(rows.values())
 
 
 def write_table(folder, rows):
@@ -83,17 +103,42 @@ def _largest(settings, d) -> int:
 
 
 def _discard(folder):
-    """Remove the files of a sweep, and no others."""
-    for path in [*(folder / "cells").glob("*.npz"), *(folder / name for name in (TABLE, PARQUET, IDENTITY))]:
+    """Remove the files of a sweep, its report's figures among them, and no others."""
+    is_sweep = (folder / IDENTITY).exists() or (folder / TABLE).exists()
+    figures = [path for path in folder.iterdir() if is_sweep and FIGURE.fullmatch(path.name)]
+    cells_there = (folder / "cells").glob("*.npz")
+    for path in [*cells_there, *figures, *(folder / name for name in (TABLE, PARQUET, IDENTITY))]:
+        _remove_folder(path)
         path.unlink(missing_ok=True)
         temporary(path).unlink(missing_ok=True)
 
 
-def _read_identity(path):
+def _remove_folder(path):
+    """Make room for a file where an empty folder is. ValueError if it is not empty."""
+    if path.is_dir():
+        try:
+            path.rmdir()
+        except OSError as error:
+            raise ValueError(f"out: {path} is a folder, where a file of the sweep belongs; move it away") from error
+
+
+def _read_identity(name, path) -> dict:
+    """What ``sweep.json`` holds. ValueError naming the argument if that cannot be a sweep's."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        identity = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(identity, dict):
+            raise ValueError(f"it holds {check.describe(identity)}")
+        for part in ("settings", "versions"):
+            if not isinstance(identity.get(part), dict):
+                raise ValueError(f"its {part} are {check.describe(identity.get(part))}")
+        if identity.get("format") == FORMAT:
+            require_settings(identity["settings"])
+    except OSError as error:
+        raise ValueError(f"{name}: cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise ValueError(f"out: {path} is damaged: {error}") from error
+        advice = "choose another folder, or discard what this one holds and start again: sweep with force"
+        raise ValueError(f"{name}: {path} is damaged: {error}; {advice}") from error
+    return identity
 
 
 def _require_same(folder, there, here):

@@ -29,8 +29,9 @@ class Rerun:
         settings: everything the result was made from, as the file has it.
         differences: {array: largest relative difference |a - b| / max(|a|, |b|)}; infinite if shapes, texts, or the
             places where something diverged differ, or if one of the two is missing.
-        max_difference: the largest of them.
+        max_difference: the largest of them; infinite if there is nothing to compare.
         agrees: no difference exceeds what rounding makes, 1e-4.
+        problem: why there is nothing to compare, or what went wrong in the repetition alone; "" if neither.
         changes: what is not as it was: {"jax": ("0.10.1", "0.10.2"), "device": ("cpu", "NVIDIA H100")}.
     """
 
@@ -40,15 +41,16 @@ class Rerun:
     max_difference: float
     agrees: bool
     changes: dict[str, tuple[str, str]]
+    problem: str = ""
 
     def table(self) -> str:
         """The differences as an aligned text table, what has changed since, and the verdict."""
         rows = [("array", "max rel. difference"), *((name, f"{x:.2g}") for name, x in self.differences.items())]
         changes = [f"{name}: {then} then, {now} now" for name, (then, now) in self.changes.items()]
         verdict = "identical" if self.max_difference == 0 else "equal up to rounding" if self.agrees else "DIFFERENT"
-        return "\n".join(
-            [align(rows), "", *changes, f"{verdict} (largest relative difference {self.max_difference:.2g})"]
-        )
+        verdict = f"{verdict} (largest relative difference {self.max_difference:.2g})" if self.differences else ""
+        table = [align(rows), ""] if self.differences else []
+        return "\n".join([*table, *changes, *filter(None, [verdict, self.problem])])
 
 
 def rerun(file) -> Rerun:
@@ -69,12 +71,14 @@ def rerun(file) -> Rerun:
     record, then = _read(path)
     try:
         settings = _with_inputs(record, path.parent)
-        now = REPEAT[record["command"]](settings)
-    except (KeyError, TypeError) as error:
+        now, row = REPEAT[record["command"]](settings)
+        problem = _problem(then, record["row"], now, row) if row else ""
+        then, now = (then | _numbers(record, record["row"]), now | _numbers(record, row)) if row else (then, now)
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"file: the settings in {path} are not complete: {error!r}") from error
     differences = {name: _difference(then.get(name), now.get(name)) for name in [*then, *(now.keys() - then.keys())]}
-    largest = max(differences.values(), default=0.0)
-    return Rerun(path, record, differences, largest, largest <= ROUNDING, _changes(record))
+    largest = max(differences.values(), default=np.inf)
+    return Rerun(path, record, differences, largest, largest <= ROUNDING and not problem, _changes(record), problem)
 
 
 def _read(path):
@@ -104,12 +108,33 @@ def _with_inputs(record, beside):
 
 
 def _repeat_compare(settings):
-    return curve_arrays(run_experiment(experiment_of(settings), settings))
+    return curve_arrays(run_experiment(experiment_of(settings), settings)), None
 
 
 def _repeat_cell(settings):
     cell = Cell(**{name: settings[name] for name in Cell._fields})
-    return _cells.run_cell(0, cell, settings, _cells.problem_of)[1]
+    row, arrays = _cells.run_cell(0, cell, settings, _cells.problem_of)
+    return arrays, row
+
+
+def _problem(then, row_then, now, row_now) -> str:
+    """What keeps a cell from being compared with its repetition."""
+    if then and now:
+        return ""
+    if then:
+        return f"the repetition failed: {row_now['status']}: {row_now['reason']}"
+    again = f"again {row_now['status']}: {row_now['reason']}" if not now else f"now {row_now['status']}"
+    said = f"{row_then['status']}: {row_then['reason']}"
+    return f"the cell has no curves ({said}), so there is nothing to compare; the repetition is {again}"
+
+
+def _numbers(record, row) -> dict[str, np.ndarray]:
+    """What a cell's row puts into the table, as arrays to compare; nothing if the cell has no numbers."""
+    values = {name: row[name] for name in ("lr_start", *_cells.NUMBERS) if row[name] is not None}
+    if values:
+        values["status"] = row["status"]
+    values |= {name: row[name] for name in Cell._fields if row is record["row"] and row[name] != record[name]}
+    return {f"row.{name}": np.asarray(value) for name, value in values.items()}
 
 
 REPEAT = {"compare": _repeat_compare, "sweep cell": _repeat_cell}

@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import json
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +57,9 @@ class Sweep:
 
         Risks are means over the seeds; a rate that diverged for any seed has risk infinity. ``theory_at_edge`` and
         ``run_at_edge`` say that the best is the smallest or largest rate tried, so that a better one may lie outside.
+        Runs whose mean risk does not exist (SGD under noise of infinite variance) have no best rate: None.
         """
-        return best_rates(self.rows)
+        return best_rates(_cells.with_means(self.rows))
 
     def table(self) -> str:
         """``best`` as an aligned text table, with a count of the cells by status."""
@@ -65,9 +67,12 @@ class Sweep:
         for row in self.rows:
             counts[row["status"]] = counts.get(row["status"], 0) + 1
         parts = [f"{n} {status}" for status, n in counts.items()] + [f"{self.total - len(self.rows)} to do"]
-        columns = [name for name in self.best()[0] if "edge" not in name] if self.rows else []
-        lines = [[_short(best[name]) for name in columns] for best in self.best()]
+        bests = self.best()
+        columns = [name for name in bests[0] if "edge" not in name] if bests else []
+        lines = [[_short(best[name]) for name in columns] for best in bests]
         text = align([columns, *lines]) + "\n\n" if lines else ""
+        if not all(map(_cells.has_mean, self.rows)):
+            text += "No best rate by runs (-) where the noise has infinite variance and with it the mean risk.\n\n"
         return f"{text}{self.total} cells: {', '.join(parts)}"
 
     def plot(self, axis: str | None = None) -> dict:
@@ -128,7 +133,8 @@ def sweep(
 
     Raises:
         TypeError, ValueError: naming the argument, before any work: for a wrong value, or a folder that cannot be
-            written, is too full, or belongs to another sweep.
+            written, is too full, or belongs to another sweep; or later, if an input file changes while cells are
+            computed: all before it are kept.
         RuntimeError: if another process works on the folder.
         OSError: if a result cannot be written; all cells before it are kept.
     """
@@ -140,10 +146,10 @@ def sweep(
     )))  # fmt: skip
     if parquet and importlib.util.find_spec("pyarrow") is None:
         raise ValueError('parquet needs pyarrow, which is not installed: pip install "sdelimit[parquet]"')
-    folder = _sweep_folder.make_folder(out, settings)
+    folder = _sweep_folder.make_folder(out, settings, force)
     with locked("out", folder):
-        _sweep_folder.claim_folder(folder, settings, force)
-        rows = _run(folder, settings, retry_failed, progress)
+        identity = _sweep_folder.claim_folder(folder, settings, force)
+        rows = _run(folder, identity, retry_failed, progress)
         if parquet:
             _sweep_folder.write_parquet(folder, rows)
     return Sweep(folder, settings, tuple(rows), len(rows))
@@ -159,13 +165,12 @@ def read_sweep(folder) -> Sweep:
     return Sweep(folder, settings, tuple(rows), len(cells(settings)))
 
 
-def _run(folder, settings, retry_failed, progress):
+def _run(folder, identity, retry_failed, progress):
     """All rows, those of the folder as they are."""
-    plan, rows = cells(settings), {}
-    for index in range(len(plan)):
-        row = _cells.load_row(_cells.cell_path(folder, index))
-        if row is not None and not (retry_failed and row["status"] == "failed"):
-            rows[index] = row
+    settings = identity["settings"]
+    plan, rows = cells(settings), _sweep_folder.load_rows(folder, identity)
+    if retry_failed:
+        rows = {index: row for index, row in rows.items() if row["status"] != "failed"}
     common = {name: settings[name] for name in ("t_max", "points", "n_runs")} | version_info()
     problem_of, written = functools.lru_cache(maxsize=1)(_cells.problem_of), time.monotonic()
     disable = None if progress is None else not progress
@@ -174,19 +179,40 @@ def _run(folder, settings, retry_failed, progress):
             for index, cell in enumerate(plan):
                 if index in rows:
                     continue
+                record = {**cell._asdict(), **common, "inputs": _unchanged_inputs(cell, settings)}
                 row, arrays = _cells.run_cell(index, cell, settings, problem_of)
-                record = {**cell._asdict(), **common, "inputs": describe_inputs(cell.covariance, cell.noise)}
+                _unchanged_inputs(cell, settings)
                 _save(folder, index, row, arrays, record)
                 rows[index] = row
                 bar.update()
                 if time.monotonic() - written > TABLE_SECONDS:
                     _sweep_folder.write_table(folder, _in_order(rows))
                     written = time.monotonic()
-        except KeyboardInterrupt:
             _sweep_folder.write_table(folder, _in_order(rows))
+        except (KeyboardInterrupt, ValueError):
+            _write_table_from_files(folder, identity)
             raise
-    _sweep_folder.write_table(folder, _in_order(rows))
     return _in_order(rows)
+
+
+def _write_table_from_files(folder, identity):
+    """The table of what is on the disk: an interruption may come between a cell's file and its row."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the damaged cells were named at the start
+        _sweep_folder.write_table(folder, _in_order(_sweep_folder.load_rows(folder, identity)))
+
+
+def _unchanged_inputs(cell, settings):
+    """The input files of a cell as they are recorded. ValueError if one is not what it was when the sweep began."""
+    kept = "the cells that are done are kept, and with the file as it was the same call goes on"
+    try:
+        inputs = describe_inputs(cell.covariance, cell.noise)
+    except OSError as error:
+        raise ValueError(f"the input file {error.filename} cannot be read: {error.strerror}; {kept}") from error
+    for name, recorded in inputs.items():
+        if recorded["sha256"] != settings["inputs"][name]:
+            raise ValueError(f"the input file {name} has changed since the sweep began; {kept}")
+    return inputs
 
 
 def _save(folder, index, row, arrays, record):

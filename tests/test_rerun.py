@@ -127,6 +127,45 @@ def test_a_cell_of_a_sweep_repeats_itself(tmp_path):
     assert record["seed"] == 5 and record["row"] == sweep.rows[1] and "numpy" in record["versions"]
 
 
+CELL = {"optimizer": "sign_sgd", "lr": 0.3, "d": 12, "t_max": 1.0, "points": 5, "n_runs": 0}
+
+
+def test_the_numbers_of_the_table_are_compared_too(tmp_path):
+    sl.sweep(tmp_path, **CELL, noise="gaussian:0.3")
+
+    def change(settings, arrays):
+        settings["row"]["theory_risk"] *= 1.01
+        settings["row"]["seed"] = 3
+
+    path = altered(tmp_path / "cells" / "00000.npz", tmp_path / "changed.npz", change)
+    again = sl.rerun(path)
+    assert not again.agrees and again.differences["row.seed"] == np.inf
+    assert again.differences["row.theory_risk"] == pytest.approx(1 - 1 / 1.01)
+    assert "DIFFERENT" in run("rerun", path).output
+    path = altered(path, path, lambda settings, arrays: settings.update(row=5))
+    with pytest.raises(ValueError, match="are not complete"):
+        sl.rerun(path)
+
+
+def test_a_cell_that_failed_or_fails_now_is_not_called_identical(tmp_path, monkeypatch):
+    sl.sweep(tmp_path, **CELL)
+
+    def fail(*arguments):
+        raise ValueError("no luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sdelimit._cells._outcome", fail)
+        lost = run("rerun", tmp_path / "cells" / "00000.npz")
+        assert lost.exit_code == 1 and "the repetition failed: failed: ValueError: no luck" in lost.output
+        sl.sweep(tmp_path, **CELL, force=True)
+        both = run("rerun", tmp_path / "cells" / "00000.npz")
+    now = run("rerun", tmp_path / "cells" / "00000.npz")
+    for result, repeated in ((both, "again failed: ValueError: no luck"), (now, "now ok")):
+        assert result.exit_code == 1 and "identical" not in result.output
+        assert "(failed: ValueError: no luck), so there is nothing to compare" in result.output
+        assert f"the repetition is {repeated}" in result.output
+
+
 class Harmful:
     """Unpickling it would write a file."""
 

@@ -2,10 +2,12 @@
 
 import csv
 import errno
+import json
 import logging
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,6 +204,172 @@ def test_a_changed_input_file_is_another_sweep(tmp_path):
         sl.sweep(tmp_path / "out", **given)
 
 
+def changed_during(monkeypatch, cell, change):
+    run_cell = sweep_module._cells.run_cell
+
+    def and_change(index, *arguments):
+        if index == cell:
+            change()
+        return run_cell(index, *arguments)
+
+    monkeypatch.setattr(sweep_module._cells, "run_cell", and_change)
+
+
+@pytest.mark.parametrize("name", ["K.npy", "K.csv"])
+def test_an_input_file_that_changes_while_cells_are_computed_stops_the_sweep(name, tmp_path):
+    path = tmp_path / name
+    write = np.save if name == "K.npy" else np.savetxt
+    one = {"covariance": [str(path), "identity"], "optimizer": "sgd", "noise": "gaussian:0.3", "n_runs": 0}
+    given = {**GRID, **one, "seed": [0, 1]}
+    write(path, np.ones(8))
+    reference = sl.sweep(tmp_path / "reference", **given)
+    changes = [(2, path.unlink, "cannot be read: No such file"), (3, lambda: write(path, np.full(8, 2.0)), "changed")]
+    for cell, change, message in changes:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            pytest.raises(ValueError, match=rf"input file .*{name}.* {message}"),
+        ):
+            changed_during(patch, cell, change)
+            sl.sweep(tmp_path / "out", **given)
+        assert len(sl.read_sweep(tmp_path / "out").rows) == len(table(tmp_path / "out").splitlines()) - 1 == cell
+        write(path, np.ones(8))
+    assert sl.sweep(tmp_path / "out", **given).rows == reference.rows
+
+
+def recorded(path, change):
+    """The file with its record changed."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    record = json.loads(str(arrays["settings"]))
+    record = change(record) or record
+    np.savez(path, **{**arrays, "settings": np.array(json.dumps(record))})
+
+
+def without(record, name):
+    del record["row"][name]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(noise="gaussian:0.4"), "its noise is 'gaussian:0.4', not 'gaussian:0.3' of this sweep"),
+        (lambda r: r["row"].update(cell=4), "its cell is 4, not 0"),
+        (lambda r: r["row"].update(lr=0.1), "its lr is 0.1, not 0.3"),
+        (lambda r: r.update(t_max=5.0), "its t_max is 5.0, not 4.0"),
+        (lambda r: r["versions"].update(jax="0.0.1"), "its jax is '0.0.1'"),
+        (lambda r: r.update(inputs={"K.npy": {"sha256": "1"}}), "its inputs is {'K.npy': '1'}, not {}"),
+        (lambda r: r.update(row={}), "its row has no cell"),
+        (lambda r: r.update(row=5), "it has no row"),
+        (lambda r: [1], "it has no row"),
+        (lambda r: without(r, "status"), "its row has no status"),
+        (lambda r: r["row"].update(run_risk="low"), "its run_risk is no number: 'low'"),
+        (lambda r: r["row"].update(status="good"), "its status or reason is none"),
+        (lambda r: r.update(inputs=5), "it has no inputs"),
+        (lambda r: r.update(versions=5), "it has no versions"),
+    ],
+)
+def test_a_cell_that_is_not_the_planned_one_is_computed_again(change, message, whole, tmp_path, monkeypatch):
+    shutil.copytree(whole.folder, tmp_path, dirs_exist_ok=True)
+    recorded(tmp_path / "cells" / "00000.npz", change)
+    with pytest.warns(UserWarning, match=rf"00000.npz is damaged and is left out.*{re.escape(message)}"):
+        assert len(sl.read_sweep(tmp_path).rows) == 7
+    interrupt_at(monkeypatch, 0, KeyboardInterrupt)
+    with (
+        pytest.warns(UserWarning, match=rf"00000.npz is damaged and will be computed again.*{re.escape(message)}"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        sl.sweep(tmp_path, **GRID)
+
+
+def test_a_cell_of_another_index_or_a_folder_in_its_place_is_computed_again(whole, tmp_path):
+    shutil.copytree(whole.folder, tmp_path, dirs_exist_ok=True)
+    cells = tmp_path / "cells"
+    shutil.copy(cells / "00006.npz", cells / "00000.npz")
+    with pytest.warns(UserWarning, match=r"00000.npz is damaged and will be computed again: its cell is 6, not 0"):
+        assert sl.sweep(tmp_path, **GRID).rows == whole.rows
+    (cells / "00001.npz").unlink()
+    (cells / "00001.npz").mkdir()
+    with pytest.warns(UserWarning, match=r"00001.npz is damaged .* it is a folder"):
+        sl.read_sweep(tmp_path)
+    (cells / "00001.npz" / "notes").write_text("")
+    with pytest.raises(ValueError, match=r"00001.npz is a folder, where a file of the sweep belongs; move it away"):
+        sl.sweep(tmp_path, **GRID)
+    (cells / "00001.npz" / "notes").unlink()
+    assert sl.sweep(tmp_path, **GRID).rows == whole.rows and table(tmp_path) == table(whole.folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, [], None, 5, {"settings": 5}, {"settings": {}}, {"versions": 5}, {"d": 8}, {"lr": {}}, {"noise": [1]}],
+)
+def test_a_damaged_identity_is_refused(content, whole, tmp_path):
+    identity = json.loads((whole.folder / "sweep.json").read_text())
+    if content and isinstance(content, dict):
+        place = identity if content.keys() <= {"settings", "versions"} else identity["settings"]
+        place.update(content)
+        content = identity
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    for call in (lambda: sl.sweep(tmp_path, **GRID), lambda: sl.read_sweep(tmp_path)):
+        with pytest.raises(ValueError, match=r"sweep.json is damaged: .*; choose another folder, or discard"):
+            call()
+    identity["format"] = 99
+    (tmp_path / "sweep.json").write_text(json.dumps(identity))
+    with pytest.raises(ValueError, match=r"format 99|is damaged"):
+        sl.read_sweep(tmp_path)
+
+
+def test_an_interruption_after_a_cell_is_written_keeps_its_row(whole, tmp_path, monkeypatch):
+    save = sweep_module._save
+
+    def interrupted(folder, index, *rest):
+        save(folder, index, *rest)
+        if index == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sweep_module, "_save", interrupted)
+        sl.sweep(tmp_path, **GRID)
+    assert table(tmp_path).splitlines() == table(whole.folder).splitlines()[:4]
+
+
+def test_runs_without_a_mean_risk_have_no_best_rate(tmp_path):
+    result = sl.sweep(tmp_path, **{**GRID, "noise": "cauchy:0.2", "lr": [0.3, 0.5]})
+    sgd, sign = result.best()
+    assert result.rows[0]["run_risk"] > 0 and sgd["run_best_lr"] is None and sgd["run_best_risk"] is None
+    assert sign["run_best_lr"] in (0.3, 0.5)
+    assert "No best rate by runs (-) where the noise has infinite variance" in result.table()
+    labels = result.plot()["risk"].axes[0].get_legend_handles_labels()[1]
+    assert labels == ["sign_sgd: theory (ODE)", "sign_sgd: runs (mean)"]
+
+
+def test_force_discards_the_figures_of_the_report_and_no_other_files(tmp_path, monkeypatch):
+    mine = {"best-lr.txt", "risk-of-mine.png", "notes.pdf"}
+    for name in mine | {"best-lr.png", "heat-map.pdf", "heat-map-2.png", "risk-12.pdf"}:
+        (tmp_path / name).write_text("")
+    interrupt_at(monkeypatch, 0, KeyboardInterrupt)
+    for made in (0, 4):
+        with pytest.raises(KeyboardInterrupt):
+            sl.sweep(tmp_path, **GRID, force=True)
+        assert len(files(tmp_path) - mine) == 6 - made
+
+
+def test_a_report_without_any_risk_says_where_the_reasons_are(tmp_path):
+    sl.sweep(tmp_path, **{**GRID, "optimizer": "sgd", "noise": "gaussian:1e150", "lr": 0.3})
+    reason = sl.read_sweep(tmp_path).rows[0]["reason"]
+    assert reason.startswith(
+        "a number is beyond the floating-point range with covariance = identity, noise = gaussian:"
+    )
+    report = run("report", tmp_path)
+    assert report.exit_code == 2 and "no cell has a risk to draw" in report.output and "table.csv" in report.output
+
+
+def test_only_the_cells_to_do_need_room(whole, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 3000})())
+    assert sl.sweep(whole.folder, **GRID).rows == whole.rows
+    with pytest.raises(ValueError, match=r"3 KiB are free, up to 36 KiB are needed"):
+        sl.sweep(whole.folder, **GRID, force=True)
+
+
 def test_two_processes_do_not_work_on_one_folder(tmp_path):
     with _files.locked("out", tmp_path), pytest.raises(RuntimeError, match="in use by another process"):
         sl.sweep(tmp_path, **GRID)
@@ -213,6 +381,8 @@ def test_a_folder_that_cannot_take_the_results_is_found_before_any_work(tmp_path
     for out in (tmp_path / "file", tmp_path / "file" / "out", "/proc/out"):
         with pytest.raises(ValueError, match="out: cannot write to"):
             sl.sweep(out, **GRID)
+    with pytest.raises(ValueError, match="file: it is a file, not a folder"):
+        sl.sweep(tmp_path / "file", **GRID)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10})())
     with pytest.raises(ValueError, match=r"out: cannot write to .* 0 MiB are free"):
         sl.sweep(tmp_path, **GRID)
@@ -245,6 +415,12 @@ def test_a_folder_that_cannot_take_the_results_is_found_before_any_work(tmp_path
         ({"points": 1}, "points must be >= 2"),
         ({"t_max": 0.0}, "t_max must be > 0"),
         ({"t_max": 0.01}, "t_max must reach one step"),
+        ({"t_max": 1e308}, "t_max times d must be < 2147483648 steps, got 1e+308 times 8"),
+        ({"lr": {1: 2}}, "lr must have optimizers as its keys, got 1"),
+        ({"lr": {"sgd": {1: 2, "from": 1.0}}}, "lr must be numbers, or a table of from, to and points"),
+        ({"lr": "lr=0.5"}, "lr: unknown value 'lr=0.5'"),
+        ({"lr": 1e308}, "lr must be <= 3.4e+38"),
+        ({"noise": "gaussian:1e200"}, "noise: the variance of 'gaussian:1e200' is beyond"),
         ({"out": 3}, "out must be a path"),
     ],
 )
@@ -354,6 +530,8 @@ def test_a_wrong_config_is_named(text, message, tmp_path):
     (tmp_path / "config.toml").write_text(text)
     result = run("sweep", tmp_path / "config.toml", "--out", tmp_path / "out")
     assert result.exit_code == 2 and message in result.output
+    (tmp_path / "bom.toml").write_text("\ufefflr = 1.0", encoding="utf-8")
+    assert "has no optimizer" in run("sweep", tmp_path / "bom.toml", "--out", tmp_path / "out").output
     assert "cannot read" in run("sweep", tmp_path / "none.toml", "--out", tmp_path / "out").output
 
 
