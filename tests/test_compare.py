@@ -77,6 +77,7 @@ def test_divergence_is_named_in_the_table_and_never_nan():
     sl.compare(theory, runs).plot()
 
 
+@pytest.mark.slow
 def test_select_picks_one_learning_rate(experiment):
     theory, runs, _ = experiment
     many = sl.solve_ode(theory.problem, theory.optimizer, [0.4, 0.5], t=theory.t)

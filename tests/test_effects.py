@@ -119,6 +119,7 @@ def assert_effects_are_measured(e, update, noise, Mhat):
     assert_matches(curvature / length / (np.sum(K * K) / np.trace(K)), e.noise_reshaping.ratio[0])
 
 
+@pytest.mark.slow
 def test_effects_are_those_of_simulated_signs():
     def noise(rng, n):
         return rng.laplace(scale=LAPLACE, size=n)
@@ -270,6 +271,7 @@ def test_learning_rate_of_the_sgd_compared_with_can_be_chosen():
         np.testing.assert_allclose(e.decomposition.risks[frozenset(on)], same[frozenset(on)], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_infinite_variance_puts_compression_first():
     decomposition = sign("cauchy").decomposition
     shares = decomposition.log_shares()

@@ -141,6 +141,7 @@ def test_density_detects_an_infinite_variance_and_a_wrong_normalization():
         sl.noise.Density(lambda e: np.exp(-(e**2)))
 
 
+@pytest.mark.slow
 def test_narrow_density_away_from_zero_is_resolved():
     spike = stats.norm(5.0, 0.01)
     law = sl.noise.Density(lambda e: 0.5 * spike.pdf(e) + 0.5 * spike.pdf(-e), points=[-5.0, 5.0])

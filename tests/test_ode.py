@@ -163,6 +163,7 @@ def test_theory_is_float64_without_touching_the_users_precision(small_problem):
     assert jnp.ones(1).dtype == jnp.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eta", [0.1, 1.0])
 def test_sign_sgd_settles_at_its_stationary_risk(small_problem, eta):
     """R phi(R) = eta tr(D) / (4d); with phi = (2/pi) / sqrt(2R + v^2) a quadratic equation in R."""
@@ -172,6 +173,7 @@ def test_sign_sgd_settles_at_its_stationary_risk(small_problem, eta):
     np.testing.assert_allclose(curve.risk[-1], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_sgd_settles_at_its_stationary_risk(small_problem):
     """R = (eta tr K / 2d)(E eps^2 / 2) / (1 - eta tr K / 2d); batch size b divides the noise."""
     for eta, b in ((0.3, 1), (0.9, 1), (0.9, 3)):

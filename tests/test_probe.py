@@ -63,6 +63,7 @@ def test_same_seed_gives_same_numbers():
     assert one.phi == two.phi and np.array_equal(one.kappa, two.kappa)
 
 
+@pytest.mark.slow
 def test_probe_warns_when_it_stops_short_of_the_wanted_error():
     with pytest.warns(ProbeWarning, match="relative Monte-Carlo error"):
         probe(RMS, NO_NOISE, 0.5, relative_error=1e-6, max_chain_steps=10)

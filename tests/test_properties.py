@@ -223,6 +223,7 @@ def test_no_constant_learning_rate_beats_the_best_one(name, problem, length, fac
     assert solve(problem, rule, best.lr * factor, t_max).risk[-1] >= best.risk * (1 - 1e-4)
 
 
+@pytest.mark.slow
 @given(problem=problems(), share=decades(-3, -0.5))
 def test_a_matched_schedule_gives_the_same_drift(problem, share):
     sgd, sign = RULES.values()
@@ -422,6 +423,7 @@ def test_rescaled_paths_are_the_same_paths_however_many_there_are(name, labels, 
     np.testing.assert_allclose(other, a**2 * one[:2], rtol=1e-4)
 
 
+@pytest.mark.slow
 @given(rows=st.lists(vectors(st.floats(-3, 3)), min_size=12, max_size=12), order=st.permutations(range(12)))
 def test_the_order_of_rows_does_not_matter_to_their_problem(rows, order):
     table = np.array(rows) + np.eye(12, D)

@@ -45,7 +45,7 @@ def test_mean_and_spread_agree_with_brute_force(small_problem):
     "rule, batch_size",
     [
         pytest.param(sl.sgd(), 1, marks=pytest.mark.slow),
-        (sl.sign_sgd(), 1),
+        pytest.param(sl.sign_sgd(), 1, marks=pytest.mark.slow),
         pytest.param(sl.sgd(), 3, marks=pytest.mark.slow),
         pytest.param(sl.sign_sgd(), 3, marks=pytest.mark.slow),
         pytest.param(sl.clip_norm(0.6), 1, marks=pytest.mark.slow),
@@ -101,7 +101,7 @@ def test_a_path_does_not_depend_on_how_many_there_are(small_problem):
     assert few.risk.dtype == np.float64 and few.risk.shape == (3, 200)
 
 
-@pytest.mark.parametrize("values", [[0.5, 0.0], [0.0, 0.5]])
+@pytest.mark.parametrize("values", [pytest.param([0.5, 0.0], marks=pytest.mark.slow), [0.0, 0.5]])
 def test_steps_end_where_the_learning_rate_jumps(values):
     """With no output anywhere near."""
     problem = sl.LinearRegression(np.ones(200), sl.noise.Gaussian(1.0))
@@ -120,6 +120,7 @@ def test_paths_follow_their_equation_up_to_where_each_diverges():
     assert paths.diverged_at.min() > 3 and np.all(paths.risk[:, 1] < 100 * problem.initial_risk)
 
 
+@pytest.mark.slow
 def test_diverging_paths_are_reported_not_nan(small_problem):
     with pytest.warns(sl.DivergenceWarning, match="diverged"):
         paths = sl.solve_sde(small_problem, sl.sgd(), 8.0, 60.0, n_paths=4)
