@@ -56,6 +56,8 @@ class ModeSystem(System):
 
     def _few_modes(self):
         decay, shares = compress(self.decay, self.decay / 2 * np.concatenate([self.energy0[None], self.forcing]))
+        extra = -decay.size % SHARED_MODES
+        decay, shares = np.pad(decay, (0, extra), mode="edge"), np.pad(shares, ((0, 0), (0, extra)))
         weight = np.where(decay > 0, decay, decay.max()) / 2
         energy0, *forcing = shares / weight
         return decay, energy0, np.stack(forcing), weight
@@ -63,6 +65,8 @@ class ModeSystem(System):
     def padded(self):
         """With modes of no energy, which do not count in the error norm either."""
         d, extra = self.decay.size, -self.decay.size % SHARED_MODES
+        if not extra:
+            return super().padded()
         share = (d / (d + extra)) ** 0.5
         bounds = replace(self.tolerances, rtol=self.tolerances.rtol * share, atol=self.tolerances.atol * share)
         decay, weight = (np.pad(a, (0, extra), mode="edge") for a in (self.decay, self.weight))

@@ -59,7 +59,8 @@ class System(eqx.Module):
 
     def padded(self) -> "System":
         """The same system in a shape that others share, so that they share its compiled code."""
-        return replace(self, times=np.pad(self.times, (0, -self.times.size % SHARED_TIMES), mode="edge"))
+        extra = -self.times.size % SHARED_TIMES
+        return replace(self, times=np.pad(self.times, (0, extra), mode="edge")) if extra else self
 
     def many(self, function, schedules):
         """``function`` over the leading axis of ``schedules``."""
