@@ -14,8 +14,8 @@ from scipy.integrate import solve_ivp
 from scipy.signal import lfilter
 
 import sdelimit as sl
-from sdelimit._precision import x64
-from sdelimit.modes import modes
+from sdelimit.modes.decoupled import modes
+from sdelimit.numerics.precision import x64
 
 V, ETA, DT = 0.3, 0.5, 1e-3
 

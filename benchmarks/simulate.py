@@ -16,8 +16,8 @@ import numpy as np
 from _report import header, write
 
 import sdelimit as sl
-from sdelimit import _draws, _rng
-from sdelimit._loop import block_length
+from sdelimit.numerics import normals
+from sdelimit.simulation.loop import block_length
 
 D, RUNS, STEPS, DENSE_STEPS, LR = 1000, 64, 1000, 200, 0.3
 CORES = len(jax.devices()) if jax.default_backend() != "cpu" else 2
@@ -75,15 +75,15 @@ def jax_normals(impl, steps):
 def own_normals(generator, steps, factor=None):
     """simulate's own, in its blocks of steps; times ``factor`` if there is one."""
     block = block_length(RUNS * D * 4)
-    keys = jax.random.key_data(jax.vmap(lambda run: _rng.run_key(0, run))(jnp.arange(RUNS, dtype=jnp.uint32)))
+    keys = jax.random.key_data(jax.vmap(lambda run: normals.run_key(0, run))(jnp.arange(RUNS, dtype=jnp.uint32)))
 
     @jax.jit
     def draw(keys, factor):
         def pairs(index):
-            return _draws.normal_pairs(keys, index, 1, D, generator)
+            return normals.normal_pairs(keys, index, 1, D, generator)
 
         def step(carry, index):
-            z = _draws.unpaired(carry[0], D)
+            z = normals.unpaired(carry[0], D)
             return (pairs(index), z if factor is None else z @ factor), None
 
         index = jnp.arange(steps // block * block, dtype=jnp.uint32).reshape(-1, block)

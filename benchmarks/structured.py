@@ -10,7 +10,7 @@ import numpy as np
 from _report import best_time, header, write
 
 import sdelimit as sl
-from sdelimit.structured_modes import structured
+from sdelimit.modes.structured import structured
 
 RUNS = 64
 SIZES = (1_000, 10_000, 100_000)

@@ -9,7 +9,7 @@ import numpy as np
 from style import correlated
 
 import sdelimit as sl
-from sdelimit.plot import plot_reports
+from sdelimit.report.plot import plot_reports
 
 NOISES = (
     sl.noise.Gaussian(0.5),

@@ -1,13 +1,16 @@
 """sdelimit: exact high-dimensional risk curves of stochastic optimizers on linear regression."""
 
 from sdelimit import covariance, data, noise, schedules
-from sdelimit.best_lr import BestLearningRate, best_constant_lr
-from sdelimit.compare import Report, compare
-from sdelimit.effects import Effects, effects
+from sdelimit.analysis.best_lr import BestLearningRate, best_constant_lr
+from sdelimit.analysis.directional_sharpness import directional_sharpness
+from sdelimit.analysis.effects.four_effects import Effects, effects
+from sdelimit.analysis.matched_schedule import match_schedule
+from sdelimit.analysis.optimal_schedule import OptimizedSchedule, optimize_schedule
+from sdelimit.analysis.stationary import convergence_rate, max_stable_lr, stationary_risk
+from sdelimit.experiments.rerun import Rerun, rerun
+from sdelimit.experiments.sweep import Sweep, read_sweep, sweep
 from sdelimit.limits import limit_coefficients
-from sdelimit.matching import match_schedule
-from sdelimit.ode import solve_ode
-from sdelimit.optimize import OptimizedSchedule, optimize_schedule
+from sdelimit.ode.solve import solve_ode
 from sdelimit.optimizers import (
     Optimizer,
     adam,
@@ -24,14 +27,11 @@ from sdelimit.optimizers import (
     sign_sgd,
     signum,
 )
-from sdelimit.problem import LinearRegression
-from sdelimit.rerun import Rerun, rerun
-from sdelimit.results import DivergenceWarning, LimitWarning, RiskCurve, RiskCurves
-from sdelimit.sde import solve_sde
-from sdelimit.sharpness import directional_sharpness
-from sdelimit.simulate import simulate
-from sdelimit.stationary import convergence_rate, max_stable_lr, stationary_risk
-from sdelimit.sweep import Sweep, read_sweep, sweep
+from sdelimit.problem.linear_regression import LinearRegression
+from sdelimit.report.comparison import Report, compare
+from sdelimit.results.curves import DivergenceWarning, LimitWarning, RiskCurve, RiskCurves
+from sdelimit.sde.solve import solve_sde
+from sdelimit.simulation.simulate import simulate
 
 __all__ = [
     "BestLearningRate",

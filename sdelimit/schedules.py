@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sdelimit import _validation as check
-from sdelimit._jit import is_number
-from sdelimit._precision import is_traced, x64
+from sdelimit.numerics.jit import is_number
+from sdelimit.numerics.precision import is_traced, x64
+from sdelimit.support import arguments as check
 
 __all__ = ["constant", "cosine", "inverse_sqrt", "linear", "log_linear", "piecewise_constant", "warmup"]
 

@@ -10,8 +10,8 @@ from jax.extend.random import threefry_2x32
 from scipy import stats
 
 import sdelimit as sl
-from sdelimit import _rng
-from sdelimit._precision import x64
+from sdelimit.numerics import normals
+from sdelimit.numerics.precision import x64
 
 LAWS = {
     "gaussian": (sl.noise.Gaussian(0.5), stats.norm(scale=0.5)),
@@ -57,7 +57,7 @@ def one_step(stepper, problem, limit, dt, eta, n_paths=50_000):
     theory = SimpleNamespace(t=np.array([0.0, dt]), risk=np.array([R, R]), lr=np.array([eta, eta]))
     with x64():
         advance, state, _ = stepper(problem, limit, theory)
-        keys = jax.vmap(lambda run: _rng.run_key(0, run))(jnp.arange(n_paths, dtype=jnp.uint32))
+        keys = jax.vmap(lambda run: normals.run_key(0, run))(jnp.arange(n_paths, dtype=jnp.uint32))
         states = jax.tree.map(lambda x: jnp.broadcast_to(jnp.asarray(x), (n_paths, *np.shape(x))), state)
         moved = advance(states, keys, np.zeros(1, np.uint32), np.array([dt]), np.array([eta]))
         return jax.tree.map(np.asarray, moved)

@@ -15,8 +15,8 @@ import optax
 import pytest
 
 import sdelimit as sl
-from sdelimit.cli import main
-from sdelimit.limits.coefficients import LimitCoefficients
+from sdelimit.analysis.coefficients import LimitCoefficients
+from sdelimit.cli.main import main
 
 noise, cov, sched, data = sl.noise, sl.covariance, sl.schedules, sl.data
 NAN, INF, HUGE = float("nan"), float("inf"), 10**400

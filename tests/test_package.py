@@ -20,7 +20,7 @@ def style():
     return {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != "backend"}
 before = style()
 import sdelimit
-import sdelimit.plot
+import sdelimit.report.plot
 import jax
 from jax._src import xla_bridge
 assert not jax.config.jax_enable_x64

@@ -23,8 +23,8 @@ settings.register_profile(
 settings.load_profile("sdelimit")
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::sdelimit.results.DivergenceWarning"),
-    pytest.mark.filterwarnings("ignore::sdelimit.results.LimitWarning"),
+    pytest.mark.filterwarnings("ignore::sdelimit.results.curves.DivergenceWarning"),
+    pytest.mark.filterwarnings("ignore::sdelimit.results.curves.LimitWarning"),
 ]
 
 D = 6

@@ -21,96 +21,102 @@ def _tests(file, *names):
     return tuple(f"tests/{file}.py::{name}" for name in names) or (f"tests/{file}.py",)
 
 
-PHI = _tests("test_noise", "test_phi_agrees_with_quadrature_over_seven_decades_of_risk")
-ATOMS = _tests("test_noise", "test_phi_of_noise_with_atoms_is_a_sum_of_gaussian_densities")
-MIXED = _tests("test_noise", "test_phi_of_a_gaussian_mixture_is_the_mixture_of_densities")
-MOMENTS = _tests("test_noise", "test_moments_and_density_at_zero")
-COMPONENTS = _tests("test_clip", "test_gaussian_components_are_accurate_at_every_scale")
-LIMITS = _tests("test_limits")
-FLUCTUATIONS = _tests("test_fluctuations")
-RULES = _tests("test_rules")
+PHI = _tests("noise/test_noise", "test_phi_agrees_with_quadrature_over_seven_decades_of_risk")
+ATOMS = _tests("noise/test_noise", "test_phi_of_noise_with_atoms_is_a_sum_of_gaussian_densities")
+MIXED = _tests("noise/test_noise", "test_phi_of_a_gaussian_mixture_is_the_mixture_of_densities")
+MOMENTS = _tests("noise/test_noise", "test_moments_and_density_at_zero")
+COMPONENTS = _tests("limits/test_clip", "test_gaussian_components_are_accurate_at_every_scale")
+LIMITS = _tests("limits/test_limits")
+FLUCTUATIONS = _tests("limits/test_fluctuations")
+RULES = _tests("optimizers/test_rules")
 DRIFTS = _tests(
-    "test_limits_memory",
+    "limits/test_limits_memory",
     "test_nadam_drifts_as_a_mean_of_rmsprop_and_adam",
     "test_signum_drift_without_noise_is_the_mean_of_a_ratio",
     "test_a_rule_without_memory_drifts_as_sign_sgd",
     "test_exact_drift_matches_the_reference_table",
 )
-ADAM = _tests("test_limits_memory", "test_exact_drift_matches_the_reference_table[optimizer3-0.83909]")
-RMSPROP = _tests("test_limits_memory", "test_exact_drift_matches_the_reference_table[optimizer4-0.865993]")
-RATIO_KERNEL = _tests("test_limits_memory", "test_kernel_matches_the_reference_table[optimizer3-0.401-0.888]")
-S3_KERNEL = _tests("test_limits_memory", "test_kernel_matches_the_reference_table[optimizer5-0.2837-0.5863]")
-SIGNUM_KERNEL = _tests("test_limits_memory", "test_kernel_matches_the_reference_table[optimizer7-6.354-14.02]")
-LION_KERNEL = _tests("test_limits_memory", "test_kernel_matches_the_reference_table[optimizer8-33.6-69.0]")
-LAGS = _tests("test_limits_memory", "test_lag_rule_sums_smooth_correlations")
-S3 = _tests("test_limits_memory", "test_s3_follows_its_definition_and_stays_in_the_unit_box")
-MEMORYLESS = _tests("test_limits_memory", "test_zero_memory_is_sign_sgd")
+ADAM = _tests("limits/test_limits_memory", "test_exact_drift_matches_the_reference_table[optimizer3-0.83909]")
+RMSPROP = _tests("limits/test_limits_memory", "test_exact_drift_matches_the_reference_table[optimizer4-0.865993]")
+RATIO_KERNEL = _tests("limits/test_limits_memory", "test_kernel_matches_the_reference_table[optimizer3-0.401-0.888]")
+S3_KERNEL = _tests("limits/test_limits_memory", "test_kernel_matches_the_reference_table[optimizer5-0.2837-0.5863]")
+SIGNUM_KERNEL = _tests("limits/test_limits_memory", "test_kernel_matches_the_reference_table[optimizer7-6.354-14.02]")
+LION_KERNEL = _tests("limits/test_limits_memory", "test_kernel_matches_the_reference_table[optimizer8-33.6-69.0]")
+LAGS = _tests("limits/test_limits_memory", "test_lag_rule_sums_smooth_correlations")
+S3 = _tests("limits/test_limits_memory", "test_s3_follows_its_definition_and_stays_in_the_unit_box")
+MEMORYLESS = _tests("limits/test_limits_memory", "test_zero_memory_is_sign_sgd")
 EPS = _tests(
-    "test_scale_dependent",
+    "limits/test_scale_dependent",
     "test_drift_with_eps_is_an_integral_over_residual_and_coordinate",
     "test_noise_with_eps_is_the_covariance_of_one_step",
 )
-BRAKED = _tests("test_brake")
-CHI = _tests("test_clip", "test_norm_clipping_of_gaussian_residuals_is_an_integral_over_their_length")
-NORM = _tests("test_clip", "test_norm_clipping_coefficients_match_monte_carlo")
+BRAKED = _tests("limits/test_brake")
+CHI = _tests("limits/test_clip", "test_norm_clipping_of_gaussian_residuals_is_an_integral_over_their_length")
+NORM = _tests("limits/test_clip", "test_norm_clipping_coefficients_match_monte_carlo")
 COORDINATE = _tests(
-    "test_clip",
+    "limits/test_clip",
     "test_drift_under_gaussian_residuals_is_an_integral_of_a_bessel_function",
     "test_hermite_spectrum_sums_to_the_exact_variance_and_starts_with_its_exact_coefficients",
     "test_coordinate_clipping_coefficients_match_monte_carlo",
 )
-SLOW_MEMORY = _tests("test_long_memory")
+SLOW_MEMORY = _tests("limits/test_long_memory")
 SLOW_MEMORY_STEPS = _tests(
-    "test_long_memory", "test_a_step_of_the_sde_has_the_mean_and_covariance_of_the_linear_equation"
+    "limits/test_long_memory", "test_a_step_of_the_sde_has_the_mean_and_covariance_of_the_linear_equation"
 )
-SLOW_MEMORY_BALANCE = _tests("test_long_memory", "test_stationary_risk_is_that_of_sgd_in_units_of_the_residual")
-PROBE = _tests("test_probe", "test_sign_has_c_2_over_pi_and_the_arcsin_kernel")
-MODES = _tests("test_ode", "test_ode_is_the_limit_of_an_euler_loop_in_matrix_form")
-DIAGONAL = _tests("test_structured_modes", "test_diagonal_modes_are_the_coordinates")
-AR1 = _tests("test_structured_modes", "test_ar1_modes_are_the_eigenvectors_of_k")
-SCALED = _tests("test_structured_modes", "test_a_constant_scale_and_blocks_keep_the_structure")
-SPIKED = _tests("test_structured_modes", "test_spiked_modes_are_as_accurate_as_they_say")
-COORDINATES = _tests("test_scale_dependent", "test_the_risk_equations_are_those_of_the_second_moments")
+SLOW_MEMORY_BALANCE = _tests("limits/test_long_memory", "test_stationary_risk_is_that_of_sgd_in_units_of_the_residual")
+PROBE = _tests("limits/test_probe", "test_sign_has_c_2_over_pi_and_the_arcsin_kernel")
+MODES = _tests("ode/test_ode", "test_ode_is_the_limit_of_an_euler_loop_in_matrix_form")
+DIAGONAL = _tests("modes/test_structured_modes", "test_diagonal_modes_are_the_coordinates")
+AR1 = _tests("modes/test_structured_modes", "test_ar1_modes_are_the_eigenvectors_of_k")
+SCALED = _tests("modes/test_structured_modes", "test_a_constant_scale_and_blocks_keep_the_structure")
+SPIKED = _tests("modes/test_structured_modes", "test_spiked_modes_are_as_accurate_as_they_say")
+COORDINATES = _tests("limits/test_scale_dependent", "test_the_risk_equations_are_those_of_the_second_moments")
 COORDINATE_STEPS = _tests(
-    "test_scale_dependent", "test_a_step_of_the_sde_has_the_mean_and_covariance_of_the_linear_equation"
+    "limits/test_scale_dependent", "test_a_step_of_the_sde_has_the_mean_and_covariance_of_the_linear_equation"
 )
-COORDINATE_BALANCE = _tests("test_scale_dependent", "test_stationary_risk_and_rate_are_those_of_the_second_moments")
-SDE = _tests("test_sde", "test_mean_of_paths_follows_the_ode", "test_mean_and_spread_agree_with_brute_force")
-LOSS = _tests("test_simulate", "test_the_loss_that_rules_may_ask_for_has_the_gradient_that_they_get")
-LOOP = _tests("test_simulate", "test_a_run_is_the_optimizer_written_as_a_loop")
+COORDINATE_BALANCE = _tests(
+    "limits/test_scale_dependent", "test_stationary_risk_and_rate_are_those_of_the_second_moments"
+)
+SDE = _tests("sde/test_sde", "test_mean_of_paths_follows_the_ode", "test_mean_and_spread_agree_with_brute_force")
+LOSS = _tests("simulation/test_simulate", "test_the_loss_that_rules_may_ask_for_has_the_gradient_that_they_get")
+LOOP = _tests("simulation/test_simulate", "test_a_run_is_the_optimizer_written_as_a_loop")
 SETTLED = _tests(
-    "test_stationary",
+    "analysis/test_stationary",
     "test_sign_sgd_has_its_closed_form_under_gaussian_noise",
     "test_sgd_has_its_closed_form_up_to_its_edge_and_is_infinite_beyond",
 )
 RATES = _tests(
-    "test_stationary",
+    "analysis/test_stationary",
     "test_the_rate_is_the_slowest_eigenvalue_of_the_whole_matrix_equation",
     "test_a_rule_as_sgd_has_its_risk",
 )
 EFFECTS = _tests(
-    "test_effects",
+    "analysis/test_effects",
     "test_sign_sgd_has_the_closed_forms_of_its_effects",
     "test_compression_under_gaussian_noise_is_pi_squared_over_four_at_every_risk",
 )
-MATCHED = _tests("test_learning_rates", "test_matched_mean_decay_accounts_for_the_size_of_the_coordinates")
-SHARPNESS = _tests("test_sharpness", "test_sgd_and_sign_sgd_have_the_sharpness_of_their_noise")
-DATA = _tests("test_data", "test_moments_are_those_of_the_rules_step_for_a_gaussian_delta")
-ROWS_ADAM = _tests("test_data", "test_moments_of_adam_are_those_of_gradients_over_the_root_of_what_it_remembers")
+MATCHED = _tests("analysis/test_learning_rates", "test_matched_mean_decay_accounts_for_the_size_of_the_coordinates")
+SHARPNESS = _tests("analysis/test_sharpness", "test_sgd_and_sign_sgd_have_the_sharpness_of_their_noise")
+DATA = _tests("data/test_data", "test_moments_are_those_of_the_rules_step_for_a_gaussian_delta")
+ROWS_ADAM = _tests("data/test_data", "test_moments_of_adam_are_those_of_gradients_over_the_root_of_what_it_remembers")
 ROWS = _tests(
-    "test_data",
+    "data/test_data",
     "test_on_gaussian_data_both_theories_agree",
     "test_noise_of_rows_used_once_is_that_of_a_bridge",
     "test_theory_of_adam_from_the_rows_is_several_times_nearer_than_gaussian_theory",
 )
 
-SIGN_PY, NOISE_PY = "sdelimit/limits/sign.py", "sdelimit/noise.py"
-LAPLACE_PY, SIGNED_PY, RATIO_PY = "sdelimit/limits/laplace.py", "sdelimit/limits/signed.py", "sdelimit/limits/ratio.py"
-CLIP_PY, CLIP_COORDINATE_PY = "sdelimit/limits/clip.py", "sdelimit/limits/clip_coordinate.py"
+SIGN_PY = "sdelimit/limits/exact/sign.py"
+LAPLACE_PY, SIGNED_PY, RATIO_PY = (
+    "sdelimit/limits/sampled/laplace_transform.py",
+    "sdelimit/limits/sampled/sign_of_average.py",
+    "sdelimit/limits/sampled/ratio.py",
+)
+CLIP_PY, CLIP_COORDINATE_PY = "sdelimit/limits/exact/clip_norm.py", "sdelimit/limits/exact/clip_coordinate.py"
 ADAPTIVE_PY, SIGN_RULES_PY = "sdelimit/optimizers/adaptive.py", "sdelimit/optimizers/sign.py"
-FLUCTUATIONS_PY, LONG_PY = "sdelimit/limits/fluctuations.py", "sdelimit/limits/long_memory.py"
-DENSE_PY, STRUCTURED_PY = "sdelimit/_dense.py", "sdelimit/structured_modes.py"
-BALANCE_PY, FACTORS_PY = "sdelimit/_balance.py", "sdelimit/_factors.py"
+FLUCTUATIONS_PY, LONG_PY = "sdelimit/limits/exact/step_fluctuations.py", "sdelimit/limits/exact/long_memory_adam.py"
+DENSE_PY, STRUCTURED_PY = "sdelimit/modes/dense.py", "sdelimit/modes/structured.py"
+BALANCE_PY, FACTORS_PY = "sdelimit/analysis/equilibrium.py", "sdelimit/analysis/effects/along_the_curve.py"
 
 MUTATIONS = tuple(
     Mutation(*row)
@@ -131,54 +137,126 @@ MUTATIONS = tuple(
         ("phi-batch-spread", SIGN_PY, "1 + 2 * t * (2 * R)", "1 + 2.1 * t * (2 * R)", LIMITS),
         (
             "noise-gaussian",
-            NOISE_PY,
+            "sdelimit/noise/gaussian.py",
             "1 / jnp.sqrt(1 + 2 * a * self.std**2)",
             "1 / jnp.sqrt(1 + 2.1 * a * self.std**2)",
             PHI,
         ),
-        ("noise-student", NOISE_PY, "* df / gamma), axis=1", "* 1.05 * df / gamma), axis=1", PHI),
+        (
+            "noise-student",
+            "sdelimit/noise/scale_mixtures.py",
+            "* df / gamma), axis=1",
+            "* 1.05 * df / gamma), axis=1",
+            PHI,
+        ),
         (
             "noise-student-scale",
-            NOISE_PY,
+            "sdelimit/noise/scale_mixtures.py",
             "return self.table(a * self.scale**2)\n",
             "return self.table(a * self.scale)\n",
             PHI,
         ),
-        ("noise-cauchy", NOISE_PY, "_erfcx(self.scale * jnp.sqrt(a))", "_erfcx(1.05 * self.scale * jnp.sqrt(a))", PHI),
-        ("noise-laplace", NOISE_PY, "x = 1 / (2 * self.scale", "x = 1 / (2.1 * self.scale", PHI),
-        ("noise-laplace-root", NOISE_PY, "jnp.sqrt(jnp.pi) * x * _erfcx", "jnp.sqrt(3.3) * x * _erfcx", PHI),
-        ("noise-uniform", NOISE_PY, "jnp.sqrt(jnp.pi) / 2 * jss.erf", "jnp.sqrt(jnp.pi) / 2.1 * jss.erf", PHI),
+        (
+            "noise-cauchy",
+            "sdelimit/noise/scale_mixtures.py",
+            "_erfcx(self.scale * jnp.sqrt(a))",
+            "_erfcx(1.05 * self.scale * jnp.sqrt(a))",
+            PHI,
+        ),
+        (
+            "noise-laplace",
+            "sdelimit/noise/scale_mixtures.py",
+            "x = 1 / (2 * self.scale",
+            "x = 1 / (2.1 * self.scale",
+            PHI,
+        ),
+        (
+            "noise-laplace-root",
+            "sdelimit/noise/scale_mixtures.py",
+            "jnp.sqrt(jnp.pi) * x * _erfcx",
+            "jnp.sqrt(3.3) * x * _erfcx",
+            PHI,
+        ),
+        (
+            "noise-uniform",
+            "sdelimit/noise/bounded.py",
+            "jnp.sqrt(jnp.pi) / 2 * jss.erf",
+            "jnp.sqrt(jnp.pi) / 2.1 * jss.erf",
+            PHI,
+        ),
         (
             "noise-two-point",
-            NOISE_PY,
+            "sdelimit/noise/bounded.py",
             "jnp.exp(-a * self.magnitude**2)",
             "jnp.exp(-1.05 * a * self.magnitude**2)",
             ATOMS,
         ),
         (
             "noise-empirical",
-            NOISE_PY,
+            "sdelimit/noise/empirical.py",
             "logsumexp(-np.exp(x) * squares)",
             "logsumexp(-1.05 * np.exp(x) * squares)",
             ATOMS,
         ),
-        ("noise-mixture", NOISE_PY, "spread = 1 + 2 * a * self.stds**2", "spread = 1 + 2.1 * a * self.stds**2", MIXED),
-        ("noise-mixture-mean", NOISE_PY, "-a * self.means**2 / spread", "-1.05 * a * self.means**2 / spread", MIXED),
-        ("noise-density", NOISE_PY, "np.exp(-a * e**2)), 1e-300", "np.exp(-1.05 * a * e**2)), 1e-300", PHI),
-        ("noise-gaussian-fourth", NOISE_PY, "return 3 * self.std**4", "return 3.2 * self.std**4", MOMENTS),
-        ("noise-student-second", NOISE_PY, "/ (self.df - 2) if", "/ (self.df - 2.1) if", MOMENTS),
-        ("noise-laplace-second", NOISE_PY, "return 2 * self.scale**2\n", "return 2.1 * self.scale**2\n", MOMENTS),
-        ("noise-uniform-second", NOISE_PY, "self.half_width**2 / 3", "self.half_width**2 / 3.1", MOMENTS),
+        (
+            "noise-mixture",
+            "sdelimit/noise/gaussian.py",
+            "spread = 1 + 2 * a * self.stds**2",
+            "spread = 1 + 2.1 * a * self.stds**2",
+            MIXED,
+        ),
+        (
+            "noise-mixture-mean",
+            "sdelimit/noise/gaussian.py",
+            "-a * self.means**2 / spread",
+            "-1.05 * a * self.means**2 / spread",
+            MIXED,
+        ),
+        (
+            "noise-density",
+            "sdelimit/noise/density.py",
+            "np.exp(-a * e**2)), 1e-300",
+            "np.exp(-1.05 * a * e**2)), 1e-300",
+            PHI,
+        ),
+        (
+            "noise-gaussian-fourth",
+            "sdelimit/noise/gaussian.py",
+            "return 3 * self.std**4",
+            "return 3.2 * self.std**4",
+            MOMENTS,
+        ),
+        (
+            "noise-student-second",
+            "sdelimit/noise/scale_mixtures.py",
+            "/ (self.df - 2) if",
+            "/ (self.df - 2.1) if",
+            MOMENTS,
+        ),
+        (
+            "noise-laplace-second",
+            "sdelimit/noise/scale_mixtures.py",
+            "return 2 * self.scale**2\n",
+            "return 2.1 * self.scale**2\n",
+            MOMENTS,
+        ),
+        (
+            "noise-uniform-second",
+            "sdelimit/noise/bounded.py",
+            "self.half_width**2 / 3",
+            "self.half_width**2 / 3.1",
+            MOMENTS,
+        ),
         (
             "noise-laplace-components",
-            NOISE_PY,
+            "sdelimit/noise/scale_mixtures.py",
             "2 * self.scale**2 * gamma\n",
             "2.1 * self.scale**2 * gamma\n",
             COMPONENTS,
         ),
         (
             "noise-cauchy-components",
-            NOISE_PY,
+            "sdelimit/noise/scale_mixtures.py",
             "self.scale**2 / (2 * gamma)",
             "self.scale**2 / (2.1 * gamma)",
             COMPONENTS,
@@ -186,7 +264,7 @@ MUTATIONS = tuple(
         # noise coefficients
         (
             "kappa-arcsin",
-            "sdelimit/limits/base.py",
+            "sdelimit/limits/noise_kernel.py",
             "2 / np.pi * np.arcsin(rho)",
             "2.1 / np.pi * np.arcsin(rho)",
             LIMITS,
@@ -194,14 +272,14 @@ MUTATIONS = tuple(
         ("kappa-sign", SIGN_PY, "return jnp.ones((1,),", "return 1.05 * jnp.ones((1,),", LIMITS),
         (
             "kappa-sgd",
-            "sdelimit/limits/sgd.py",
+            "sdelimit/limits/exact/sgd.py",
             "(2 * R + self.noise_variance)",
             "(2.1 * R + self.noise_variance)",
             LIMITS,
         ),
         (
             "kappa-sgd-batch",
-            "sdelimit/limits/sgd.py",
+            "sdelimit/limits/exact/sgd.py",
             "[None] / self.batch_size",
             "[None] / self.batch_size**0.9",
             LIMITS,
@@ -370,19 +448,31 @@ MUTATIONS = tuple(
             "kernels = [1.05 * self.threshold**2 *",
             COORDINATE,
         ),
-        ("brake-curvature", "sdelimit/limits/braked.py", "rule.tau**2 * n**2 / 2", "rule.tau**2 * n**2 / 2.1", BRAKED),
-        ("brake-slope", "sdelimit/limits/braked.py", "rule.tau * l * n +", "1.05 * rule.tau * l * n +", BRAKED),
+        (
+            "brake-curvature",
+            "sdelimit/limits/sampled/s_adam.py",
+            "rule.tau**2 * n**2 / 2",
+            "rule.tau**2 * n**2 / 2.1",
+            BRAKED,
+        ),
+        ("brake-slope", "sdelimit/limits/sampled/s_adam.py", "rule.tau * l * n +", "1.05 * rule.tau * l * n +", BRAKED),
         (
             "brake-strength",
-            "sdelimit/limits/braked.py",
+            "sdelimit/limits/sampled/s_adam.py",
             "jnp.exp(-rule.brake *",
             "jnp.exp(-1.05 * rule.brake *",
             BRAKED,
         ),
-        ("brake-share", "sdelimit/limits/braked.py", "w_left * slope_left) / 2", "w_left * slope_left) / 2.1", BRAKED),
+        (
+            "brake-share",
+            "sdelimit/limits/sampled/s_adam.py",
+            "w_left * slope_left) / 2",
+            "w_left * slope_left) / 2.1",
+            BRAKED,
+        ),
         (
             "brake-variance",
-            "sdelimit/limits/braked.py",
+            "sdelimit/limits/sampled/s_adam.py",
             "- jnp.mean(D, axis=0) ** 2",
             "- 0.5 * jnp.mean(D, axis=0) ** 2",
             BRAKED,
@@ -410,44 +500,51 @@ MUTATIONS = tuple(
         ),
         (
             "long-memory-c2",
-            "sdelimit/optimizers/long_memory.py",
-            "problem.d * (1 - b2), problem.noise",
-            "1.05 * problem.d * (1 - b2), problem.noise",
+            "sdelimit/optimizers/adaptive.py",
+            "return long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)\n\n    return Optimizer(",
+            "return long_memory_adam_limit(1.05 * problem.d * (1 - b2), problem.noise, batch_size)\n\n"
+            "    return Optimizer(",
             SLOW_MEMORY,
         ),
         (
             "long-memory-c2-of-adam",
             ADAPTIVE_PY,
-            "long_memory_adam_limit(problem.d * (1 - b2)",
-            "long_memory_adam_limit(1.05 * problem.d * (1 - b2)",
+            "            return long_memory_adam_limit(problem.d * (1 - b2)",
+            "            return long_memory_adam_limit(1.05 * problem.d * (1 - b2)",
             SLOW_MEMORY,
         ),
         ("adapted-drift", LONG_PY, "self.batch_size / (2 * R", "self.batch_size / (2.2 * R", SLOW_MEMORY),
         (
             "adam-eps-size",
-            "sdelimit/limits/adam_eps.py",
+            "sdelimit/limits/sampled/adam_eps.py",
             "shape.drift(R, self.eps / sigma) / sigma",
             "shape.drift(R, 1.05 * self.eps / sigma) / sigma",
             EPS,
         ),
         (
             "adam-eps-kernel",
-            "sdelimit/limits/adam_eps.py",
+            "sdelimit/limits/sampled/adam_eps.py",
             "self.eps / (unit * sigma))",
             "1.1 * self.eps / (unit * sigma))",
             EPS,
         ),
         (
             "adam-eps-products",
-            "sdelimit/limits/adam_eps.py",
+            "sdelimit/limits/sampled/adam_eps.py",
             "1 / ((1 - t) * root + t)",
             "1 / ((1.1 - t) * root + t)",
             EPS,
         ),
-        ("probe-window", "sdelimit/limits/lag_sums.py", "(4 * middle.shape[-1])", "(4.2 * middle.shape[-1])", PROBE),
+        (
+            "probe-window",
+            "sdelimit/limits/measured/long_run_covariance.py",
+            "(4 * middle.shape[-1])",
+            "(4.2 * middle.shape[-1])",
+            PROBE,
+        ),
         (
             "probe-mean-abs",
-            "sdelimit/limits/lag_sums.py",
+            "sdelimit/limits/measured/long_run_covariance.py",
             "_MEAN_ABS = np.sqrt(2 / np.pi)",
             "_MEAN_ABS = np.sqrt(2.1 / np.pi)",
             PROBE,
@@ -509,122 +606,122 @@ MUTATIONS = tuple(
             "forcing * s[0] ** (2 - 1.1 * power))",
             SCALED,
         ),
-        ("modes-ar1", "sdelimit/_ar1.py", "/ found.square - 1\n", "/ found.square - 1.05\n", AR1),
+        ("modes-ar1", "sdelimit/modes/ar1.py", "/ found.square - 1\n", "/ found.square - 1.05\n", AR1),
         (
             "modes-spiked",
-            "sdelimit/_spiked.py",
+            "sdelimit/modes/spiked.py",
             "(1 - slope(name)) * energy",
             "(1.05 - slope(name)) * energy",
             SPIKED,
         ),
         # equations
-        ("ode-decay", "sdelimit/ode_modes.py", "-2 * eta * self.limit.phi(R)", "-2.1 * eta * self.limit.phi(R)", MODES),
+        ("ode-decay", "sdelimit/ode/modes.py", "-2 * eta * self.limit.phi(R)", "-2.1 * eta * self.limit.phi(R)", MODES),
         (
             "ode-forcing",
-            "sdelimit/ode_modes.py",
+            "sdelimit/ode/modes.py",
             "current.w0**2, current.forcing / d",
             "current.w0**2, current.forcing / (d + 3)",
             MODES,
         ),
-        ("ode-forcing-eta", "sdelimit/ode_modes.py", "+ eta**2 * source", "+ eta**1.9 * source", MODES),
+        ("ode-forcing-eta", "sdelimit/ode/modes.py", "+ eta**2 * source", "+ eta**1.9 * source", MODES),
         (
             "ode-risk-half",
-            "sdelimit/ode_modes.py",
+            "sdelimit/ode/modes.py",
             "return jnp.sum(self.decay * y / self.weight, axis=-1) / 2",
             "return jnp.sum(self.decay * y / self.weight, axis=-1) / 2.1",
             MODES,
         ),
-        ("ode-memory-decay", "sdelimit/ode_memory.py", "drift = -2 * eta", "drift = -2.1 * eta", SLOW_MEMORY),
+        ("ode-memory-decay", "sdelimit/ode/memory.py", "drift = -2 * eta", "drift = -2.1 * eta", SLOW_MEMORY),
         (
             "ode-memory-forcing",
-            "sdelimit/ode_memory.py",
+            "sdelimit/ode/memory.py",
             "self.decay * source / 2,",
             "self.decay * source / 2.1,",
             SLOW_MEMORY,
         ),
-        ("ode-memory-rate", "sdelimit/ode_memory.py", "self.limit.rate * (", "1.05 * self.limit.rate * (", SLOW_MEMORY),
+        ("ode-memory-rate", "sdelimit/ode/memory.py", "self.limit.rate * (", "1.05 * self.limit.rate * (", SLOW_MEMORY),
         (
             "ode-diagonal-decay",
-            "sdelimit/ode_matrix.py",
+            "sdelimit/ode/matrix.py",
             "return -2 * eta * phi",
             "return -2.1 * eta * phi",
             COORDINATES,
         ),
         (
             "ode-diagonal-forcing",
-            "sdelimit/ode_matrix.py",
+            "sdelimit/ode/matrix.py",
             "noise / (2 * y.size)",
             "noise / (2.1 * y.size)",
             COORDINATES,
         ),
         (
             "ode-matrix-decay",
-            "sdelimit/ode_matrix.py",
+            "sdelimit/ode/matrix.py",
             "a = eta * self.decay * (",
             "a = 1.05 * eta * self.decay * (",
             COORDINATES,
         ),
         (
             "ode-matrix-forcing",
-            "sdelimit/ode_matrix.py",
+            "sdelimit/ode/matrix.py",
             "eta**2 / y.shape[0] * noise",
             "eta**2 / (y.shape[0] + 1) * noise",
             COORDINATES,
         ),
         (
             "ode-matrix-risk-half",
-            "sdelimit/ode_matrix.py",
+            "sdelimit/ode/matrix.py",
             "jnp.asarray(self.khat) * y) / 2",
             "jnp.asarray(self.khat) * y) / 2.1",
             COORDINATES,
         ),
-        ("sde-decay", "sdelimit/sde_modes.py", "w = jnp.exp(-exponent) * w", "w = jnp.exp(-1.05 * exponent) * w", SDE),
-        ("sde-noise", "sdelimit/sde_modes.py", "kick = eta * jnp.sqrt", "kick = 1.05 * eta * jnp.sqrt", SDE),
+        ("sde-decay", "sdelimit/sde/modes.py", "w = jnp.exp(-exponent) * w", "w = jnp.exp(-1.05 * exponent) * w", SDE),
+        ("sde-noise", "sdelimit/sde/modes.py", "kick = eta * jnp.sqrt", "kick = 1.05 * eta * jnp.sqrt", SDE),
         (
             "sde-along",
-            "sdelimit/sde_modes.py",
+            "sdelimit/sde/modes.py",
             "jnp.maximum(1 + gamma * square, 0.0)) * along",
             "jnp.maximum(1 - gamma * square, 0.0)) * along",
             SDE,
         ),
         (
             "sde-coordinate-decay",
-            "sdelimit/sde_matrix.py",
+            "sdelimit/sde/matrix.py",
             "y = jnp.exp(-exponent) * y +",
             "y = jnp.exp(-1.05 * exponent) * y +",
             COORDINATE_STEPS,
         ),
         (
             "sde-coordinate-noise",
-            "sdelimit/sde_matrix.py",
+            "sdelimit/sde/matrix.py",
             "noise(R) * dt / d * mean_decay",
             "1.1 * noise(R) * dt / d * mean_decay",
             COORDINATE_STEPS,
         ),
         (
             "sde-matrix-noise",
-            "sdelimit/sde_matrix.py",
+            "sdelimit/sde/matrix.py",
             "eta * jnp.sqrt(dt / d) * kick",
             "1.05 * eta * jnp.sqrt(dt / d) * kick",
             COORDINATE_STEPS,
         ),
         (
             "sde-matrix-decay",
-            "sdelimit/sde_matrix.py",
+            "sdelimit/sde/matrix.py",
             "a = eta * dt / 2 * strength(R)",
             "a = 1.05 * eta * dt / 2 * strength(R)",
             COORDINATE_STEPS,
         ),
         (
             "sde-memory-decay",
-            "sdelimit/sde_memory.py",
+            "sdelimit/sde/memory.py",
             "w = jnp.exp(-exponent) * w",
             "w = jnp.exp(-1.05 * exponent) * w",
             SLOW_MEMORY_STEPS,
         ),
         (
             "sde-memory-noise",
-            "sdelimit/sde_memory.py",
+            "sdelimit/sde/memory.py",
             "amplitude = eta * jnp.sqrt",
             "amplitude = 1.05 * eta * jnp.sqrt",
             SLOW_MEMORY_STEPS,
@@ -653,9 +750,9 @@ MUTATIONS = tuple(
         ("rule-clip-coordinate", "sdelimit/optimizers/clip.py", "optax.clip(c)", "optax.clip(1.05 * c)", RULES),
         (
             "rule-long-memory",
-            "sdelimit/optimizers/long_memory.py",
-            "scale_by_adam(b1=b1, b2=b2",
-            "scale_by_adam(b1=b1, b2=b2**1.05",
+            "sdelimit/optimizers/adaptive.py",
+            "scale_by_adam(b1=b1, b2=b2, eps=0.0",
+            "scale_by_adam(b1=b1, b2=b2**1.05, eps=0.0",
             RULES,
         ),
         (
@@ -673,16 +770,22 @@ MUTATIONS = tuple(
             "jnp.sqrt(1 - b1**state.count)",
             BRAKED,
         ),
-        ("simulate-rate", "sdelimit/_experiment.py", ".T / self.problem.d", ".T / (self.problem.d + 1)", LOOP),
-        ("simulate-batch-mean", "sdelimit/_scan.py", "swapaxes(x, 1, 2)) / x.shape[1]", "swapaxes(x, 1, 2))", LOOP),
+        ("simulate-rate", "sdelimit/simulation/run_plan.py", ".T / self.problem.d", ".T / (self.problem.d + 1)", LOOP),
+        (
+            "simulate-batch-mean",
+            "sdelimit/simulation/scan.py",
+            "swapaxes(x, 1, 2)) / x.shape[1]",
+            "swapaxes(x, 1, 2))",
+            LOOP,
+        ),
         (
             "simulate-risk-half",
-            "sdelimit/_scan.py",
+            "sdelimit/simulation/scan.py",
             "risk = dot(delta, covariance.apply(delta)) / 2",
             "risk = dot(delta, covariance.apply(delta)) / 2.1",
             LOOP,
         ),
-        ("simulate-loss-half", "sdelimit/_scan.py", "- eps) ** 2) / 2", "- eps) ** 2) / 2.1", LOSS),
+        ("simulate-loss-half", "sdelimit/simulation/scan.py", "- eps) ** 2) / 2", "- eps) ** 2) / 2.1", LOSS),
         # what is made of the curves
         (
             "stationary-quarter",
@@ -763,28 +866,34 @@ MUTATIONS = tuple(
         ),
         (
             "matched-mean-decay",
-            "sdelimit/matching.py",
+            "sdelimit/analysis/matched_schedule.py",
             "problem.covariance.std ** (2 - power)",
             "problem.covariance.std ** (2 - 0.9 * power)",
             MATCHED,
         ),
         (
             "sharpness-trace",
-            "sdelimit/sharpness.py",
+            "sdelimit/analysis/directional_sharpness.py",
             "** (2 - 2 * limit.power)",
             "** (2 - 1.9 * limit.power)",
             SHARPNESS,
         ),
-        ("data-sign-density", "sdelimit/data/moments.py", "s * np.sqrt(2 * np.pi))", "s * np.sqrt(2.1 * np.pi))", DATA),
+        (
+            "data-sign-density",
+            "sdelimit/data/row_moments.py",
+            "s * np.sqrt(2 * np.pi))",
+            "s * np.sqrt(2.1 * np.pi))",
+            DATA,
+        ),
         (
             "data-sign-drift",
-            "sdelimit/data/moments.py",
+            "sdelimit/data/row_moments.py",
             "erf(mu / (s * np.sqrt(2)))",
             "erf(mu / (s * np.sqrt(2.1)))",
             DATA,
         ),
-        ("data-heat", "sdelimit/data/stepper.py", "heat = eta**2 /", "heat = 1.05 * eta**2 /", ROWS),
-        ("data-loss", "sdelimit/data/stepper.py", "loss = eta / problem.n", "loss = 1.1 * eta / problem.n", ROWS),
-        ("data-adam", "sdelimit/data/rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS_ADAM),
+        ("data-heat", "sdelimit/data/row_stepper.py", "heat = eta**2 /", "heat = 1.05 * eta**2 /", ROWS),
+        ("data-loss", "sdelimit/data/row_stepper.py", "loss = eta / problem.n", "loss = 1.1 * eta / problem.n", ROWS),
+        ("data-adam", "sdelimit/data/row_rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS_ADAM),
     ]
 )

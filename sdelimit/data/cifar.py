@@ -4,9 +4,9 @@ import pickle
 
 import numpy as np
 
-from sdelimit import _validation as check
-from sdelimit._files import as_path
-from sdelimit.data.problem import DataRegression, from_arrays
+from sdelimit.data.data_regression import DataRegression, from_arrays
+from sdelimit.support import arguments as check
+from sdelimit.support.files import as_path
 
 PIXELS = 3072
 CLASSES = 10

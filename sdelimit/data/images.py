@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sdelimit import _validation as check
-from sdelimit.data.problem import DataRegression, from_arrays
+from sdelimit.data.data_regression import DataRegression, from_arrays
+from sdelimit.support import arguments as check
 
 
 def natural_patches(size: int = 17, n: int = 20_000, seed: int = 0, **options) -> DataRegression:

@@ -1,13 +1,14 @@
 """High-dimensional limits of update rules: drift coefficient phi(R) and noise kernel kappa(rho; R)."""
 
-from sdelimit.limits.base import CoefficientErrors, Limit, kernel_basis
-from sdelimit.limits.coefficients import LimitCoefficients, limit_coefficients
-from sdelimit.limits.laplace import Weights
-from sdelimit.limits.ratio import RatioRule
-from sdelimit.limits.sgd import sgd_limit
-from sdelimit.limits.sign import sign_limit
-from sdelimit.limits.signed import SignedRule
-from sdelimit.limits.tabulated import tabulated_limit
+from sdelimit.analysis.coefficients import LimitCoefficients, limit_coefficients
+from sdelimit.limits.exact.sgd import sgd_limit
+from sdelimit.limits.exact.sign import sign_limit
+from sdelimit.limits.limit import CoefficientErrors, Limit
+from sdelimit.limits.noise_kernel import kernel_basis
+from sdelimit.limits.sampled.ratio import RatioRule
+from sdelimit.limits.sampled.sign_of_average import SignedRule
+from sdelimit.limits.sampled.tabulated import tabulated_limit
+from sdelimit.limits.sampled.weights import Weights
 
 __all__ = [
     "CoefficientErrors",

@@ -1,10 +1,9 @@
 """Named optimizers: each an optax transformation (the rule) with its high-dimensional limit."""
 
-from sdelimit.optimizers.adaptive import adam, nadam, rmsprop, s3
-from sdelimit.optimizers.base import Optimizer, as_optimizer
+from sdelimit.optimizers.adaptive import adam, long_memory_adam, nadam, rmsprop, s3
 from sdelimit.optimizers.clip import clip_coordinate, clip_norm
-from sdelimit.optimizers.custom import from_optax
-from sdelimit.optimizers.long_memory import long_memory_adam
+from sdelimit.optimizers.from_optax import from_optax
+from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.optimizers.s_adam import s_adam
 from sdelimit.optimizers.sgd import sgd
 from sdelimit.optimizers.sign import lion, sign_sgd, signum

@@ -5,10 +5,10 @@ import functools
 import numpy as np
 import optax
 
-from sdelimit import _validation as check
-from sdelimit.limits.clip import clip_norm_limit
-from sdelimit.limits.clip_coordinate import ClipCoordinateLimit
-from sdelimit.optimizers.base import Optimizer, kept
+from sdelimit.limits.exact.clip_coordinate import ClipCoordinateLimit
+from sdelimit.limits.exact.clip_norm import clip_norm_limit
+from sdelimit.optimizers.optimizer import Optimizer, kept
+from sdelimit.support import arguments as check
 
 
 @kept

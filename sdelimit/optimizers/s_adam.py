@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sdelimit import _validation as check
-from sdelimit.limits.braked import BrakedRule, irregularity
-from sdelimit.limits.laplace import Weights
-from sdelimit.limits.tabulated import tabulated_limit
+from sdelimit.limits.sampled.s_adam import BrakedRule, irregularity
+from sdelimit.limits.sampled.tabulated import tabulated_limit
+from sdelimit.limits.sampled.weights import Weights
 from sdelimit.optimizers.adaptive import TINY
-from sdelimit.optimizers.base import Optimizer, decay_rate, kept
+from sdelimit.optimizers.optimizer import Optimizer, decay_rate, kept
+from sdelimit.support import arguments as check
 
 
 @kept

@@ -4,8 +4,8 @@ import functools
 
 import optax
 
-from sdelimit.limits.sgd import sgd_limit
-from sdelimit.optimizers.base import Optimizer
+from sdelimit.limits.exact.sgd import sgd_limit
+from sdelimit.optimizers.optimizer import Optimizer
 
 
 @functools.cache

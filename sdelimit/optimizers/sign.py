@@ -4,11 +4,11 @@ import functools
 
 import optax
 
-from sdelimit.limits.laplace import Weights
-from sdelimit.limits.sign import sign_limit
-from sdelimit.limits.signed import SignedRule
-from sdelimit.limits.tabulated import tabulated_limit
-from sdelimit.optimizers.base import Optimizer, decay_rate, kept
+from sdelimit.limits.exact.sign import sign_limit
+from sdelimit.limits.sampled.sign_of_average import SignedRule
+from sdelimit.limits.sampled.tabulated import tabulated_limit
+from sdelimit.limits.sampled.weights import Weights
+from sdelimit.optimizers.optimizer import Optimizer, decay_rate, kept
 
 
 @kept

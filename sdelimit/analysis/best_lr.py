@@ -1,0 +1,190 @@
+"""The best constant learning rate, for a horizon or for a target risk."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.interpolate import CubicHermiteSpline
+from scipy.optimize import brentq, minimize_scalar
+
+from sdelimit.analysis.equilibrium import balance_of
+from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.ode.solve import solve_ode
+from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
+from sdelimit.problem.linear_regression import LinearRegression, check_problem
+from sdelimit.results.curves import DivergenceWarning, LimitWarning, RiskCurve
+from sdelimit.support import arguments as check
+
+GRID, SPAN, SHIFT = 33, 1e4, 1e3
+"""Learning rates tried at once, the ratio of the largest to the smallest, and how far they move if the best is last."""
+MAX_SHIFTS = 6
+ACCURACY = 1e-3
+"""Accuracy of log lr."""
+LONGEST = 4.0**20
+"""Longest horizon tried for a target."""
+HUGE = 1e300
+
+
+@dataclass(frozen=True, eq=False)
+class BestLearningRate:
+    """The best constant learning rate.
+
+    Attributes:
+        lr: the learning rate eta.
+        risk: R(t_max), or the target.
+        time: t_max, or the first t at which the risk is down to the target.
+        curve: the risk curve at ``lr``, up to ``time``.
+        tried: (k,) learning rates of the first search, ascending.
+        values: (k,) final risk, or time to the target, of each: infinite if it diverged, or did not reach the target
+            in the time in which the best did.
+    """
+
+    lr: float
+    risk: float
+    time: float
+    curve: RiskCurve
+    tried: Float[np.ndarray, " k"]
+    values: Float[np.ndarray, " k"]
+
+
+def best_constant_lr(
+    problem: LinearRegression, optimizer: Optimizer, *, t_max=None, target_risk=None, batch_size: int = 1
+) -> BestLearningRate:
+    """The constant learning rate with the lowest risk at ``t_max``, or the one that is first down to ``target_risk``.
+
+    Either ``t_max`` or ``target_risk`` is given. The risk ODE is solved for a grid of learning rates around the one
+    that would hold the initial (or the target) risk stationary, which moves until the best is inside it; Brent's
+    method then finds the minimum between its neighbours to 0.1%.
+
+    Args:
+        problem: the regression problem.
+        optimizer: the rule.
+        t_max: horizon in t = steps/d.
+        target_risk: risk to reach, below the initial one.
+        batch_size: samples per step.
+
+    Raises:
+        TypeError, ValueError: naming the argument; ValueError for a target that no learning rate reaches.
+    """
+    problem, optimizer = check_problem(problem), as_optimizer(optimizer)
+    batch_size = check.integer("batch_size", batch_size, minimum=1)
+    if (t_max is None) == (target_risk is None):
+        raise ValueError("t_max or target_risk must be given, and not both")
+    if problem.initial_risk == 0:
+        raise ValueError("problem must start at a positive risk for a learning rate to be best, got 0")
+    if target_risk is None:
+        goal = _Horizon(problem, optimizer, batch_size, check.real("t_max", t_max, positive=True))
+        around = problem.initial_risk
+    else:
+        around = check.real("target_risk", target_risk, positive=True)
+        if around >= problem.initial_risk:
+            raise ValueError(f"target_risk must be below the initial risk {problem.initial_risk:.6g}, got {around:g}")
+        goal = _Target(problem, optimizer, batch_size, around)
+    held = float(evaluate_in_float64(balance_of(problem, optimizer, batch_size).learning_rate, around))
+    tried, values = _search(goal, 10 * held)
+    lr = _refine(goal, tried, values)
+    time = goal.time(lr)
+    curve = solve_ode(problem, optimizer, lr, time, batch_size=batch_size, save_modes=False)
+    return BestLearningRate(lr, float(curve.risk[-1]), time, curve, tried, values)
+
+
+class _Goal:
+    """What a learning rate is judged by, the smaller the better."""
+
+    def __init__(self, problem, optimizer, batch_size):
+        self.problem, self.optimizer, self.batch_size = problem, optimizer, batch_size
+
+    def curves(self, lr, t_max) -> RiskCurve:
+        """Risk curves for a number or array; those that diverge lose, without warning."""
+        with warnings.catch_warnings():
+            for category in (DivergenceWarning, LimitWarning):
+                warnings.simplefilter("ignore", category)
+            return solve_ode(self.problem, self.optimizer, lr, t_max, batch_size=self.batch_size, save_modes=False)
+
+
+class _Horizon(_Goal):
+    """The risk at t_max."""
+
+    def __init__(self, problem, optimizer, batch_size, t_max):
+        super().__init__(problem, optimizer, batch_size)
+        self.t_max = t_max
+
+    def values(self, lrs):
+        return self.curves(lrs, self.t_max).risk[:, -1]
+
+    def value(self, lr):
+        return float(self.curves(lr, self.t_max).risk[-1])
+
+    def time(self, lr):
+        return self.t_max
+
+
+class _Target(_Goal):
+    """The time to the target; the horizon grows until a learning rate gets there, and then fits the fastest."""
+
+    def __init__(self, problem, optimizer, batch_size, target):
+        super().__init__(problem, optimizer, batch_size)
+        self.target, self.horizon = target, 1.0
+
+    def values(self, lrs):
+        while True:
+            curves = self.curves(lrs, self.horizon)
+            times = np.array([first_passage(curves.select(i), self.target) for i in range(len(lrs))])
+            if self.horizon / 20 < times.min() < np.inf:
+                self.horizon = 2 * times.min()
+                return times
+            if self.horizon > LONGEST:
+                raise ValueError(
+                    f"target_risk must be within reach, but by t = {self.horizon:.3g} no learning rate tried brings "
+                    f"{self.optimizer.name} from {self.problem.initial_risk:.4g} to {self.target:g}"
+                )
+            self.horizon = 4 * self.horizon if times.min() == np.inf else 2 * times.min()
+
+    def value(self, lr):
+        """Beyond the horizon it is a guess that grows with the distance left."""
+        curve = self.curves(lr, self.horizon)
+        time = first_passage(curve, self.target)
+        return time if np.isfinite(time) else self.horizon * (1 + np.log(min(curve.risk.min(), HUGE) / self.target))
+
+    def time(self, lr):
+        return self.value(lr)
+
+
+def first_passage(curve: RiskCurve, target: float) -> float:
+    """The first t at which the risk of a single curve is down to ``target``; infinite if it never is."""
+    reached = curve.risk <= target
+    if not reached.any():
+        return np.inf
+    i = int(np.argmax(reached))
+    if i == 0:
+        return float(curve.t[0])
+    between = slice(i - 1, i + 1)
+    cubic = CubicHermiteSpline(curve.t[between], curve.risk[between], curve.slope[between])
+    return float(brentq(lambda t: cubic(t) - target, *curve.t[between]))
+
+
+def _search(goal, top):
+    """A grid of learning rates with the best one inside, and their values."""
+    for _ in range(MAX_SHIFTS):
+        lrs = np.geomspace(top / SPAN, top, GRID)
+        values = goal.values(lrs)
+        best = int(np.argmin(values))
+        if 0 < best < GRID - 1:
+            return lrs, values
+        top = top * SHIFT if best else top / SHIFT
+    raise ValueError(
+        f"optimizer {goal.optimizer.name} has no best constant learning rate on this problem: the search ended at "
+        f"{lrs[best]:.3g}, still improving"
+    )
+
+
+def _refine(goal, tried, values):
+    best = int(np.argmin(values))
+    found = minimize_scalar(
+        lambda log_lr: np.log(min(goal.value(float(np.exp(log_lr))), HUGE)),
+        bounds=np.log(tried[[best - 1, best + 1]]),
+        method="bounded",
+        options={"xatol": ACCURACY},
+    )
+    return float(np.exp(found.x))

@@ -1,0 +1,116 @@
+"""Directional sharpness u' K u / |u|^2 of update directions (theory: section 12; arXiv:2306.00204)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sdelimit.limits.limit import MemoryLimit
+from sdelimit.limits.measured.forgetting_time import measure_memory
+from sdelimit.limits.measured.scalar_gradients import unit_residuals
+from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, fit_kernel, kernel_basis
+from sdelimit.limits.scale_dependent import ScaleDependentLimit
+from sdelimit.modes.dense import correlation_of
+from sdelimit.modes.structured import structured
+from sdelimit.numerics import normals
+from sdelimit.numerics.jit import jit
+from sdelimit.numerics.precision import evaluate_in_float64, precision
+from sdelimit.optimizers.optimizer import as_optimizer
+from sdelimit.problem.linear_regression import LinearRegression, check_problem
+from sdelimit.support import arguments as check
+
+CHAINS = 1024
+STEPS = 256
+
+
+def directional_sharpness(problem: LinearRegression, optimizer, risk=None, batch_size: int = 1):
+    """The limit of u' K u / |u|^2 for one update u, when d is large.
+
+    The Hessian of the risk is K, and |u|^2 is made of noise, so the limit is
+
+        tr(K N) / tr(N),    N_ij = E[u_i u_j] at one step:
+
+    tr(K^2)/tr K for SGD and norm clipping, tr(K K_sigma)/d for signs; for a rule with memory N is D^0 times the kernel
+    E[F F'] of one time (not its sum over lags), sampled from scalar histories.
+
+    Args:
+        problem: the regression problem.
+        optimizer: the rule.
+        risk: risk R > 0 at which to evaluate, a number or an array; default the initial risk. Only rules whose
+            kernel changes with R depend on it.
+        batch_size: samples per step.
+
+    Returns:
+        float64 of the shape of ``risk``. ``simulate(..., sharpness=True)`` measures the same along runs, as
+        ``.mean_sharpness``.
+
+    Raises:
+        TypeError, ValueError: naming the argument.
+    """
+    problem, optimizer = check_problem(problem), as_optimizer(optimizer)
+    batch_size = check.integer("batch_size", batch_size, minimum=1)
+    risks = check.array("risk", problem.initial_risk if risk is None else risk)
+    if np.any(risks <= 0):
+        raise ValueError(f"risk must be > 0, got a smallest value of {risks.min():g}")
+    limit = optimizer.limit_of(problem, batch_size)
+    kernel = _one_time_kernel(problem, optimizer, limit, float(risks.max()), batch_size)
+    return np.array([_at(problem, limit, kernel, R) for R in risks.ravel()]).reshape(risks.shape)
+
+
+def _at(problem, limit, kernel, R):
+    covariance = problem.covariance
+    if isinstance(limit, ScaleDependentLimit):
+        noise = limit.covariance(R, covariance.std, correlation_of(covariance))
+        return float(np.sum(covariance.to_dense() * noise) / np.trace(noise))
+    basis, weights = (("rho",), np.ones(1)) if limit.power == 0 else kernel(R)
+    curvatures = problem.cached(("curvatures", limit.power, basis), lambda: _curvatures(problem, limit.power, basis))
+    trace = np.sum(covariance.std[covariance.std > 0] ** (2 - 2 * limit.power))
+    return float(weights @ curvatures / (np.sum(weights) * trace))
+
+
+def _curvatures(problem, power, basis):
+    """tr(K N_q), which is sum_i lambda_i c_qi in any modes."""
+    found = structured(problem.covariance, power, basis, problem.delta0)
+    if found is not None:
+        return found.forcing @ found.decay
+    khat, K = correlation_of(problem.covariance), problem.covariance.to_dense()
+    outer = problem.covariance.std ** (1 - power)
+    return np.array([np.sum(K * kernel_basis(name, khat) * outer[:, None] * outer[None, :]) for name in basis])
+
+
+def _one_time_kernel(problem, optimizer, limit, largest_risk, batch_size):
+    """R -> (basis, weights) of E[F F'](rho) at one time."""
+    if isinstance(limit, MemoryLimit):
+        return lambda R: (limit.basis, np.ones(1))
+    rule = optimizer.rule(problem, batch_size)
+    if isinstance(limit, ScaleDependentLimit) or isinstance(rule.init(jnp.zeros(1)), optax.EmptyState):
+        return lambda R: (limit.basis, evaluate_in_float64(limit.psi, R))  # no memory: one time is all there is
+    burn_in = np.int32(measure_memory(rule, problem.noise, largest_risk, batch_size).burn_in)
+
+    def sampled(R):
+        with precision(np.float32):
+            products = _sample(rule, problem.noise, float(np.sqrt(2 * R)), batch_size, burn_in)
+        return GENERAL_BASIS, fit_kernel(RHO, np.asarray(products, np.float64))
+
+    return sampled
+
+
+@jit
+def _sample(rule, noise, s, batch_size, burn_in):
+    """E[F F'] at the correlations ``RHO``, over chains that share l, and over time once the start is forgotten."""
+
+    def gradients(step):
+        key_l, key_xi, key_other = jax.random.split(normals.step_key(normals.run_key(0, 4), step), 3)
+        size, _ = unit_residuals(noise, s, batch_size, key_l, (CHAINS,))
+        xi, other = (jax.random.normal(key, (CHAINS,), jnp.float32) for key in (key_xi, key_other))
+        rho = jnp.asarray(RHO, jnp.float32)[:, None]
+        return size * (rho * xi + jnp.sqrt(1 - rho**2) * other)
+
+    def update(state, step):
+        direction, state = rule.update(gradients(step), state, jnp.zeros((RHO.size, CHAINS), jnp.float32))
+        return state, jnp.mean(direction * direction[-1], axis=-1)
+
+    state = rule.init(jnp.zeros((RHO.size, CHAINS), jnp.float32))
+    state = jax.lax.fori_loop(0, burn_in, lambda step, state: update(state, step)[0], state)
+    _, products = jax.lax.scan(update, state, burn_in + jnp.arange(STEPS))
+    return jnp.mean(products, axis=0)

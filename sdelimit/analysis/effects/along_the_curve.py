@@ -1,0 +1,146 @@
+"""The numbers of the four effects along a rule's risk curve (theory: section 5; the formulas are in ``effects``)."""
+
+import jax
+import numpy as np
+
+from sdelimit.analysis.effects.parts import LearningRate, NoiseCompression, NoiseReshaping, Preconditioning
+from sdelimit.analysis.effects.second_moments import Dynamics
+from sdelimit.limits.limit import MemoryLimit
+from sdelimit.limits.scale_dependent import ScaleDependentLimit
+from sdelimit.numerics.precision import evaluate_in_float64, x64
+from sdelimit.ode.equations import risk_system
+from sdelimit.results.curves import RiskCurve
+from sdelimit.support import arguments as check
+
+TINY = 1e-290
+
+
+class Factors:
+    """a, Mhat, chi and Nhat from the coefficients a_p and b_q, along the rule's curve and at other risks."""
+
+    def __init__(self, rule: Dynamics, batch_size: int, curve: RiskCurve, memory: tuple):
+        self.rule, self.curve, self.batch_size = rule, curve, batch_size
+        self.noise_variance = float(rule.problem.noise.second_moment)
+        self.trace = float(rule.problem.covariance.trace)
+        self.trace_of_square = float(np.sum(rule.covariance**2))
+        self.risk = np.maximum(curve.risk, TINY)
+        self.drift, self.noise = self.coefficients(self.risk, *memory)
+
+    def coefficients(self, R, *memory):
+        """a_p, (n, p), and b_q, (n, q), at the risks (n,)."""
+        functions = self.rule.coefficients.drift, self.rule.coefficients.noise
+        return [evaluate_in_float64(jax.vmap(f), R, *memory) for f in functions]
+
+    def rate(self, drift):
+        """a."""
+        return np.sqrt(np.einsum("np,pq,nq->n", drift, self.rule.coefficients.gram, drift))
+
+    def preconditioner(self, drift):
+        """The diagonal of Mhat, (n, d)."""
+        return drift @ self.rule.members / self.rate(drift)[:, None]
+
+    def matched_noise(self, drift, noise):
+        """tr N / (a^2 tr K)."""
+        return noise @ self.rule.coefficients.noise_trace / (self.rate(drift) ** 2 * self.trace)
+
+    def sgd_noise(self, R):
+        """2P/b."""
+        return (2 * R + self.noise_variance) / self.batch_size
+
+    def ratio(self, noise):
+        """[tr(K N) / tr N] / [tr(K^2) / tr K]."""
+        sharpness = noise @ self.rule.noise_curvature / (noise @ self.rule.coefficients.noise_trace)
+        return sharpness / (self.trace_of_square / self.trace)
+
+    def learning_rate(self, sgd_lr) -> LearningRate:
+        """The first effect."""
+        at = self._at(lambda R, drift, noise: self.rate(drift))
+        curve = self.curve
+        return LearningRate(curve.t, curve.risk, curve.lr, curve.phi, self.rate(self.drift), sgd_lr, at)
+
+    def preconditioning(self) -> Preconditioning:
+        """The second, at the last risk of the curve."""
+        Mhat, K = self.preconditioner(self.drift[-1:])[0], self.rule.covariance
+        root = np.sqrt(Mhat)
+        preconditioned = K * Mhat if K.ndim == 1 else K * root[:, None] * root[None, :]
+        return Preconditioning(float(self.risk[-1]), Mhat, _spectrum(K), _spectrum(preconditioned))
+
+    def noise_compression(self) -> NoiseCompression:
+        """The third."""
+        at = self._at(lambda R, drift, noise: self.matched_noise(drift, noise) / self.sgd_noise(R))
+        matched, sgd = self.matched_noise(self.drift, self.noise), self.sgd_noise(self.risk)
+        return NoiseCompression(self.curve.t, self.curve.risk, matched / sgd, matched, sgd, at)
+
+    def noise_reshaping(self) -> NoiseReshaping:
+        """The fourth; spectra at the last risk of the curve."""
+        at = self._at(lambda R, drift, noise: self.ratio(noise))
+        N = np.tensordot(self.noise[-1], self.rule.noise, axes=1)
+        spectra = [s / s.mean() for s in map(_spectrum, (self.rule.covariance, N))]
+        ratio = self.ratio(self.noise)
+        return NoiseReshaping(self.curve.t, self.curve.risk, ratio, float(self.risk[-1]), *spectra, at)
+
+    def _at(self, compute):
+        """``compute(R, drift, noise)`` as a function of any risk."""
+
+        def value(R):
+            R = check.array("R", R)
+            if np.any(R <= 0):
+                raise ValueError(f"R must be > 0, got a smallest value of {R.min():g}")
+            if isinstance(self.rule.limit, MemoryLimit):
+                raise ValueError(
+                    "R does not determine the effects of a rule with long memory, which depend on the risks before it: "
+                    "see their values along the curve"
+                )
+            return compute(R.ravel(), *self.coefficients(R.ravel())).reshape(R.shape)
+
+        return value
+
+
+def identity_error(factors: Factors) -> float:
+    """See ``Effects.identity_error``: at the start of every rule, and along the curve where its ODE has modes."""
+    curve = factors.curve
+    errors = [_error_at_start(factors)]
+    energies = _dissipation(factors)
+    if energies is not None:
+        errors.append(_mismatch(factors, factors.drift, factors.noise, curve.lr, energies, curve.slope))
+    return float(max(np.max(e, initial=0.0) for e in errors))
+
+
+def _error_at_start(factors):
+    """dR/dt at theta0, in the original coordinates against the rule's own system of equations."""
+    rule, problem, curve = factors.rule, factors.rule.problem, factors.curve
+    if problem.initial_risk == 0:
+        return np.zeros(1)
+    system = risk_system(problem, rule.limit, curve.t, 1e-6, None, curve.lr)
+    memory = (rule.limit.initial()[None],) if isinstance(rule.limit, MemoryLimit) else ()
+    drift, noise = factors.coefficients(np.array([problem.initial_risk]), *memory)
+    with x64():
+        slope = np.asarray(system.observe(curve.lr[0], system.initial(), False)["slope"])
+    gradient = evaluate_in_float64(problem.covariance.apply, problem.delta0)
+    dissipation = factors.preconditioner(drift) @ gradient**2
+    return _mismatch(factors, drift, noise, curve.lr[:1], dissipation, slope)
+
+
+def _dissipation(factors):
+    """tr(K Mhat K V) along the curve from the energies of its modes; None without modes."""
+    rule, curve = factors.rule, factors.curve
+    if curve.modes is None:
+        return None
+    if isinstance(rule.limit, ScaleDependentLimit):  # the modes are E[delta_i^2]
+        return np.sum(factors.preconditioner(factors.drift) * curve.decay**2 * curve.modes, axis=1)
+    return factors.drift[:, 0] / factors.rate(factors.drift) * (curve.modes @ curve.decay**2)
+
+
+def _mismatch(factors, drift, noise, lr, dissipation, slope):
+    """|dR/dt of the four effects - slope| relative to the two terms of dR/dt; dissipation is tr(K Mhat K V)."""
+    effective = lr * factors.rate(drift)
+    level = factors.matched_noise(drift, noise) * factors.ratio(noise) * factors.trace_of_square
+    down, up = effective * dissipation, effective**2 / (2 * factors.rule.problem.d) * level
+    gap, size = np.abs(up - down - slope), up + down
+    return np.divide(gap, size, out=np.zeros_like(gap), where=size > 0)
+
+
+def _spectrum(matrix):
+    """Eigenvalues, ascending, of a matrix or of a diagonal."""
+    values = np.sort(matrix) if matrix.ndim == 1 else np.linalg.eigvalsh(matrix)
+    return np.maximum(values, 0.0)

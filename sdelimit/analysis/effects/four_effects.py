@@ -1,0 +1,205 @@
+"""The four effects in which a rule differs from SGD, and how much of the risk each explains (theory: section 5).
+
+In d delta = -eta Phi(R) K delta dt + eta sqrt(N(R) / d) dB let, with SGD's drift K delta and noise (2P/b) K
+for comparison,
+
+    a(R)^2   = tr(Phi K Phi) / tr K             1. effective learning rate eta a(R)
+    Mhat(R)  = Phi(R) / a(R)                    2. diagonal preconditioning, tr(Mhat K Mhat) = tr K
+    chi(R)   = tr N / (a^2 (2P/b) tr K)         3. noise compression: noise at matched drift
+    Nhat(R)  = N tr K / tr N                    4. noise reshaping, tr Nhat = tr K
+
+Then Phi = a Mhat and N = a^2 chi (2P/b) Nhat, so the risk obeys, exactly and with V = E[delta delta'],
+
+    dR/dt = -eta a tr(K Mhat K V) + (eta a)^2/(2d) chi (2P/b) tr(K Nhat),
+
+which is SGD's equation where a = 1, Mhat = I, chi = 1, Nhat = K. The normalization by the trace of the noise that Mhat
+makes of SGD's is what gives chi = kappa(1)/(phi^2 2P/b) for M = D^-1 whatever the scales of the coordinates.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sdelimit.analysis.effects.ablations import Intermediates
+from sdelimit.analysis.effects.along_the_curve import Factors, identity_error
+from sdelimit.analysis.effects.decomposition import Decomposition, check_order, combinations, possible_orders
+from sdelimit.analysis.effects.names import EFFECTS
+from sdelimit.analysis.effects.parts import LearningRate, NoiseCompression, NoiseReshaping, Preconditioning
+from sdelimit.analysis.effects.second_moments import dynamics
+from sdelimit.numerics.precision import is_traced, x64
+from sdelimit.ode.integrate import MAX_STEPS, integrate
+from sdelimit.ode.learning_rate import learning_rates
+from sdelimit.ode.solve import solve_ode
+from sdelimit.optimizers import sign_sgd
+from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
+from sdelimit.problem.linear_regression import LinearRegression, check_problem
+from sdelimit.report.text import align
+from sdelimit.results.curves import RiskCurve
+from sdelimit.schedules import as_schedule, evaluate
+from sdelimit.support import arguments as check
+from sdelimit.support.arguments import time_grid
+
+RTOL = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """The four effects of one rule on one problem. ``print(result.table())``; ``result.plot()``.
+
+    Attributes:
+        problem, optimizer, batch_size: what was compared with SGD.
+        curve: the rule's own risk curve.
+        learning_rate, preconditioning, noise_compression, noise_reshaping: the effects, each with its numbers,
+            ``.table()`` and ``.plot()``.
+        decomposition: what switching them on one at a time does to SGD's risk curve.
+        identity_error: largest difference, over the curve, between dR/dt put together from the four effects in the
+            original coordinates and dR/dt of the rule's own ODE, relative to the sizes of its two terms.
+    """
+
+    problem: LinearRegression
+    optimizer: Optimizer
+    batch_size: int
+    curve: RiskCurve
+    learning_rate: LearningRate
+    preconditioning: Preconditioning
+    noise_compression: NoiseCompression
+    noise_reshaping: NoiseReshaping
+    decomposition: Decomposition
+    identity_error: float
+
+    def table(self, t: float | None = None) -> str:
+        """All effects at time ``t`` (default the last) of the rule's curve, and each one's share of the risk."""
+        t = self.decomposition.time(t)
+        at = int(np.argmin(np.abs(self.curve.t - t)))
+        rate, pre = self.learning_rate, self.preconditioning
+        rows = [
+            ("learning rate", "effective lr", f"{rate.sgd_lr[at]:.4g}", f"{rate.effective[at]:.4g}"),
+            ("preconditioning", "condition number", f"{pre.sgd_condition_number:.4g}", f"{pre.condition_number:.4g}"),
+            ("", "slowest rate / mean", f"{pre.sgd_rates[0]:.4g}", f"{pre.rates[0]:.4g}"),
+            ("noise compression", "chi(R)", "1", f"{self.noise_compression.chi[at]:.4g}"),
+            ("noise reshaping", "trace ratio", "1", f"{self.noise_reshaping.ratio[at]:.4g}"),
+        ]
+        title = f"{self.optimizer.name} on {self.problem.noise}, d = {self.problem.d}, "
+        title += f"t = {self.curve.t[at]:.4g}, R = {self.curve.risk[at]:.4g}"
+        numbers = align([("effect", "number", "SGD", self.optimizer.name), *rows])
+        return f"{title}\n{numbers}\n\n{self.decomposition.table(t)}"
+
+    def plot(self, path=None):
+        """One figure of all effects; saved to ``path`` (a file name or several) if given."""
+        from sdelimit.analysis.effects.plot import plot_effects
+
+        return plot_effects(self, path)
+
+
+def effects(
+    problem: LinearRegression,
+    optimizer: Optimizer = sign_sgd(),  # noqa: B008 - immutable
+    lr=0.5,
+    t_max=None,
+    *,
+    t=None,
+    batch_size: int = 1,
+    sgd_lr=None,
+    order=None,
+) -> Effects:
+    """How a rule differs from SGD on ``problem``: step size, preconditioning, noise level and noise shape.
+
+    With the rule's drift Phi(R) K delta and noise N(R), and SGD's K delta and (2P/b) K, the four effects are
+
+        learning rate       a(R) = sqrt(tr(Phi K Phi) / tr K), which is phi(R) for M = D^-1 and unit variances
+        preconditioning     Mhat = Phi / a
+        noise compression   chi(R) = tr N / (a^2 (2P/b) tr K) = kappa(1; R) / (phi^2 2P/b) for M = D^-1
+        noise reshaping     Nhat = N tr K / tr N
+
+    and together they make up the rule's risk ODE exactly:
+
+        dR/dt = -eta a tr(K Mhat K V) + (eta a)^2/(2d) chi (2P/b) tr(K Nhat),    V = E[delta delta'].
+
+    The decomposition solves the ODEs in between. Every optimizer of the package is covered, also those whose
+    coefficients differ between coordinates or depend on the past; those from R alone (``.at``) need no past.
+
+    Args:
+        problem: the regression problem.
+        optimizer: the rule to compare with SGD.
+        lr: eta of the rule, a number or a function of t = steps/d.
+        t_max: horizon; default 10 if ``t`` is not given either.
+        t: times to evaluate at; default 200 equally spaced ones in [0, t_max].
+        batch_size: samples per step, the same for SGD.
+        sgd_lr: eta of the SGD it is compared with; default ``lr``.
+        order: the four names "learning_rate", "preconditioning", "noise_compression", "noise_reshaping" in the order
+            in which the decomposition switches them on; default the mean over all orders (16 ODEs instead of 5).
+
+    Returns:
+        ``Effects``.
+
+    Raises:
+        TypeError, ValueError: naming the argument; also if the rule itself diverges.
+        RuntimeError: if an ODE needs too many steps.
+
+    Source: arXiv:2411.12135; theory: section 5.
+    """
+    problem, optimizer = check_problem(problem), as_optimizer(optimizer)
+    batch_size = check.integer("batch_size", batch_size, minimum=1)
+    times = time_grid(10.0 if t_max is None and t is None else t_max, t)
+    schedule = _concrete("lr", lr)
+    sgd_schedule = schedule if sgd_lr is None else _concrete("sgd_lr", sgd_lr)
+    sgd_eta = evaluate(sgd_schedule, times, "lr" if sgd_lr is None else "sgd_lr")
+    finite = bool(np.isfinite(problem.noise.second_moment))
+    order = None if order is None else _checked_order(order, finite, problem.noise)
+    atol = 1e-10 * problem.initial_risk or None
+    curve = solve_ode(problem, optimizer, schedule, t=times, batch_size=batch_size, rtol=RTOL, atol=atol)
+    if not np.isfinite(curve.risk).all():
+        raise ValueError(f"lr must be one at which {optimizer.name} is stable until t = {times[-1]:g}: {curve.status}")
+    rule = dynamics(problem, optimizer.limit_of(problem, batch_size))
+    build = Intermediates(rule, batch_size, times, RTOL, atol)
+    risks, memory = _solve_between(build, schedule, sgd_schedule, times, possible_orders(order, finite))
+    factors = Factors(rule, batch_size, curve, memory)
+    return Effects(
+        problem,
+        optimizer,
+        batch_size,
+        curve,
+        factors.learning_rate(sgd_eta),
+        factors.preconditioning(),
+        factors.noise_compression(),
+        factors.noise_reshaping(),
+        Decomposition(times, risks, order, optimizer.name),
+        identity_error(factors),
+    )
+
+
+def _concrete(name, lr):
+    if is_traced(lr):
+        raise TypeError(f"{name} must be concrete, got a traced value: differentiate solve_ode instead")
+    return as_schedule(lr, name)
+
+
+def _checked_order(order, finite, noise):
+    order = check_order(order)
+    if not finite and order[0] != "noise_compression":
+        raise ValueError(
+            f"order must begin with 'noise_compression' under {noise}, whose variance is infinite and under which SGD "
+            f"has no risk curve, got {order}"
+        )
+    return order
+
+
+def _solve_between(build, schedule, sgd_schedule, times, orders):
+    """Risk curve of every combination on the way, and what the rule remembers along its own (none or one array)."""
+    used = [(s, *learning_rates(s, False, times)) for s in (sgd_schedule, schedule)]
+    risks, memory = {}, ()
+    infinite = not np.isfinite(build.dynamics.problem.noise.second_moment)
+    for on in combinations(orders):
+        if infinite and not on:
+            risks[on] = check.frozen(np.full(times.size, np.inf))
+            continue
+        current, eta, stepping = used["learning_rate" in on]
+        system = build.system(on, eta)
+        with x64():
+            out = integrate(current, system, stepping, False)
+        if not (out["finished"] or out["blown_up"]):
+            raise RuntimeError(f"effects: SGD with {sorted(on)} took {MAX_STEPS} steps; take a smaller lr or horizon")
+        risks[on] = check.frozen(np.where(np.isfinite(out["risk"]), out["risk"], np.inf))
+        if len(on) == len(EFFECTS) and "memory" in out:
+            memory = (out["memory"],)
+    return risks, memory

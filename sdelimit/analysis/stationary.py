@@ -1,0 +1,191 @@
+"""Where the risk settles, up to which learning rate it does, and how fast (theory: sections 3, 4 and 9)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import brentq
+
+from sdelimit.analysis.equilibrium import Balance, balance_of
+from sdelimit.numerics.jit import jit
+from sdelimit.numerics.precision import x64
+from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
+from sdelimit.problem.linear_regression import LinearRegression, check_problem
+from sdelimit.support import arguments as check
+
+LOWEST, HIGHEST, PER_DECADE = -40, 20, 10
+"""Risks are looked for this many decades below and above those of the problem, on a grid this fine."""
+FLAT = 1e-3
+"""A learning rate that grows more slowly than this power of R at the end of the grid has reached its limit."""
+SAME = 1e-9
+"""Logarithms of the risk that differ by less are the same."""
+
+
+def stationary_risk(problem: LinearRegression, optimizer: Optimizer, lr, batch_size: int = 1):
+    """The risk at which the ODE settles for a constant learning rate.
+
+    Setting the ODE's right-hand side to zero, w_i^2 = eta psi(R).c_i / (2 d phi(R) lambda_i), so R solves
+
+        R phi(R) = (eta/4d) sum_q psi_q(R) sum_i c_qi,
+
+    the sum over modes with lambda_i > 0: eta kappa(1; R) tr(D) / (4d) on the right for a scale-free rule and a K of
+    full rank. For a rule that depends on scale, R = (eta/4d) sum_i N_ii(R) / phi_i(R), for any K.
+
+    Args:
+        problem: the regression problem.
+        optimizer: the rule.
+        lr: eta > 0, a number or an array.
+        batch_size: samples per step.
+
+    Returns:
+        A float, or an array of the shape of ``lr``. Infinite where the risk grows without bounds (SGD from
+        eta = 2 b d / tr K on), and 0 where it vanishes (SGD without label noise below that). Should several
+        risks balance, it is the one next to the initial risk in the direction in which the risk moves from there.
+
+    Raises:
+        TypeError, ValueError: naming the argument; as ``solve_ode`` for a rule that has no limit on ``problem``.
+
+    Source: theory section 4; arXiv:2411.12135 (signSGD), arXiv:2308.08977 (SGD).
+
+    >>> import sdelimit as sl
+    >>> problem = sl.LinearRegression(sl.covariance.identity(100), sl.noise.Gaussian(1.0))
+    >>> round(sl.stationary_risk(problem, sl.sgd(), lr=1.0), 6)
+    0.5
+    """
+    eta = _positive_rates(lr)
+    balance, grid = _prepare(problem, optimizer, batch_size)
+    risks = np.array([_settle(balance, grid, rate, problem.initial_risk) for rate in eta.ravel()])
+    return risks.reshape(eta.shape) if eta.ndim else float(risks[0])
+
+
+def max_stable_lr(problem: LinearRegression, optimizer: Optimizer, batch_size: int = 1) -> float:
+    """The learning rate from which on the risk grows without bounds: infinite if it settles at every one.
+
+    R is stationary for eta(R) = 4 d R phi(R) / sum_q psi_q(R) sum_i c_qi, so this is the supremum of eta(R) over
+    R: 2 b d / tr K for SGD with batch size b, infinite for rules with bounded steps (signs, Adam, clipping).
+
+    Raises:
+        TypeError, ValueError: naming the argument; as ``solve_ode`` for a rule that has no limit on ``problem``.
+
+    Source: theory section 4.
+
+    >>> import sdelimit as sl
+    >>> sl.max_stable_lr(sl.LinearRegression(sl.covariance.identity(100)), sl.sgd())
+    2.0
+    """
+    _, (log_R, log_eta) = _prepare(problem, optimizer, batch_size)
+    return np.inf if _last_slope(log_R, log_eta) > FLAT else float(np.exp(log_eta.max()))
+
+
+def convergence_rate(problem: LinearRegression, optimizer: Optimizer, lr, batch_size: int = 1):
+    """How fast the risk settles for a constant learning rate: |R(t) - R_inf| falls like exp(-rate t) at last.
+
+    The slowest eigenvalue of the ODE linearized around R_inf. Modes decay at a_i = 2 eta phi(R_inf) lambda_i and are
+    coupled through R, with w_i = (eta^2 / 2d) lambda_i phi sum_q (psi_q / phi)'(R_inf) c_qi, so the rate solves
+
+        1 = sum_i w_i / (a_i - rate).
+
+    For small eta the coupling vanishes if the label noise has a density at zero, and what is left is theory
+    section 4's 2 eta phi(R_inf) lambda_min. It does not vanish near the edge of stability of SGD, where the rate
+    goes to zero, nor for sign-like rules without label noise.
+
+    Args:
+        problem: the regression problem.
+        optimizer: the rule.
+        lr: eta > 0, a number or an array.
+        batch_size: samples per step.
+
+    Returns:
+        The rate per unit of t = steps/d, a float or an array of the shape of ``lr``; modes with lambda_i = 0, which
+        never decay, are no part of the risk and do not count. The smallest real part, should the risk oscillate.
+
+    Raises:
+        TypeError, ValueError: naming the argument; ValueError also for a learning rate at which the risk does not
+            settle.
+
+    Source: theory sections 3 and 4.
+
+    >>> import sdelimit as sl
+    >>> problem = sl.LinearRegression(sl.covariance.identity(100), sl.noise.Gaussian(1.0))
+    >>> round(sl.convergence_rate(problem, sl.sgd(), lr=1.0), 6)
+    1.0
+    """
+    eta = _positive_rates(lr)
+    balance, grid = _prepare(problem, optimizer, batch_size)
+    rates = np.array([_rate(balance, grid, one, problem.initial_risk) for one in eta.ravel()])
+    return rates.reshape(eta.shape) if eta.ndim else float(rates[0])
+
+
+def _positive_rates(lr):
+    if callable(lr):
+        raise TypeError(f"lr must be a number or an array: a stationary risk needs a constant one, got {lr!r}")
+    eta = check.array("lr", lr)
+    if np.any(eta <= 0):
+        raise ValueError(f"lr must be > 0, got a smallest value of {eta.min():g}")
+    return eta
+
+
+def _prepare(problem, optimizer, batch_size):
+    """The balance, and log eta(R) on a grid of log R."""
+    problem, optimizer = check_problem(problem), as_optimizer(optimizer)
+    batch_size = check.integer("batch_size", batch_size, minimum=1)
+    balance = balance_of(problem, optimizer, batch_size)
+    sizes = [size for size in (problem.initial_risk, problem.covariance.trace / problem.d) if size > 0]
+    low, high = np.log10(min(sizes)) + LOWEST, np.log10(max(sizes)) + HIGHEST
+    log_R = np.log(10) * np.linspace(low, high, int(PER_DECADE * (high - low)))
+    log_eta = _log_learning_rates(balance, log_R)
+    if np.any(np.isnan(log_eta)):
+        R = np.exp(log_R[np.argmax(np.isnan(log_eta))])
+        raise ValueError(f"optimizer {optimizer.name} has no finite limit coefficients at R = {R:.3g}: not a number")
+    return balance, (log_R, log_eta)
+
+
+def _log_learning_rates(balance: Balance, log_R) -> Float[np.ndarray, " n"]:
+    with jax.ensure_compile_time_eval(), x64():
+        return np.asarray(_mapped(balance, jnp.asarray(log_R, jnp.float64)))
+
+
+@jit
+def _mapped(balance, log_R):
+    # A drift that underflows (two-point noise at small R) balances no learning rate: log 0, kept finite.
+    return jax.lax.map(lambda x: jnp.log(jnp.maximum(balance.learning_rate(jnp.exp(x)), 1e-300)), log_R)
+
+
+def _last_slope(log_R, log_eta):
+    return (log_eta[-1] - log_eta[-2]) / (log_R[-1] - log_R[-2])
+
+
+def _settle(balance, grid, eta, initial_risk):
+    """The stable root of eta(R) = ``eta`` that the risk moves to from ``initial_risk``; 0 or infinity if none."""
+    log_R, log_eta = grid
+    excess, start = log_eta - np.log(eta), np.log(max(initial_risk, 1e-300))
+    rising = np.flatnonzero((excess[:-1] <= 0) & (excess[1:] > 0))
+    roots = np.array([_root(balance, log_R[i : i + 2], eta) for i in rising])
+    # Of the curve itself: between two points of the grid it can lie on the other side than their chord.
+    here = float(_log_learning_rates(balance, [np.clip(start, log_R[0], log_R[-1])])[0]) - np.log(eta)
+    if here > 0:
+        below = roots[roots <= start + SAME]
+        return float(np.exp(below[-1])) if below.size else 0.0
+    beyond = roots[roots >= start - SAME]
+    if beyond.size:
+        return float(np.exp(beyond[0]))
+    slope = _last_slope(log_R, log_eta)
+    return float(np.exp(log_R[-1] - excess[-1] / slope)) if slope > FLAT else np.inf
+
+
+def _root(balance, bracket, eta):
+    def excess(log_R):
+        return float(_log_learning_rates(balance, [log_R])[0]) - np.log(eta)
+
+    return brentq(excess, *bracket, xtol=1e-13, rtol=1e-13)
+
+
+def _rate(balance, grid, eta, initial_risk):
+    R = _settle(balance, grid, eta, initial_risk)
+    if not np.isfinite(R):
+        edge = np.exp(grid[1].max())
+        raise ValueError(
+            f"lr must be below {edge:.6g}, where the risk stops settling, for a convergence rate: got {eta:g}"
+        )
+    # Risk that vanishes does so at the rates of small R.
+    return balance.slowest(eta, max(R, float(np.exp(grid[0][0]))))

@@ -1,0 +1,1 @@
+"""Many runs and their files: comparison runs, sweeps, rerun."""

@@ -1,0 +1,114 @@
+"""What ``sdelimit compare`` computes, from its settings as a dictionary of texts and numbers."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sdelimit import data
+from sdelimit.experiments import specs
+from sdelimit.ode.solve import solve_ode
+from sdelimit.optimizers import Optimizer
+from sdelimit.problem.linear_regression import LinearRegression
+from sdelimit.report.comparison import RunsOnly, compare
+from sdelimit.sde.solve import solve_sde
+from sdelimit.simulation.simulate import simulate
+from sdelimit.support.arguments import nearest
+
+
+class Experiment(NamedTuple):
+    """The settings as objects."""
+
+    problems: list[LinearRegression]
+    optimizers: list[Optimizer]
+    rates: list
+    times: np.ndarray
+
+
+def experiment_of(settings) -> Experiment:
+    """The settings as objects. ValueError naming the option that is wrong."""
+    t_max = settings["t_max"]
+    if settings["points"] < 2 or not 0 < t_max < float("inf"):
+        raise ValueError(f"--points must be >= 2 and --t-max > 0, got {settings['points']} and {t_max:g}")
+    for option, name in (("--runs", "n_runs"), ("--paths", "n_paths")):
+        if settings[name] < 1:
+            raise ValueError(f"{option} must be >= 1, got {settings[name]}")
+    problems = _data_problem(settings) if settings["data"] else _made_up_problems(settings)
+    if t_max * problems[0].d < 1:
+        raise ValueError(f"--t-max must reach one step, 1/d = {1 / problems[0].d:g}, got {t_max:g}")
+    return Experiment(
+        problems,
+        [specs.parse_optimizer(text) for text in settings["optimizer"]],
+        _rates(settings["lr"], settings["optimizer"], t_max),
+        np.linspace(0.0, t_max, settings["points"]),
+    )
+
+
+def _made_up_problems(settings):
+    """One problem for each noise law."""
+    covariance = specs.parse_covariance(settings["covariance"], settings["d"])
+    noises = [specs.parse_noise(text) for text in settings["noise"]]
+    return [LinearRegression(covariance, noise, seed=settings["seed"]) for noise in noises]
+
+
+def _data_problem(settings):
+    """The problem of the data file, alone in a list."""
+    problem = data.from_file(settings["data"])
+    problem.require_rows(settings["t_max"], settings["batch_size"])
+    return [problem]
+
+
+def run_experiment(experiment: Experiment, settings) -> list:
+    """Reports, one or two for each noise law and rule.
+
+    Theory first: it refuses what the problem cannot have before the simulation spends its time.
+    """
+    seed, batch_size = settings["seed"], settings["batch_size"]
+    reports = []
+    for problem in experiment.problems:
+        times = np.unique(np.rint(experiment.times * problem.d)) / problem.d
+        given = {"t": times, "batch_size": batch_size}
+        theories = [
+            _theory(problem, rule, lr, settings["n_paths"], seed, given)
+            for rule, lr in zip(experiment.optimizers, experiment.rates, strict=True)
+        ]
+        runs = simulate(problem, experiment.optimizers, experiment.rates, n_runs=settings["n_runs"], seed=seed, **given)
+        for theory, own, lr in zip(theories, runs, experiment.rates, strict=True):
+            reports.append(RunsOnly(own, theory) if isinstance(theory, str) else compare(theory[0], own, theory[1]))
+            if data.covers(problem, own.optimizer, batch_size):
+                reports.append(compare(data.solve_ode(problem, own.optimizer, lr, **given), own))
+    return reports
+
+
+def _theory(problem, rule, lr, n_paths, seed, given):
+    """(ODE, SDE paths), or the reason why the rule has no limit here."""
+    try:
+        rule.limit_of(problem, given["batch_size"])
+    except ValueError as error:
+        return f"{error}".split(":")[0]
+    return solve_ode(problem, rule, lr, **given), solve_sde(problem, rule, lr, n_paths=n_paths, seed=seed, **given)
+
+
+def _rates(texts, names, t_max):
+    """One learning rate for each optimizer, from '0.5' (for all) and 'sgd=0.3' (for one)."""
+    rates = dict.fromkeys(names, None)
+    for text in sorted(texts, key=lambda text: _own(text, names)[0] is not None):
+        name, own = _own(text, names)
+        for key in [name] if name else names:
+            rates[key] = specs.parse_schedule(own, t_max)
+    missing = [name for name, value in rates.items() if value is None]
+    if missing:
+        raise ValueError(f"--lr: no learning rate for {missing[0]}; give one for all, or --lr {missing[0]}=0.5")
+    return [rates[name] for name in names]
+
+
+def _own(text, names):
+    """(optimizer, rest) of 'OPTIMIZER=rest', by the optimizer's text or bare name; (None, text) otherwise."""
+    known = {bare: name for name in names for bare in (name.partition(":")[0], name)}
+    matches = [key for key in known if text.startswith(f"{key}=")]
+    if matches:
+        key = max(matches, key=len)
+        return known[key], text[len(key) + 1 :]
+    name, equals, _ = text.partition("=")
+    if equals and ":" not in name:
+        raise ValueError(f"--lr: {name!r} is not one of the optimizers{nearest(name, known)}")
+    return None, text

@@ -1,0 +1,64 @@
+"""Curves as files."""
+
+import csv
+import json
+
+import numpy as np
+
+from sdelimit.report.text import BAND
+from sdelimit.support.files import replacing
+
+QUANTILES = (BAND[0], 0.5, BAND[1])
+COLUMNS = ("noise", "optimizer", "t", "lr", "ode_risk", "phi", "run_mean", "run_standard_error",
+           "run_q10", "run_q50", "run_q90", "sde_mean", "sde_q10", "sde_q50", "sde_q90", "theory")  # fmt: skip
+
+
+def write_npz(path, reports, record):
+    """All curves and, as a JSON text, the settings that made them."""
+    with replacing(path) as file:
+        np.savez_compressed(file, settings=np.array(json.dumps(record, default=str)), **curve_arrays(reports))
+
+
+def curve_arrays(reports) -> dict[str, np.ndarray]:
+    """All curves: arrays named '<index>_<optimizer>_<what>'."""
+    arrays = {}
+    for index, report in enumerate(reports):
+        prefix = f"{index}_{report.runs.optimizer.name}"
+        arrays[f"{prefix}_noise"] = np.array(repr(report.runs.problem.noise))
+        arrays[f"{prefix}_t"] = report.runs.t
+        arrays[f"{prefix}_lr"] = report.runs.lr
+        arrays[f"{prefix}_run_risk"] = report.runs.risk
+        if report.theory is not None:
+            arrays[f"{prefix}_theory"] = np.array(report.theory.kind)
+            arrays[f"{prefix}_ode_risk"] = report.theory.risk
+            arrays[f"{prefix}_phi"] = report.theory.phi
+        if report.paths is not None:
+            arrays[f"{prefix}_sde_risk"] = report.paths.risk
+    return arrays
+
+
+def write_csv(path, reports):
+    """One line for each optimizer, noise law and time; empty where a rule has no limit."""
+    with replacing(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for report in reports:
+            writer.writerows(_lines(report))
+
+
+def _lines(report):
+    runs, theory, paths = report.runs, report.theory, report.paths
+    empty = [""] * runs.t.size
+    columns = [
+        [repr(runs.problem.noise)] * runs.t.size,
+        [runs.optimizer.name] * runs.t.size,
+        runs.t,
+        runs.lr,
+        *((theory.risk, theory.phi) if theory is not None else (empty, empty)),
+        runs.mean,
+        runs.standard_error,
+        *runs.quantile(QUANTILES),
+        *((paths.mean, *paths.quantile(QUANTILES)) if paths is not None else (empty,) * 4),
+        [theory.kind if theory is not None else ""] * runs.t.size,
+    ]
+    return zip(*columns, strict=True)

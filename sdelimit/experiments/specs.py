@@ -1,0 +1,85 @@
+"""Short texts for covariances, noise laws, optimizers and schedules, as the command line takes them.
+
+``name:argument,argument,key=value`` means the Python call ``name(argument, argument, key=value)``; arguments
+are numbers, True/False, or [lists] of numbers.
+"""
+
+import ast
+
+from sdelimit import covariance, noise, optimizers, schedules
+from sdelimit.support import arguments as check
+from sdelimit.support.files import is_file, load_array
+
+COVARIANCES = {name: getattr(covariance, name) for name in ("identity", "power_law", "ar1", "spiked")}
+NOISES = {
+    "none": noise.NoNoise,
+    "gaussian": noise.Gaussian,
+    "student_t": noise.StudentT,
+    "cauchy": noise.Cauchy,
+    "laplace": noise.Laplace,
+    "uniform": noise.Uniform,
+    "two_point": noise.TwoPoint,
+    "gaussian_mixture": noise.GaussianMixture,
+}
+OPTIMIZERS = {name: getattr(optimizers, name) for name in optimizers.NAMED}
+HORIZON_SCHEDULES = {"cosine": schedules.cosine, "linear": schedules.linear}
+SCHEDULES = {"constant": schedules.constant, "inverse_sqrt": schedules.inverse_sqrt, **HORIZON_SCHEDULES}
+
+
+def parse_covariance(text: str, d: int):
+    """A covariance in dimension ``d``: 'ar1:0.5', 'power_law:0.7,rotate=True', or a .npy/.csv file of K or diag K."""
+    if is_file(text):
+        return covariance.as_covariance(load_array(text, "covariance"))
+    function, args, kwargs = _parse("covariance", text, COVARIANCES)
+    return _call("covariance", text, function, (d, *args), kwargs)
+
+
+def parse_noise(text: str):
+    """A noise law: 'student_t:2,0.3', 'none', or a .npy/.csv file of samples."""
+    if is_file(text):
+        return noise.Empirical(load_array(text, "noise").ravel())
+    function, args, kwargs = _parse("noise", text, NOISES)
+    return _call("noise", text, function, args, kwargs)
+
+
+def parse_optimizer(text: str):
+    """An optimizer: 'sign_sgd', 'signum:0.9'."""
+    function, args, kwargs = _parse("optimizer", text, OPTIMIZERS)
+    return _call("optimizer", text, function, args, kwargs)
+
+
+def parse_schedule(text: str, t_max: float):
+    """A learning rate: '0.5', 'cosine:0.5' (to zero at the horizon), 'inverse_sqrt:0.5,1'."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = None
+    if number is not None:
+        return check.real("lr", number, nonnegative=True)
+    function, args, kwargs = _parse("lr", text, SCHEDULES)
+    if function in HORIZON_SCHEDULES.values() and len(args) < 2:
+        kwargs = {"t_max": t_max, **kwargs}
+    return _call("lr", text, function, args, kwargs)
+
+
+def _parse(what, text, options):
+    name, _, arguments = text.partition(":")
+    check.choice(what, name, options)
+    try:
+        call = ast.parse(f"f({arguments})", mode="eval").body
+        if not isinstance(call, ast.Call) or any(k.arg is None for k in call.keywords):
+            raise ValueError("not a list of arguments")
+        args = tuple(ast.literal_eval(a) for a in call.args)
+        kwargs = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{what}: cannot read the arguments of {text!r}; write name:1.5,key=2") from error
+    return options[name], args, kwargs
+
+
+def _call(what, text, function, args, kwargs):
+    try:
+        return function(*args, **kwargs)
+    except TypeError as error:
+        raise ValueError(f"{what}: {text!r}: {str(error).replace('__init__() ', '')}") from error
+    except ValueError as error:
+        raise ValueError(f"{what}: {text!r}: {error}") from error

@@ -1,0 +1,236 @@
+"""Theory and experiment over a grid of settings, in a folder that survives any interruption."""
+
+import functools
+import importlib.util
+import json
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+from tqdm import tqdm
+
+from sdelimit.experiments import cell as cell_file
+from sdelimit.experiments import folder as sweep_folder
+from sdelimit.experiments.best import best_rates
+from sdelimit.experiments.grid import cells, grid_settings
+from sdelimit.report.text import align
+from sdelimit.support import arguments as check
+from sdelimit.support.files import describe_inputs, locked
+from sdelimit.support.versions import version_info
+
+TABLE_SECONDS = 60.0
+"""The table is brought up to date this often while cells are computed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What a sweep's folder holds.
+
+    Attributes:
+        folder: the folder: ``table.csv``, ``cells/*.npz`` and ``sweep.json``.
+        settings: the grid and everything else that the numbers depend on.
+        rows: a dictionary for each cell that is done, in the order of the grid: its settings; ``theory_risk``,
+            R(t_max) of the risk ODE; ``run_risk``, ``run_standard_error``, ``run_q10`` and ``run_q90`` of the runs
+            there; ``max_relative_error`` between the two over all times (as ``compare``); ``status``: "ok",
+            "no theory", "diverged" or "failed"; and ``reason``. None where there is no number.
+        total: cells of the grid.
+    """
+
+    folder: Path
+    settings: dict
+    rows: tuple[dict, ...]
+    total: int
+
+    def curves(self, cell: int) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """The curves that a cell has: t, lr, theory_risk and theory_phi of shape (n,), run_risk (n_runs, n)."""
+        cell = check.integer("cell", cell, minimum=0)
+        if not any(row["cell"] == cell for row in self.rows):
+            raise ValueError(f"cell must be one of the {len(self.rows)} that are done, got {cell}")
+        with np.load(cell_file.cell_path(self.folder, cell), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if name != "settings"}
+
+    def best(self) -> list[dict]:
+        """The learning rate with the lowest risk at t_max, by theory and by the runs, for each other setting.
+
+        Risks are means over the seeds; a rate that diverged for any seed has risk infinity. ``theory_at_edge`` and
+        ``run_at_edge`` say that the best is the smallest or largest rate tried, so that a better one may lie outside.
+        Runs whose mean risk does not exist (SGD under noise of infinite variance) have no best rate: None.
+        """
+        return best_rates(cell_file.with_means(self.rows))
+
+    def table(self) -> str:
+        """``best`` as an aligned text table, with a count of the cells by status."""
+        counts = {}
+        for row in self.rows:
+            counts[row["status"]] = counts.get(row["status"], 0) + 1
+        parts = [f"{n} {status}" for status, n in counts.items()] + [f"{self.total - len(self.rows)} to do"]
+        bests = self.best()
+        columns = [name for name in bests[0] if "edge" not in name] if bests else []
+        lines = [[_short(best[name]) for name in columns] for best in bests]
+        text = align([columns, *lines]) + "\n\n" if lines else ""
+        if not all(map(cell_file.has_mean, self.rows)):
+            text += "No best rate by runs (-) where the noise has infinite variance and with it the mean risk.\n\n"
+        return f"{text}{self.total} cells: {', '.join(parts)}"
+
+    def plot(self, axis: str | None = None) -> dict:
+        """Figures by name: heat maps of the risk over (lr, ``axis``), and the best learning rate along ``axis``.
+
+        ``axis`` is "d", "covariance", "noise" or "batch_size"; default the one with the most values.
+        """
+        from sdelimit.experiments.plot import plot_sweep
+
+        return plot_sweep(self, axis)
+
+
+def sweep(
+    out,
+    *,
+    optimizer,
+    lr,
+    t_max,
+    d,
+    covariance="identity",
+    noise="none",
+    batch_size=1,
+    seed=0,
+    n_runs: int = 16,
+    points: int = 41,
+    force: bool = False,
+    retry_failed: bool = False,
+    parquet: bool = False,
+    progress: bool | None = None,
+) -> Sweep:
+    """Solve the risk ODE and run the optimizer for every combination of the given values.
+
+    Each cell is written to ``out`` whole or not at all, as soon as it is done. The same call goes on after an
+    interruption of any kind (Ctrl-C, a killed process, a full disk), and ends with the same table as without it. A
+    cell that diverges, has no theory or fails is recorded with the reason, and the others go on. Cells of one seed
+    share their samples, so that optimizers and learning rates are paired.
+
+    Args:
+        out: folder, made if need be. If it holds a sweep, that must be the same one, by the same versions of sdelimit,
+            JAX, NumPy and optax on the same kind of device.
+        optimizer: one text, or several, as on the command line: "sign_sgd", "adam:0.9,0.95".
+        lr: eta: numbers or schedules ("cosine:0.5"); {"from": 0.1, "to": 10, "points": 9} for rates in equal ratios;
+            or a dictionary of any of these, one for each optimizer.
+        t_max: horizon t = steps/d.
+        d: dimension, or several.
+        covariance, noise: texts, or several: "ar1:0.5", "student_t:1.5,0.3", or a file of numbers.
+        batch_size: samples per step, or several.
+        seed: seed of target and samples, or several.
+        n_runs: simulated runs in each cell; 0 for theory alone.
+        points: times at which curves are kept.
+        force: discard what the folder holds of any sweep, and start again.
+        retry_failed: compute cells again whose status is "failed".
+        parquet: write ``table.parquet`` too, which needs pyarrow.
+        progress: show cells done and time left; default only on a terminal.
+
+    Returns:
+        A ``Sweep``; ``out`` holds ``table.csv``, one line a cell, and ``cells/*.npz``.
+
+    Raises:
+        TypeError, ValueError: naming the argument, before any work: for a wrong value, or a folder that cannot be
+            written, is too full, or belongs to another sweep; or later, if an input file changes while cells are
+            computed: all before it are kept.
+        RuntimeError: if another process works on the folder.
+        OSError: if a result cannot be written; all cells before it are kept.
+    """
+    force, retry_failed = check.flag("force", force), check.flag("retry_failed", retry_failed)
+    parquet, progress = check.flag("parquet", parquet), check.flag("progress", progress, optional=True)
+    settings = json.loads(json.dumps(grid_settings(
+        optimizer=optimizer, lr=lr, t_max=t_max, d=d, covariance=covariance, noise=noise, batch_size=batch_size,
+        seed=seed, n_runs=n_runs, points=points,
+    )))  # fmt: skip
+    if parquet and importlib.util.find_spec("pyarrow") is None:
+        raise ValueError('parquet needs pyarrow, which is not installed: pip install "sdelimit[parquet]"')
+    folder = sweep_folder.make_folder(out, settings, force)
+    with locked("out", folder):
+        identity = sweep_folder.claim_folder(folder, settings, force)
+        rows = _run(folder, identity, retry_failed, progress)
+        if parquet:
+            sweep_folder.write_parquet(folder, rows)
+    return Sweep(folder, settings, tuple(rows), len(rows))
+
+
+def read_sweep(folder) -> Sweep:
+    """The sweep in a folder, finished or not, from the files of its cells.
+
+    Raises:
+        TypeError, ValueError: if ``folder`` holds no sweep.
+    """
+    folder, settings, rows = sweep_folder.read_folder(folder)
+    return Sweep(folder, settings, tuple(rows), len(cells(settings)))
+
+
+def _run(folder, identity, retry_failed, progress):
+    """All rows, those of the folder as they are."""
+    settings = identity["settings"]
+    plan, rows = cells(settings), sweep_folder.load_rows(folder, identity)
+    if retry_failed:
+        rows = {index: row for index, row in rows.items() if row["status"] != "failed"}
+    common = {name: settings[name] for name in ("t_max", "points", "n_runs")} | version_info()
+    problem_of, written = functools.lru_cache(maxsize=1)(cell.problem_of), time.monotonic()
+    disable = None if progress is None else not progress
+    with tqdm(total=len(plan), initial=len(rows), unit="cell", disable=disable, smoothing=0.05) as bar:
+        try:
+            for index, cell in enumerate(plan):
+                if index in rows:
+                    continue
+                record = {**cell_file._asdict(), **common, "inputs": _unchanged_inputs(cell, settings)}
+                row, arrays = cell_file.run_cell(index, cell, settings, problem_of)
+                _unchanged_inputs(cell, settings)
+                _save(folder, index, row, arrays, record)
+                rows[index] = row
+                bar.update()
+                if time.monotonic() - written > TABLE_SECONDS:
+                    sweep_folder.write_table(folder, _in_order(rows))
+                    written = time.monotonic()
+            sweep_folder.write_table(folder, _in_order(rows))
+        except (KeyboardInterrupt, ValueError):
+            _write_table_from_files(folder, identity)
+            raise
+    return _in_order(rows)
+
+
+def _write_table_from_files(folder, identity):
+    """The table of what is on the disk: an interruption may come between a cell's file and its row."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the damaged cells were named at the start
+        sweep_folder.write_table(folder, _in_order(sweep_folder.load_rows(folder, identity)))
+
+
+def _unchanged_inputs(cell, settings):
+    """The input files of a cell as they are recorded. ValueError if one is not what it was when the sweep began."""
+    kept = "the cells that are done are kept, and with the file as it was the same call goes on"
+    try:
+        inputs = describe_inputs(cell.covariance, cell.noise)
+    except OSError as error:
+        raise ValueError(f"the input file {error.filename} cannot be read: {error.strerror}; {kept}") from error
+    for name, recorded in inputs.items():
+        if recorded["sha256"] != settings["inputs"][name]:
+            raise ValueError(f"the input file {name} has changed since the sweep began; {kept}")
+    return inputs
+
+
+def _save(folder, index, row, arrays, record):
+    try:
+        cell_file.save_cell(cell_file.cell_path(folder, index), row, arrays, record)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cell {index} cannot be written to {folder}: {error.strerror}; all before it are kept, and the same call "
+            "goes on from here",
+        ) from error
+
+
+def _in_order(rows):
+    return [rows[index] for index in sorted(rows)]
+
+
+def _short(value):
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""Limits in closed form or by quadrature."""

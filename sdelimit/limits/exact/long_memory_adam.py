@@ -1,0 +1,82 @@
+"""Adam with long second-moment memory, 1 - b2 = c2/d at fixed b1 (theory: section 11; arXiv:1412.6980).
+
+Over the d/c2 steps that v remembers the squared gradients average out, so v_i = sigma_i^2 V with
+
+    dV/dt = c2 (2P_b(R) - V),   dW/dt = c2 (1 - W),   V(0) = W(0) = 0,   Vhat = V / W,
+
+2P_b = (2R + E[eps^2]) / b the variance of a batch residual and W = 1 - exp(-c2 t) the bias correction. Then
+u = mhat / sqrt(vhat) is momentum SGD preconditioned by D^-1: phi = 1 / sqrt(Vhat) and noise (2P_b / Vhat) Khat,
+whatever b1. Without bias correction there is no such limit: the noise 2P_b / V ~ 1/(c2 t) is not integrable at t = 0,
+so the first few steps would move the risk by an amount that grows like log d.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from sdelimit.limits.exact.sign import UnitNoise
+from sdelimit.limits.limit import Limit, MemoryLimit
+from sdelimit.noise.base import NoiseLaw
+from sdelimit.support import arguments as check
+
+
+class LongMemoryLimit(MemoryLimit):
+    """phi = 1 / sqrt(Vhat), psi = 2P_b / Vhat, memory (V, W)."""
+
+    noise_variance: float
+    batch_size: float
+    power: int = eqx.field(static=True, default=1)
+    basis: tuple[str, ...] = eqx.field(static=True, default=("rho",))
+
+    def initial(self):
+        return np.zeros(2)
+
+    def residual_variance(self, R):
+        """2 P_b(R)."""
+        return (2 * R + self.noise_variance) / self.batch_size
+
+    def target(self, R):
+        return jnp.stack([self.residual_variance(R), jnp.ones_like(R)])
+
+    def corrected(self, R, memory):
+        """Vhat, which is 2 P_b(R) at t = 0."""
+        V, W = memory
+        started = W > 0
+        return jnp.where(started, V / jnp.where(started, W, 1.0), self.residual_variance(R))
+
+    def phi(self, R, memory):
+        return 1 / jnp.sqrt(self.corrected(R, memory))
+
+    def psi(self, R, memory):
+        return (self.residual_variance(R) / self.corrected(R, memory))[None]
+
+
+class AdaptedDrift(eqx.Module):
+    """phi(R) = 1 / sqrt(2 P_b(R))."""
+
+    noise_variance: float
+    batch_size: float
+
+    def __call__(self, R):
+        return jnp.sqrt(self.batch_size / (2 * R + self.noise_variance))
+
+
+def long_memory_adam_limit(c2: float, noise: NoiseLaw, batch_size: int) -> LongMemoryLimit:
+    """Limit of bias-corrected Adam with 1 - b2 = c2/d. ValueError if the label noise has infinite variance."""
+    c2 = check.real("c2", c2, positive=True)
+    return LongMemoryLimit(c2, _finite_variance(noise), float(batch_size))
+
+
+def adapted_adam_limit(noise: NoiseLaw, batch_size: int) -> Limit:
+    """What it tends to once V has caught up with the risk (near stationarity, or c2 large): V = 2 P_b(R)."""
+    return Limit(AdaptedDrift(_finite_variance(noise), float(batch_size)), UnitNoise(), 1, ("rho",))
+
+
+def _finite_variance(noise):
+    variance = noise.second_moment
+    if not np.isfinite(variance):
+        raise ValueError(
+            f"noise must have finite variance for Adam with long memory, got {noise} with E[eps^2] = {variance}: "
+            "averages of squared gradients over O(d) steps then do not settle. With b2 fixed Adam has a limit."
+        )
+    return float(variance)

@@ -1,0 +1,108 @@
+"""What single runs do beyond the noise matrix: terms of order d^-1/2 in R that one direction of d carries.
+
+A step is u = T v / s + xi with v = D^-p K delta the direction of the mean update, T = w (1/b) sum_j l_j z_j shared by
+all coordinates through z_j = <x_j, delta> / s, and |xi|^2 in proportion to E = w^2 |l|^2 / b^2. The mean risk sees only
+phi = E[T] / s and psi = E[E]. The spread of R also sees, all of order one and none of them in theory: section 1,
+
+    gamma    = (Var(T) - psi) / s^2    Cov(u) = psi N + gamma v v', psi N having psi v v' / s^2 already,
+    spread   = Var(E) / psi^2          steps of random length heat the modes unevenly in time,
+    coupling = Cov(T, E) / (s psi)     a large residual makes a step long in both ways.
+
+For signs E = 1 and N = K_sigma holds exactly, which leaves gamma = -phi^2 for single samples.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sdelimit.limits.residual_law import residual_sample
+from sdelimit.noise.base import NoiseLaw
+
+
+class Fluctuation(NamedTuple):
+    """The three numbers at one risk."""
+
+    gamma: Float[Array, ""]
+    spread: Float[Array, ""]
+    coupling: Float[Array, ""]
+
+
+class SgdFluctuations(eqx.Module):
+    """T = sum_j l_j z_j / b, E = sum_j l_j^2 / b^2 in closed form; see ``sgd_fluctuations``."""
+
+    second: float
+    fourth: float
+    batch_size: float
+    diffusive: float
+
+    def __call__(self, R) -> Fluctuation:
+        b, variance = self.batch_size, 2 * R + self.second
+        quartic = 12 * R**2 + 12 * R * self.second + self.fourth  # E[l^4]
+        gamma = jnp.ones_like(R) / b
+        return Fluctuation(gamma, self.diffusive * (quartic / variance**2 - 1) / b, self.diffusive * 2 * gamma)
+
+
+def sgd_fluctuations(noise: NoiseLaw, batch_size: int) -> SgdFluctuations:
+    """Those of SGD. spread = coupling = 0 where E[eps^4] is infinite: R then moves by jumps, as no diffusion does."""
+    finite = np.isfinite(noise.fourth_moment)
+    fourth = float(noise.fourth_moment) if finite else 0.0
+    return SgdFluctuations(float(noise.second_moment), fourth, float(batch_size), float(finite))
+
+
+class SignFluctuations(eqx.Module):
+    """E = 1 and gamma = (2/pi) (b - 1) / (2P) - phi^2, for one sample or for Gaussian residuals.
+
+    A batch has T = sqrt(2/pi) sum_j l_j z_j / |l|.
+    """
+
+    phi: eqx.Module
+    second: float
+    batch_size: float
+
+    def __call__(self, R) -> Fluctuation:
+        gamma = (2 / jnp.pi) * (self.batch_size - 1) / (2 * R + self.second) - self.phi(R) ** 2
+        return Fluctuation(gamma, jnp.zeros_like(R), jnp.zeros_like(R))
+
+
+class TabulatedFluctuations(eqx.Module):
+    """(s^2 gamma, spread, coupling) over log R; constant outside."""
+
+    log_R: Float[np.ndarray, " n"]
+    values: Float[np.ndarray, "3 n"]
+
+    def __call__(self, R) -> Fluctuation:
+        x = jnp.log(R)
+        scaled, spread, coupling = (jnp.interp(x, jnp.asarray(self.log_R), jnp.asarray(row)) for row in self.values)
+        return Fluctuation(scaled / (2 * R), spread, coupling)
+
+
+def sampled_fluctuations(weight, noise: NoiseLaw, batch_size: int, log_R, factor: float = 1.0) -> TabulatedFluctuations:
+    """From quasi-random residuals, for u = w sum_j l_j x_j / b with w = ``weight``(|l| / b) bounding |w l|.
+
+    ``factor`` multiplies T^2 (2/pi for signs of such a sum).
+    """
+    sample = residual_sample(noise, batch_size)
+    return TabulatedFluctuations(log_R, np.array([_at(weight, *sample, R, factor) for R in np.exp(log_R)]).T)
+
+
+def _at(weight, means, variances, q, R, factor):
+    """(s^2 gamma, spread, coupling).
+
+    Given l_j, drawn from N(m_j, V_j) as m_j + sqrt(V_j) q_j, z_j has mean s q_j / sqrt(V_j) and variance 1 - s^2 / V_j,
+    so that E[T^2 | l] - E is w^2 s^2 ((sum_j l_j q_j / sqrt(V_j))^2 - sum_j l_j^2 / V_j) / b^2.
+    """
+    root = np.sqrt(2 * R + variances)
+    residual = means + root * q
+    b = residual.shape[1]
+    lam2 = np.sum(residual**2, axis=1) / b**2
+    w2 = weight(np.sqrt(lam2)) ** 2
+    along = np.sum(residual * q / root, axis=1) / b
+    excess = np.mean(w2 * (along**2 - np.sum((residual / root) ** 2, axis=1) / b**2))
+    drift, energy = np.mean(np.sqrt(w2) * along), w2 * lam2
+    psi = np.mean(energy)
+    spread = np.var(energy) / psi**2
+    coupling = np.mean(np.sqrt(w2) * along * energy) / psi - drift
+    return 2 * R * factor * (excess - drift**2), spread, coupling

@@ -1,0 +1,1 @@
+"""Limits sampled over histories of gradients."""

@@ -1,0 +1,250 @@
+"""From estimates of phi and kappa at single risks to a ``Limit`` valid at every risk.
+
+A scale-free rule sees the noise only through s / (noise scale), s = sqrt(2R). Without noise, or with Gaussian
+noise, the residuals are Gaussian and one estimate is enough: phi = c / sqrt(2P), kappa constant. Any other noise
+is tabulated once over log R. Tables are kept in memory and, if a folder is given, on disk.
+"""
+
+import hashlib
+import os
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.interpolate import PchipInterpolator
+
+from sdelimit.limits.limit import CoefficientErrors, Limit
+from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, Estimate, fit_kernel
+from sdelimit.noise.base import NoiseLaw
+from sdelimit.noise.gaussian import Gaussian, NoNoise
+from sdelimit.numerics.log_log_spline import LogLogTable
+
+CACHE_VARIABLE = "SDELIMIT_CACHE"
+FORMAT = 1
+
+NODES = np.array([-24.0, -16.0, -10.0, -7.5, -5.0, -2.5, 0.0, 2.5, 5.0, 7.5, 10.0, 16.0, 24.0])
+"""log(2R / noise scale^2) at which coefficients are estimated at first."""
+MAX_NODES = 33
+TOLERANCE = 2e-3
+"""Largest relative interpolation error of phi and kappa aimed at."""
+ALONE = 4
+"""Times as many samples where one risk is enough."""
+GRID = np.arange(-28.0, 28.25, 0.5)
+"""log(2R / noise scale^2) at which the drift is computed and the kernel coefficients are resampled."""
+
+
+class Rule(Protocol):
+    """A rule with M = D^-1 whose coefficients can be estimated. Hashable; its repr names it in the cache."""
+
+    samples: int
+    scale_free: bool
+    """Whether multiplying all gradients by a number leaves the direction as it is."""
+
+    def unit(self, noise: NoiseLaw) -> float:
+        """The residual around which coefficients change with R: log(2R) is measured from there."""
+
+    def estimates(
+        self, noise: NoiseLaw, R: Float[np.ndarray, " n"], batch_size: int, samples: int, seed: int
+    ) -> list[Estimate]:
+        """phi and kappa at each risk. The same seed must mean the same random numbers at every risk."""
+
+    def drift(self, noise: NoiseLaw, R: Float[np.ndarray, " n"], batch_size: int) -> Float[np.ndarray, " n"]:
+        """A positive function with phi / drift slowly varying in log R: phi itself where it is known exactly."""
+
+
+class GaussianDrift(eqx.Module):
+    """phi(R) = c / sqrt(2P(R)): residuals are Gaussian."""
+
+    c: float
+    noise_variance: float
+
+    def __call__(self, R):
+        return self.c / jnp.sqrt(2 * R + self.noise_variance)
+
+
+class ConstantNoise(eqx.Module):
+    """psi(R) = psi."""
+
+    psi: Float[np.ndarray, " p"]
+
+    def __call__(self, R):
+        return jnp.asarray(self.psi, jnp.asarray(R).dtype)
+
+
+class TabulatedNoise(eqx.Module):
+    """psi(R), cubic in log R between uniform nodes and constant outside them."""
+
+    start: float
+    step: float
+    values: Float[np.ndarray, "n p"]
+    slopes: Float[np.ndarray, "n p"]
+
+    def __call__(self, R: Float[Array, ""]) -> Float[Array, " p"]:
+        values, slopes = jnp.asarray(self.values), jnp.asarray(self.slopes)
+        position = jnp.clip((jnp.log(R) - self.start) / self.step, 0.0, values.shape[0] - 1.0)
+        cell = jnp.minimum(jnp.floor(position).astype(jnp.int32), values.shape[0] - 2)
+        u = position - cell
+        left, right = values[cell], values[cell + 1]
+        left_slope, right_slope = slopes[cell] * self.step, slopes[cell + 1] * self.step
+        blend = u * u * (3 - 2 * u)
+        return left + blend * (right - left) + u * (1 - u) * ((1 - u) * left_slope - u * right_slope)
+
+
+class Coefficients(NamedTuple):
+    """Estimates at the risks exp(log_R), (k,), and the rule's ``drift`` on the finer grid exp(log_R_drift), (n,)."""
+
+    log_R: Float[np.ndarray, " k"]
+    phi: Float[np.ndarray, " k"]
+    phi_se: Float[np.ndarray, " k"]
+    kappa: Float[np.ndarray, "k r"]
+    kappa_se: Float[np.ndarray, "k r"]
+    drift: Float[np.ndarray, " k"]
+    log_R_drift: Float[np.ndarray, " n"]
+    log_drift: Float[np.ndarray, " n"]
+
+
+def tabulated_limit(
+    rule: Rule, noise: NoiseLaw, batch_size: int, *, samples: int | None = None, seed: int = 0, cache=None
+) -> Limit:
+    """The ``Limit`` of a rule with M = D^-1 under any noise.
+
+    Args:
+        rule: the rule.
+        noise: law of the label noise.
+        batch_size: samples per step.
+        samples: gradients drawn to estimate the coefficients at one risk; default ``rule.samples``.
+        seed: seed of the estimates.
+        cache: folder that keeps tables between processes; default the environment variable SDELIMIT_CACHE,
+            and none if that is unset.
+    """
+    samples = rule.samples if samples is None else samples
+    gaussian = rule.scale_free and isinstance(noise, (NoNoise, Gaussian))
+    table = _cached(rule, NoNoise() if gaussian else noise, batch_size, samples, seed, cache)
+    relative = CoefficientErrors(table.log_R, table.phi_se / table.phi, RHO, _relative(table.kappa_se, table.kappa))
+    if gaussian:
+        psi = ConstantNoise(fit_kernel(RHO, table.kappa[0]))
+        phi = GaussianDrift(float(table.phi[0]), float(noise.second_moment))
+    else:
+        phi, psi = _drift_table(table), _noise_table(table)
+    return Limit(phi, psi, 1, GENERAL_BASIS, relative)
+
+
+def _drift_table(table: Coefficients) -> LogLogTable:
+    """phi = drift * (estimated phi / drift), the second factor interpolated and constant outside the nodes."""
+    correction = PchipInterpolator(table.log_R, np.log(table.phi / table.drift))
+    inside = np.clip(table.log_R_drift, table.log_R[0], table.log_R[-1])
+    return LogLogTable(table.log_R_drift, table.log_drift + correction(inside))
+
+
+def _noise_table(table: Coefficients) -> TabulatedNoise:
+    spline = PchipInterpolator(table.log_R, np.stack([fit_kernel(RHO, kappa) for kappa in table.kappa]))
+    grid = table.log_R_drift
+    outside = (grid <= table.log_R[0]) | (grid >= table.log_R[-1])
+    values = spline(np.clip(grid, table.log_R[0], table.log_R[-1]))
+    slopes = np.where(outside[:, None], 0.0, spline(grid, nu=1))
+    return TabulatedNoise(float(grid[0]), float(grid[1] - grid[0]), np.maximum(values, 0.0), slopes)
+
+
+def compute_coefficients(rule: Rule, noise: NoiseLaw, batch_size: int, samples: int, seed: int) -> Coefficients:
+    """Estimates at the risks that interpolation needs; a single one, at R = 1/2, without noise."""
+    if rule.scale_free and isinstance(noise, NoNoise):
+        (only,) = rule.estimates(noise, [0.5], batch_size, ALONE * samples, seed)
+        return _collect({np.log(0.5): only}, rule, noise, batch_size)
+    origin = np.log(rule.unit(noise) ** 2 / 2)
+    known, wanted = {}, NODES
+    while len(wanted):
+        known |= zip(wanted, rule.estimates(noise, np.exp(wanted + origin), batch_size, samples, seed), strict=True)
+        wanted = np.array(_refinements(known)[: MAX_NODES - len(known)])
+    return _collect({x + origin: known[x] for x in sorted(known)}, rule, noise, batch_size, GRID + origin)
+
+
+def _collect(estimates, rule, noise, batch_size, grid=()):
+    log_R = np.array(list(estimates))
+    columns = (np.array(column) for column in zip(*estimates.values(), strict=True))
+    drift = rule.drift(noise, np.exp(log_R), batch_size)
+    log_drift = np.log(np.maximum(rule.drift(noise, np.exp(np.asarray(grid)), batch_size), 1e-300))
+    return Coefficients(log_R, *columns, drift, np.asarray(grid, float), log_drift)
+
+
+def _refinements(estimates) -> list[float]:
+    """Midpoints next to the nodes that the others do not predict.
+
+    Halving the spacing of a cubic interpolant divides its error by 8, so leaving a node out shows 8 times the
+    error near it. Random errors hardly enter: all nodes share their random numbers.
+    """
+    x = np.array(sorted(estimates))
+    kappa = np.log(np.array([estimates[node].kappa[1:] for node in x]))
+    wanted = set()
+    for i in range(1, x.size - 1):
+        others = np.delete(np.arange(x.size), i)
+        miss = np.max(np.abs(PchipInterpolator(x[others], kappa[others])(x[i]) - kappa[i]))
+        if miss > 8 * TOLERANCE:
+            wanted |= {(x[i - 1] + x[i]) / 2, (x[i] + x[i + 1]) / 2}
+    return sorted(wanted - set(x))
+
+
+def _relative(error, value):
+    return np.divide(error, value, out=np.zeros_like(error), where=value > 0)
+
+
+_MEMORY: dict = {}
+
+
+def _cached(rule, noise, batch_size, samples, seed, cache) -> Coefficients:
+    """The coefficients from memory, else from the folder ``cache``, else computed and kept in both."""
+    key = (rule, _noise_key(noise), batch_size, samples, seed)
+    if key not in _MEMORY:
+        folder = os.environ.get(CACHE_VARIABLE) if cache is None else cache
+        text = f"{FORMAT}|{key!r}"
+        path = None if not folder or _has_function(noise) else Path(folder) / f"{_digest(text.encode())}.npz"
+        table = _load(path, text) if path is not None and path.exists() else None
+        if table is None:
+            table = compute_coefficients(rule, noise, batch_size, samples, seed)
+            if path is not None:
+                _save(path, text, table)
+        _MEMORY[key] = table
+    return _MEMORY[key]
+
+
+def _noise_key(noise):
+    """A hashable name for the law: its class, its numbers and arrays, and the functions that define it."""
+    leaves, structure = jax.tree.flatten(noise)
+    numbers = tuple(_digest(np.asarray(leaf, np.float64).tobytes()) for leaf in leaves)
+    return type(noise).__qualname__, structure, numbers
+
+
+def _has_function(noise) -> bool:
+    """A function has no name that outlives the process, so laws made from one are not kept on disk."""
+    return any(callable(value) and not isinstance(value, eqx.Module) for value in vars(noise).values())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _save(path, text, table):
+    """Written beside its place and moved there at once, so that no reader sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+        np.savez(file, text=np.array(text), **table._asdict())
+    os.replace(file.name, path)
+
+
+def _load(path, text):
+    """The stored table, or None with a warning if the file is damaged or belongs to something else."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["text"]) == text:
+                return Coefficients(**{name: stored[name] for name in Coefficients._fields})
+            reason = "it holds another table"
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        reason = f"{type(error).__name__}: {error}"
+    warnings.warn(f"ignoring {path} ({reason}); its coefficients are computed again", stacklevel=2)
+    return None

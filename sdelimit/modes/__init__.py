@@ -1,0 +1,1 @@
+"""Coordinates in which a problem decouples (theory: section 3)."""

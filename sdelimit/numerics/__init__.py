@@ -1,0 +1,1 @@
+"""Precision, compiled calls, splines, random numbers."""

@@ -1,0 +1,1 @@
+"""The risk ODE: what a limit predicts for the risk."""

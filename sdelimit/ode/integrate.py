@@ -1,0 +1,98 @@
+"""What the risk ODEs of all kinds of limits have in common."""
+
+from typing import NamedTuple
+
+import diffrax
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from sdelimit.numerics.jit import jit, pinned
+from sdelimit.numerics.precision import is_traced
+from sdelimit.ode.system import System
+
+MAX_STEPS = 100_000
+
+
+class Stepping(NamedTuple):
+    """Where steps must not be long: what the error estimate cannot know of eta(t).
+
+    Attributes:
+        longest: longest step; None for a constant learning rate.
+        breaks: (BREAKS,) times at which a step must end, infinity where unused; None without any.
+    """
+
+    longest: float | None
+    breaks: Float[np.ndarray, " k"] | None
+
+
+BREAKS = 64
+
+
+def integrate(schedule, system: System, stepping: Stepping, save_modes, batched: bool = False) -> dict:
+    """One curve, by an adaptive method, as the arrays that make a ``RiskCurve``; NumPy's unless JAX is tracing.
+
+    ``batched``: one for each entry of the schedule's leading axis.
+    """
+    n, d = system.times.size, system.decay.size
+    schedule = jax.tree.map(lambda leaf: pinned(leaf) if callable(leaf) else leaf, schedule)
+    out = (_integrate_many if batched else _integrate)(schedule, system.padded(), stepping, save_modes)
+    if not is_traced(out):
+        out = {name: np.asarray(value) for name, value in out.items()}
+
+    def unpadded(name, value):
+        if name in ENDS:
+            return value
+        value = value[:, :n] if batched else value[:n]
+        return value[..., :d] if name == "modes" and save_modes else value
+
+    return {name: unpadded(name, value) for name, value in out.items()}
+
+
+ENDS = ("end_time", "end_risk", "finished", "blown_up")
+"""What ``integrate`` gives that is not along the times."""
+
+
+@jit
+def _integrate(schedule, system, stepping, save_modes):
+    limits = system.tolerances
+
+    def observe(t, y, args):
+        eta = schedule(t) + 0.0 * t
+        return {"risk": system.risk(y), "lr": eta, **system.observe(eta, y, save_modes)}
+
+    controller = diffrax.PIDController(rtol=limits.rtol, atol=limits.atol, dtmax=stepping.longest)
+    if stepping.breaks is not None:
+        controller = diffrax.ClipStepSizeController(controller, jump_ts=stepping.breaks)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: system.field(schedule(t), y)),
+        system.solver(),
+        t0=0.0,
+        t1=system.times[-1],
+        dt0=None,
+        y0=system.initial(),
+        args=(schedule, system),
+        saveat=diffrax.SaveAt(
+            subs=[
+                diffrax.SubSaveAt(ts=system.times, fn=observe),
+                diffrax.SubSaveAt(t1=True, fn=lambda t, y, args: system.risk(y)),
+            ]
+        ),
+        stepsize_controller=controller,
+        event=diffrax.Event(lambda t, y, args, **_: ~(system.risk(y) < limits.ceiling)),
+        max_steps=MAX_STEPS,
+        throw=False,
+    )
+    out, end = solution.ys
+    return {
+        **out,
+        "end_time": solution.ts[1][-1],
+        "end_risk": end[-1],
+        "finished": solution.result == diffrax.RESULTS.successful,
+        "blown_up": solution.result == diffrax.RESULTS.event_occurred,
+    }
+
+
+@jit
+def _integrate_many(schedule, system, stepping, save_modes):
+    return system.many(lambda one: _integrate.__wrapped__(one, system, stepping, save_modes), schedule)

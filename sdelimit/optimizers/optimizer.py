@@ -1,0 +1,97 @@
+"""An optimizer is a rule and a limit."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import optax
+
+from sdelimit.limits.limit import Limit
+from sdelimit.noise.base import NoiseLaw
+from sdelimit.support import arguments as check
+
+
+@dataclass(frozen=True, eq=False)
+class Optimizer:
+    """One update rule, seen from both sides.
+
+    Attributes:
+        name: what tables and legends call it.
+        transform: the rule, an ``optax.GradientTransformation`` that turns a gradient into the direction
+            u_k; a step is theta <- theta - (eta(k/d) / d) u_k. A rule whose constants depend on the problem
+            (clipping at C sqrt(tr K)) is a function (problem, batch_size) -> GradientTransformation instead.
+        limit: (noise, batch_size) -> ``Limit``, what the rule does to the risk when d is large.
+        hyperparameters: the numbers that made it.
+        problem_limit: (problem, batch_size) -> limit, for a rule whose limit depends on the problem beyond its
+            noise (a memory of c d steps); ``limit`` then gives what it tends to near stationarity.
+        memory: steps over which the rule averages gradients, 1/(1-beta) for momentum beta. The limit holds once
+            memory / d is short compared with 1 / (eta phi lambda_max) (theory: section 7).
+        needs_variance: whether steps are proportional to gradients, so that label noise of infinite variance makes
+            the mean risk infinite.
+    """
+
+    name: str
+    transform: optax.GradientTransformation | Callable[..., optax.GradientTransformation]
+    limit: Callable[[NoiseLaw, int], Limit] = field(repr=False)
+    hyperparameters: dict = field(default_factory=dict)
+    problem_limit: Callable[..., Limit] | None = field(default=None, repr=False)
+    memory: float = 1.0
+    needs_variance: bool = False
+
+    def __post_init__(self):
+        check.text("name", self.name)
+        if not isinstance(self.transform, optax.GradientTransformation) and not callable(self.transform):
+            raise TypeError(
+                "transform must be an optax.GradientTransformation or a function (problem, batch_size) -> one, "
+                f"got {check.describe(self.transform)}"
+            )
+        for name in ("limit", "problem_limit"):
+            value = getattr(self, name)
+            if not callable(value) and not (value is None and name == "problem_limit"):
+                raise TypeError(f"{name} must be a function, got {check.describe(value)}")
+        check.real("memory", self.memory, positive=True)
+        check.flag("needs_variance", self.needs_variance)
+
+    def rule(self, problem, batch_size: int) -> optax.GradientTransformation:
+        """The rule as it acts on ``problem``."""
+        if isinstance(self.transform, optax.GradientTransformation):
+            return self.transform
+        return self.transform(problem, batch_size)
+
+    def limit_of(self, problem, batch_size: int) -> Limit:
+        """The limit that describes the risk curve on ``problem``."""
+        if self.problem_limit is None:
+            return self.limit(problem.noise, batch_size)
+        return self.problem_limit(problem, batch_size)
+
+
+def as_optimizer(value, name: str = "optimizer") -> Optimizer:
+    """``value`` if it is an Optimizer; otherwise a TypeError that says how to make one."""
+    if callable(value) and not isinstance(value, Optimizer):
+        raise TypeError(f"{name} must be an optimizer such as sl.sign_sgd(), got the function itself: call it")
+    if not isinstance(value, Optimizer):
+        raise TypeError(f"{name} must be an optimizer such as sl.sign_sgd(), got {check.describe(value)}")
+    return value
+
+
+def kept(make):
+    """Calls with equal arguments give the same object; those that cannot be looked up reach ``make``, which checks."""
+    cached = functools.lru_cache(maxsize=None, typed=True)(make)  # typed: True is not 1
+
+    @functools.wraps(make)
+    def call(*args, **kwargs):
+        try:
+            hash((args, *kwargs.values()))
+        except TypeError:
+            return make(*args, **kwargs)
+        return cached(*args, **kwargs)
+
+    return call
+
+
+def decay_rate(name: str, value) -> float:
+    """``value`` as a float in [0, 1); otherwise a TypeError or ValueError that names it."""
+    value = check.real(name, value)
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {value:g}")
+    return value

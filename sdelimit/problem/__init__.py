@@ -1,0 +1,1 @@
+"""What is learned: linear regression, and the stream of its samples."""

@@ -1,0 +1,123 @@
+"""The linear-regression problem that every optimizer here is run on."""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float
+
+from sdelimit.covariance.base import Covariance
+from sdelimit.covariance.dense import as_covariance
+from sdelimit.noise.base import NoiseLaw
+from sdelimit.noise.gaussian import NoNoise
+from sdelimit.numerics.jit import jit
+from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.problem.sample_stream import GaussianStream, Stream
+from sdelimit.support import arguments as check
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class LinearRegression:
+    """Streaming linear regression: x ~ N(0, K), y = <x, theta*> + eps (theory: section 0).
+
+    The risk is the excess risk R(theta) = 1/2 (theta - theta*)' K (theta - theta*).
+
+    Args:
+        covariance: a ``sl.covariance`` object, a symmetric positive semidefinite (d, d) array, or a (d,)
+            array of variances.
+        noise: a ``sl.noise`` law; default none.
+        theta0: (d,) initial point; default 0.
+        theta_star: (d,) target; default drawn from N(0, I/d) with ``seed``.
+        seed: seed of the default target.
+
+    Raises:
+        TypeError, ValueError: naming the argument, for a wrong type or shape, a non-finite entry, a
+            covariance that is not symmetric positive semidefinite, or one that is zero.
+    """
+
+    covariance: Covariance
+    noise: NoiseLaw
+    theta0: Float[np.ndarray, " d"]
+    theta_star: Float[np.ndarray, " d"]
+    seed: int
+    _cache: dict = field(repr=False)
+
+    def __init__(self, covariance, noise=None, theta0=None, theta_star=None, seed=0):
+        covariance = as_covariance(covariance)
+        if noise is None:
+            noise = NoNoise()
+        if not isinstance(noise, NoiseLaw) or type(noise) is NoiseLaw:
+            raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
+        with np.errstate(over="ignore"):
+            trace = covariance.trace
+        if not np.isfinite(trace):
+            raise ValueError(f"covariance must have a finite trace, got tr K = {trace}")
+        if trace <= 0:
+            raise ValueError("covariance must not be zero, got tr K = 0")
+        d = covariance.d
+        seed = check.seed("seed", seed)
+        if theta0 is None:
+            theta0 = np.zeros(d)
+        if theta_star is None:
+            theta_star = np.random.default_rng(seed).standard_normal(d) / np.sqrt(d)
+        put = object.__setattr__
+        put(self, "covariance", covariance)
+        put(self, "noise", noise)
+        put(self, "theta0", check.frozen(check.array("theta0", theta0, shape=(d,))))
+        put(self, "theta_star", check.frozen(check.array("theta_star", theta_star, shape=(d,))))
+        put(self, "seed", seed)
+        put(self, "_cache", {})
+        if not np.isfinite(self.initial_risk):
+            raise ValueError(f"theta0 and theta_star must give a finite initial risk, got {self.initial_risk}")
+
+    @property
+    def d(self) -> int:
+        """Dimension."""
+        return self.covariance.d
+
+    @property
+    def delta0(self) -> Float[np.ndarray, " d"]:
+        """Initial error theta0 - theta*."""
+        return self.theta0 - self.theta_star
+
+    @property
+    def initial_risk(self) -> float:
+        """R(theta0)."""
+        return self.cached("initial_risk", lambda: self._risk(self.delta0))
+
+    def risk(self, theta) -> float:
+        """R(theta) = 1/2 (theta - theta*)' K (theta - theta*) for theta of shape (d,)."""
+        risk = self._risk(check.array("theta", theta, shape=(self.d,)) - self.theta_star)
+        if not np.isfinite(risk):
+            raise ValueError(f"theta must give a finite risk, got {risk}")
+        return risk
+
+    def _risk(self, delta):
+        with np.errstate(over="ignore", invalid="ignore"):
+            risk = float(delta @ evaluate_in_float64(partial(_applied, self.covariance), delta) / 2)
+        return max(risk, 0.0)  # rounding
+
+    def stream(self, keys, n_samples: int, generator: str = "threefry") -> Stream:
+        """The samples of many runs, one random ``key`` a run, that simulations draw from.
+
+        ``n_samples`` is how many one run will use; ``generator`` is that of the normals.
+        """
+        return GaussianStream(keys, self.covariance, self.noise, generator)
+
+    def cached(self, key, compute):
+        """``compute()``, kept for the life of this problem under ``key``."""
+        if key not in self._cache:
+            self._cache[key] = compute()
+        return self._cache[key]
+
+
+@jit
+def _applied(covariance, v):
+    return covariance.apply(v)
+
+
+def check_problem(problem) -> LinearRegression:
+    """``problem`` if it is one; otherwise a TypeError."""
+    if not isinstance(problem, LinearRegression):
+        raise TypeError(f"problem must be a LinearRegression, got {check.describe(problem)}")
+    return problem

@@ -1,0 +1,83 @@
+"""Figures of results. No computation, and no change of matplotlib's global state."""
+
+import math
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sdelimit.report.text import BAND, describe_lr
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+"""The Okabe-Ito palette: distinguishable with any colour vision."""
+
+
+def plot_reports(reports, path=None) -> Figure:
+    """One panel for each noise law: ODE line, SDE 10-90% band, median and 10-90% range of the runs.
+
+    Args:
+        reports: ``Report`` objects, or objects with ``theory`` None where a rule has no limit.
+        path: file name(s) to save to; the suffix chooses the format.
+
+    Returns:
+        A matplotlib ``Figure``, which Jupyter displays. It is not registered with pyplot.
+    """
+    panels = {}
+    for report in reports:
+        panels.setdefault(repr(report.runs.problem.noise), []).append(report)
+    columns = min(len(panels), 3)
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(5.2 * columns, 3.9 * rows + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+    names = list(dict.fromkeys(r.runs.optimizer.name for r in reports))
+    for axis, (title, group) in zip(axes, panels.items(), strict=False):
+        for report in group:
+            draw_report(axis, report, COLOURS[names.index(report.runs.optimizer.name) % len(COLOURS)])
+        axis.set(title=title, xlabel="time t = steps / d", ylabel="excess risk R(t)", yscale="log")
+        axis.yaxis.set_minor_formatter(matplotlib.ticker.LogFormatterSciNotation(minor_thresholds=(1.2, 0.5)))
+        axis.grid(alpha=0.25, which="both", linewidth=0.5)
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    handles = {}
+    for axis in axes[: len(panels)]:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=min(len(handles), 3),
+        frameon=False,
+        fontsize=9,
+    )
+    for name in [path] if isinstance(path, str) or hasattr(path, "__fspath__") else (path or []):
+        figure.savefig(name, dpi=150)
+    return figure
+
+
+def draw_report(axis, report, colour):
+    """ODE line, SDE band and run quantiles of one report on a matplotlib axis."""
+    runs, name = report.runs, report.runs.optimizer.name
+    label = f"{name}, lr {describe_lr(runs.lr)}"
+    if report.paths is not None:
+        low, high = (_finite(q) for q in report.paths.quantile(BAND))
+        axis.fill_between(
+            report.paths.t, low, high, color=colour, alpha=0.22, linewidth=0, label=f"{label}: SDE 10-90%"
+        )
+    if report.theory is not None:
+        theory, style = report.theory, "-" if report.theory.kind == "ODE" else "--"
+        axis.plot(theory.t, _finite(theory.risk), style, color=colour, linewidth=1.8, label=f"{label}: {theory.kind}")
+    some = np.unique(np.linspace(0, runs.t.size - 1, 21).astype(int))
+    low, middle, high = (_finite(q)[some] for q in runs.quantile((BAND[0], 0.5, BAND[1])))
+    axis.errorbar(
+        runs.t[some], middle, yerr=[middle - low, high - middle], color=colour, fmt="o", markersize=3.2,
+        markerfacecolor="white", elinewidth=0.9, capsize=1.8,
+        label=f"{label}: {runs.risk.shape[0]} runs, median and 10-90%",
+    )  # fmt: skip
+
+
+def _finite(values):
+    """Diverged values are left out of the drawing."""
+    return np.where(np.isfinite(values) & (values > 0), values, np.nan)

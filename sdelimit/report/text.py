@@ -1,0 +1,17 @@
+"""Tables as aligned text."""
+
+import numpy as np
+
+BAND = (0.1, 0.9)
+
+
+def align(rows) -> str:
+    """Rows of strings in columns as wide as their widest entry."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def describe_lr(lr) -> str:
+    """'0.5' for a constant learning rate, '0.5 -> 0.1' for one that changes."""
+    return f"{lr[0]:.3g}" if np.ptp(lr) == 0 else f"{lr[0]:.3g} -> {lr[-1]:.3g}"

@@ -1,0 +1,1 @@
+"""Curves, with what made them, and how far to trust them."""

@@ -1,0 +1,226 @@
+"""Immutable results: what was computed, and the inputs that made it."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Float
+from scipy.interpolate import CubicHermiteSpline
+
+from sdelimit.optimizers.optimizer import Optimizer
+from sdelimit.problem.linear_regression import LinearRegression
+from sdelimit.results.trust import doubts_of_runs, doubts_of_theory, failures, told
+from sdelimit.support import arguments as check
+
+
+class DivergenceWarning(UserWarning):
+    """A curve or run left every bound: the message says when and at what value."""
+
+
+class LimitWarning(UserWarning):
+    """A result is outside the range where it can be relied on: the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class RiskCurve:
+    """A deterministic risk curve R(t), with t = steps / d.
+
+    With an array of m learning rates every array below but ``t``, ``decay`` has a leading axis of length m.
+
+    Attributes:
+        t: (n,) times.
+        risk: (n,) risk; infinite after a divergence.
+        modes: (n, d) mode energies E[w_i^2]; R = 1/2 sum_i decay_i modes_i. None if not saved.
+        decay: (d,) mode decay rates lambda_i.
+            A rule that is not scale-free has no modes: there decay is sigma_i^2, modes are E[delta_i^2] if K is
+            diagonal and None otherwise, and phi is the mean of phi_i(R) weighted by sigma_i^2.
+        lr: (n,) learning rate eta(t).
+        phi: (n,) drift coefficient phi(R(t)); lr * phi is the effective learning rate.
+        slope: (n,) dR/dt. Infinite, as phi and the modes are, after a divergence.
+        diverged_at: time at which the risk passed all bounds, infinity if it did not.
+        status: "ok", or what happened, when and at what value.
+        warnings: what was warned of: why the curve, or one of several, is not to be relied on.
+        kind: what tables and legends call the theory: "ODE", or "data ODE" from ``sl.data.solve_ode``.
+    """
+
+    t: Float[np.ndarray, " n"]
+    risk: Float[np.ndarray, "*m n"]
+    modes: Float[np.ndarray, "*m n d"] | None
+    decay: Float[np.ndarray, " d"]
+    lr: Float[np.ndarray, "*m n"]
+    phi: Float[np.ndarray, "*m n"]
+    slope: Float[np.ndarray, "*m n"]
+    diverged_at: float | Float[np.ndarray, " m"]
+    status: str | tuple[str, ...]
+    problem: LinearRegression
+    optimizer: Optimizer
+    batch_size: int = 1
+    kind: str = "ODE"
+    warnings: tuple[str, ...] = ()
+
+    def select(self, index: int) -> "RiskCurve":
+        """The curve of one learning rate of an array of them."""
+        return _select(self, index, ("risk", "modes", "lr", "phi", "slope", "diverged_at", "status"))
+
+    def at(self, t) -> Float[np.ndarray, "*m k"]:
+        """R at other times in [t[0], t[-1]], by the cubic that matches R and dR/dt at the saved times."""
+        t = np.atleast_1d(check.array("t", t))
+        if t.min() < self.t[0] - 1e-12 or t.max() > self.t[-1] * (1 + 1e-12):
+            raise ValueError(f"t must lie in [{self.t[0]:g}, {self.t[-1]:g}], got [{t.min():g}, {t.max():g}]")
+        if t.shape == self.t.shape and np.array_equal(t, self.t):
+            return self.risk
+        rows = [_hermite(self.t, r, s, t) for r, s in zip(_rows(self.risk), _rows(self.slope), strict=True)]
+        return np.array(rows).reshape(*self.risk.shape[:-1], t.size)
+
+
+@dataclass(frozen=True, eq=False)
+class RiskCurves:
+    """Many random risk curves: SDE paths or simulated runs.
+
+    With an array of m learning rates ``risk`` has a leading axis of length m.
+
+    Attributes:
+        t: (n,) times, in steps / d.
+        risk: (n_runs, n) risk of each run; infinite after that run diverged.
+        lr: (n,) learning rate eta(t).
+        diverged_at: (n_runs,) first saved time at which the run had left all bounds, infinity if none.
+        status: "ok", or how many runs diverged, when and at what value; one for each learning rate of an array.
+        warnings: what was warned of: why the curves, or some of several, are not to be relied on.
+        kind: "sde" or "simulation".
+        curvature, squared_length: (n_runs, n) u' K u and |u|^2 of the step taken at each time, if recorded.
+    """
+
+    t: Float[np.ndarray, " n"]
+    risk: Float[np.ndarray, "*m runs n"]
+    lr: Float[np.ndarray, "*m n"]
+    diverged_at: Float[np.ndarray, "*m runs"]
+    status: str | tuple[str, ...]
+    kind: str
+    problem: LinearRegression
+    optimizer: Optimizer
+    batch_size: int = 1
+    seed: int = 0
+    curvature: Float[np.ndarray, "*m runs n"] | None = None
+    squared_length: Float[np.ndarray, "*m runs n"] | None = None
+    details: dict = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def select(self, index: int) -> "RiskCurves":
+        """The curves of one learning rate of an array of them."""
+        return _select(self, index, ("risk", "lr", "diverged_at", "status", "curvature", "squared_length"))
+
+    @property
+    def mean(self) -> Float[np.ndarray, "*m n"]:
+        """Mean over runs at each time (infinite once a run has diverged)."""
+        return self.risk.mean(axis=-2)
+
+    @property
+    def sharpness(self) -> Float[np.ndarray, "*m runs n"]:
+        """Directional sharpness u' K u / |u|^2 of every step that was recorded; zero where u = 0."""
+        self._require_sharpness()
+        return np.divide(
+            self.curvature, self.squared_length, out=np.zeros_like(self.curvature), where=self.squared_length > 0
+        )
+
+    @property
+    def mean_sharpness(self) -> Float[np.ndarray, "*m n"]:
+        """E[u' K u] / E[|u|^2] over runs, which ``directional_sharpness`` predicts (theory: section 12)."""
+        self._require_sharpness()
+        return self.curvature.mean(axis=-2) / self.squared_length.mean(axis=-2)
+
+    def _require_sharpness(self):
+        if self.curvature is None:
+            raise ValueError("sharpness was not recorded: call simulate(..., sharpness=True)")
+
+    @property
+    def standard_error(self) -> Float[np.ndarray, "*m n"]:
+        """Monte-Carlo standard error of ``mean``: sample deviation / sqrt(runs). Infinite for one run."""
+        runs = self.risk.shape[-2]
+        if runs < 2:
+            return np.full(self.mean.shape, np.inf)
+        finite = np.isfinite(self.risk).all(axis=-2)
+        deviation = np.where(np.isfinite(self.risk), self.risk, 0.0).std(axis=-2, ddof=1) / np.sqrt(runs)
+        return np.where(finite, deviation, np.inf)
+
+    def quantile(self, q) -> Float[np.ndarray, "..."]:
+        """Quantile(s) over runs at each time: shape of ``q``, then (m,) for m learning rates, then (n,)."""
+        q = check.array("q", q, ndim=(0, 1))
+        if np.any((q < 0) | (q > 1)):
+            raise ValueError(f"q must lie in [0, 1], got {q}")
+        value = np.quantile(np.minimum(self.risk, 1e300), q, axis=-2)
+        return np.where(value < 1e290, value, np.inf)
+
+
+def _select(result, index, names):
+    if np.ndim(result.lr) < 2:
+        raise TypeError("select needs a result with an array of learning rates, got one with a single learning rate")
+    index = check.integer("index", index, minimum=0)
+    if index >= len(result.status):
+        raise ValueError(f"index must be < {len(result.status)}, the number of learning rates, got {index}")
+    taken = {name: getattr(result, name) for name in names}
+    others = tuple(set(failures(result.status)) - {result.status[index]})
+    own = tuple(text for text in result.warnings if not text.endswith(others))
+    chosen = {name: None if value is None else value[index] for name, value in taken.items()}
+    return replace(result, **chosen, warnings=own)
+
+
+def examined(curve: RiskCurve, limit) -> RiskCurve:
+    """The same curve with what makes it doubtful in ``.warnings``, and warned of in the name of ``solve_ode``."""
+    kinds = (DivergenceWarning, failures(curve.status)), (LimitWarning, doubts_of_theory(curve, limit))
+    return told(curve, f"solve_ode({curve.optimizer.name})", kinds)
+
+
+BLOW_UP = 1e12
+"""A risk this many times its natural scale counts as diverged."""
+
+
+def mark_divergence(curves: RiskCurves) -> RiskCurves:
+    """The same curves with diverged runs made infinite from where they left all bounds.
+
+    Divergence is named in ``.status``; it and all other doubts are kept in ``.warnings`` and warned of.
+    """
+    problem = curves.problem
+    largest, size = float(np.max(curves.lr)), problem.covariance.trace / problem.d
+    variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0
+    scale = max(problem.initial_risk, largest**2 * size * max(1.0, size * variance), 1e-290)
+    gone = np.maximum.accumulate(~(curves.risk < BLOW_UP * scale), axis=-1)
+    first = np.argmax(gone, axis=-1)
+    diverged_at = np.where(gone.any(axis=-1), curves.t[first], np.inf)
+    noun = "paths" if curves.kind == "sde" else "runs"
+    value = np.take_along_axis(curves.risk, first[..., None], axis=-1)[..., 0]
+    statuses = [_divergence_status(at, v, noun) for at, v in zip(_rows(diverged_at), _rows(value), strict=True)]
+    doubts = curves.warnings if curves.kind == "sde" else doubts_of_runs(curves)
+    marked = replace(
+        curves,
+        risk=np.where(gone, np.inf, curves.risk),
+        diverged_at=diverged_at,
+        status=tuple(statuses) if curves.risk.ndim == 3 else statuses[0],
+    )
+    kinds = (DivergenceWarning, failures(statuses)), (LimitWarning, doubts)
+    return told(marked, f"{curves.kind} of {curves.optimizer.name}", kinds)
+
+
+def _divergence_status(diverged_at, value, noun):
+    """ "ok", or how many runs diverged and where the first did."""
+    if not np.isfinite(diverged_at).any():
+        return "ok"
+    first = int(np.argmin(diverged_at))
+    size = f"risk {value[first]:.3g}" if np.isfinite(value[first]) else "a risk beyond the floating-point range"
+    return (
+        f"{np.isfinite(diverged_at).sum()} of {diverged_at.size} {noun} diverged, the first by "
+        f"t = {diverged_at[first]:.4g} with {size}"
+    )
+
+
+def _rows(array):
+    return array.reshape(-1, array.shape[-1])
+
+
+def _hermite(t, risk, slope, at):
+    """Cubic Hermite interpolation up to the last finite value, infinity after it."""
+    last = int(np.argmax(~np.isfinite(risk))) if not np.isfinite(risk).all() else risk.size
+    if last < 2:
+        return np.where(at <= t[0], risk[0], np.inf)
+    inside = at <= t[last - 1] * (1 + 1e-12)
+    values = np.full(at.shape, np.inf)
+    values[inside] = CubicHermiteSpline(t[:last], risk[:last], slope[:last])(at[inside])
+    return values

@@ -1,0 +1,149 @@
+"""Where a result is at, or beyond, the edge of what it can be relied on: found, named, kept in it and warned of.
+
+| found | in | how |
+|---|---|---|
+| risk beyond all bounds, or not finite | theory, paths, runs | ``.status`` |
+| learning rate beyond the edge of stability | theory, paths | lr >= 4 d R phi / (psi tr K) as R grows (section 4) |
+| momentum too long for d | theory, paths | share of the fastest mode's decay time (section 7) |
+| batch comparable to d | theory, paths | b / d (section 10) |
+| label noise without a moment | theory, paths, runs | second for SGD's mean risk, fourth for its spread, |
+|  |  | and for Adam's second moment to settle over O(d) steps (section 11) |
+| coefficients sampled too crudely | theory, paths | standard errors of phi and kappa(1) along the curve (section 6) |
+
+Section numbers are those of the theory. Noise without a second moment, where a rule has no limit at all, is an error.
+"""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+
+from sdelimit.limits.exact.long_memory_adam import LongMemoryLimit
+from sdelimit.limits.limit import Limit
+from sdelimit.numerics.precision import evaluate_in_float64
+
+LONGEST_MEMORY = 0.25
+"""Largest share of the fastest mode's decay time that a rule may average gradients over without a warning."""
+LARGEST_BATCH = 0.1
+"""Largest batch, as a share of d: the limit drops terms of that relative size."""
+LARGEST_ERROR = 0.01
+"""Largest relative standard error of a sampled coefficient."""
+FAR = 1e20
+"""A risk this many times that of the problem shows how coefficients grow."""
+
+
+def doubts_of_theory(curve, limit) -> tuple[str, ...]:
+    """What makes ``limit`` doubtful along a risk curve."""
+    found = (_long_momentum(curve), _large_batch(curve), _unstable(curve, limit), _unsettled(curve, limit))
+    return tuple(text for text in (*found, _sampled(curve, limit)) if text)
+
+
+def doubts_of_paths(curve, limit) -> tuple[str, ...]:
+    """The same for SDE paths around that curve, and what makes their spread doubtful."""
+    noise, texts = curve.problem.noise, doubts_of_theory(curve, limit)
+    if np.isfinite(noise.fourth_moment) or not np.isfinite(_edge(curve, limit)):
+        return texts
+    return (*texts, f"{noise} has no fourth moment: single runs have jumps that no diffusion shows, and spread wider")
+
+
+def doubts_of_runs(curves) -> tuple[str, ...]:
+    """What the mean of simulated runs does not tell."""
+    noise = curves.problem.noise
+    if not curves.optimizer.needs_variance or np.isfinite(noise.fourth_moment):
+        return ()
+    if not np.isfinite(noise.second_moment):
+        return (f"{noise} has infinite variance, and so has each step: the mean risk is infinite; take quantiles",)
+    return (f"{noise} has no fourth moment: the risk of a run has infinite variance, so no standard error is reliable",)
+
+
+def told(result, source: str, kinds, stacklevel: int = 4):
+    """``result`` with ``.warnings``, all of them also given to ``warnings.warn``.
+
+    ``kinds`` are pairs of a warning category and texts; ``stacklevel`` 4 is the caller of the function that calls the
+    one that calls this.
+    """
+    texts = [(category, f"{source}: {text}") for category, some in kinds for text in some]
+    for category, text in texts:
+        warnings.warn(text, category, stacklevel=stacklevel)
+    return replace(result, warnings=tuple(text for _, text in texts))
+
+
+def failures(status) -> list[str]:
+    """The statuses that are not "ok"."""
+    return [one for one in ((status,) if isinstance(status, str) else status) if one != "ok"]
+
+
+def _long_momentum(curve):
+    memory, d = curve.optimizer.memory, curve.problem.d
+    fastest = np.max(np.where(np.isfinite(curve.risk), curve.lr * curve.phi, 0.0)) * curve.decay.max()
+    if memory <= 1 or memory / d * fastest <= LONGEST_MEMORY:
+        return None
+    return (
+        f"the rule averages about {memory:.3g} gradients, a time of {memory / d:.2g}, while the fastest mode decays in "
+        f"{1 / fastest:.2g}; the limit needs d (1 - beta) large compared with eta phi lambda_max, and will be several "
+        "percent off early on"
+    )
+
+
+def _large_batch(curve):
+    share = curve.batch_size / curve.problem.d
+    if share <= LARGEST_BATCH or curve.batch_size == 1:
+        return None
+    return (
+        f"batch_size {curve.batch_size} is {share:.0%} of d = {curve.problem.d}; the limit needs batches much smaller "
+        "than d, and drops terms of up to about that relative size"
+    )
+
+
+def _unstable(curve, limit):
+    largest = float(np.max(curve.lr, where=np.isfinite(curve.lr), initial=0.0))  # not kept after a divergence
+    edge = _edge(curve, limit)
+    if largest < edge:
+        return None
+    return (
+        f"lr reaches {largest:.4g}, and from {edge:.4g} on the risk grows without bounds if lr stays there "
+        "(2 d b / tr K for SGD)"
+    )
+
+
+def _edge(curve, limit) -> float:
+    """The learning rate from which on the risk grows without bounds; infinite for rules whose steps are bounded."""
+    if not isinstance(limit, Limit) or limit.power:
+        return np.inf
+    problem = curve.problem
+    variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0
+    R = FAR * max(problem.initial_risk, variance, problem.covariance.trace / problem.d)
+    rates = [evaluate_in_float64(lambda R: R * limit.phi(R) / limit.psi(R).sum(), x) for x in (R, FAR * R)]
+    if rates[1] > 2 * rates[0]:
+        return np.inf
+    return float(4 * problem.d * rates[1] / problem.covariance.trace)
+
+
+def _unsettled(curve, limit):
+    noise = curve.problem.noise
+    if not isinstance(limit, LongMemoryLimit) or np.isfinite(noise.fourth_moment):
+        return None
+    return (
+        f"{noise} has no fourth moment, so averages of squared gradients settle slowly: the limit will be several "
+        "percent off at d of a thousand"
+    )
+
+
+def _sampled(curve, limit):
+    worst = _sampling_error(limit, curve.risk[np.isfinite(curve.risk) & (curve.risk > 0)])
+    if worst <= LARGEST_ERROR:
+        return None
+    return (
+        f"coefficients of the limit were sampled with relative standard errors of up to {worst:.1%}, which the risk "
+        "inherits; a smaller relative_error in from_optax, where the rule has one, needs more time"
+    )
+
+
+def _sampling_error(limit, risks) -> float:
+    """The largest relative standard error of phi and kappa(1) between the smallest and the largest risk."""
+    errors = getattr(limit, "errors", None)
+    if errors is None or not risks.size:
+        return float(getattr(limit, "relative_error", 0.0))
+    nodes = errors.log_R[(errors.log_R > np.log(risks.min())) & (errors.log_R < np.log(risks.max()))]
+    found = [errors.at(R) for R in (risks.min(), risks.max(), *np.exp(nodes))]
+    return float(max(max(phi, kappa[-1]) for phi, kappa in found))

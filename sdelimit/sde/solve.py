@@ -1,0 +1,174 @@
+"""Paths of the homogenized SDE (theory: sections 1 and 3)."""
+
+import itertools
+import warnings
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from sdelimit.numerics import normals
+from sdelimit.numerics.precision import is_traced, x64
+from sdelimit.ode.learning_rate import learning_rates
+from sdelimit.ode.solve import solve_ode
+from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
+from sdelimit.problem.linear_regression import LinearRegression, check_problem
+from sdelimit.results.curves import DivergenceWarning, LimitWarning, RiskCurves, mark_divergence
+from sdelimit.results.trust import doubts_of_paths
+from sdelimit.schedules import as_schedules, evaluate
+from sdelimit.sde.equations import path_stepper
+from sdelimit.support import arguments as check
+from sdelimit.support.arguments import time_grid
+
+CHUNK_STEPS = 64
+MAX_STEPS = 100_000
+
+
+def solve_sde(
+    problem: LinearRegression,
+    optimizer: Optimizer,
+    lr,
+    t_max=None,
+    *,
+    n_paths: int = 64,
+    seed: int = 0,
+    t=None,
+    batch_size: int = 1,
+    step_tolerance: float = 0.05,
+    progress: bool | None = None,
+) -> RiskCurves:
+    """Random risk curves of the homogenized SDE, whose spread is that of single runs when d is large.
+
+    In the modes w = Q' D^(p/2) delta of theory section 3,
+
+        dw = -eta phi(R) Lambda w dt + eta sum_q sqrt(psi_q(R) / d) L_q dB_q,
+        L_q L_q' = Q' D^(1-p/2) b_q(Khat) D^(1-p/2) Q,
+
+    and R = 1/2 sum_i lambda_i w_i^2. For sgd, sign_sgd and clip_norm the noise also has what the equation above leaves
+    out and the spread of R feels: the covariance of u along its own mean, and the random length of steps (see
+    sdelimit/limits/exact/step_fluctuations.py). Without it SGD's spread would be up to 50% too wide and signSGD's up
+    to 30%; for other rules it is not known and left out. SGD under noise without a fourth moment has jumps that no diffusion shows.
+
+    Each step takes the linear decay and the variance of every mode exactly,
+    with phi, psi and eta frozen at a midpoint predicted from the mode energies, so the mean follows the risk ODE to
+    second order. float64, but the noise and its matrix products, in float32: one product for all paths a step, and one
+    more for rules with that addition on a K that is not diagonal. Where the shape of the noise depends on R, paths at
+    different risks are grouped, with a product for each group.
+
+    Args:
+        problem: the regression problem.
+        optimizer: the rule, for example ``sl.sign_sgd()``.
+        lr: eta: a number or a JAX-traceable function of t.
+        t_max: horizon, in t = steps/d.
+        n_paths: independent paths.
+        seed: path i of seed s is the same whatever ``n_paths``.
+        t: times to record at; default 200 equally spaced ones in [0, t_max].
+        batch_size: samples per step.
+        step_tolerance: largest relative change of the mean risk over one step, and a fifth of the largest decay
+            exponent eta phi lambda_max dt of one step.
+        progress: show a progress bar; default only on a terminal.
+
+    Returns:
+        ``RiskCurves`` with ``.risk`` of shape (n_paths, n). What makes them doubtful is in ``.status`` and
+        ``.warnings``, and warned of as by ``solve_ode``.
+
+    Raises:
+        TypeError, ValueError: naming the argument, as ``solve_ode``.
+
+    Source: arXiv:2411.12135.
+    """
+    problem = check_problem(problem)
+    optimizer = as_optimizer(optimizer)
+    times = time_grid(t_max, t)
+    n_paths = check.integer("n_paths", n_paths, minimum=1)
+    seed = check.seed("seed", seed)
+    batch_size = check.integer("batch_size", batch_size, minimum=1)
+    step_tolerance = check.real("step_tolerance", step_tolerance, positive=True)
+    progress = check.flag("progress", progress, optional=True)
+    schedule, batched = as_schedules(lr)
+    if batched or is_traced(schedule) or is_traced(evaluate(schedule, times)):
+        raise TypeError("lr must be one concrete number or function of t in solve_sde; call it once for each lr")
+    limit = optimizer.limit_of(problem, batch_size)
+    theory = _theory(problem, optimizer, schedule, times, batch_size)
+    advance, state, fastest = path_stepper(problem, limit, theory)
+    _, stepping = learning_rates(schedule, False, times)
+    edges, saved = _steps(theory, times, step_tolerance, fastest, stepping)
+    eta = evaluate(schedule, (edges[1:] + edges[:-1]) / 2)
+    with x64():
+        risk = _run(advance, state, problem.initial_risk, np.diff(edges), eta, n_paths, seed, progress)[:, saved]
+    return mark_divergence(
+        RiskCurves(
+            t=times,
+            risk=risk,
+            lr=evaluate(schedule, times),
+            diverged_at=np.full(n_paths, np.inf),
+            status="ok",
+            kind="sde",
+            problem=problem,
+            optimizer=optimizer,
+            batch_size=batch_size,
+            seed=seed,
+            warnings=doubts_of_paths(theory, limit),
+            details={"steps": edges.size - 1},
+        )
+    )
+
+
+def _theory(problem, optimizer, schedule, times, batch_size):
+    """The mean risk on a fine grid."""
+    grid = np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
+    with warnings.catch_warnings():
+        for category in (DivergenceWarning, LimitWarning):  # the paths report their own
+            warnings.simplefilter("ignore", category)
+        return solve_ode(problem, optimizer, schedule, t=grid, batch_size=batch_size, rtol=1e-4, save_modes=False)
+
+
+def _steps(theory, times, tolerance, fastest, stepping):
+    """Step edges and the positions of ``times`` among them.
+
+    The mean risk and its clock eta phi, from the ODE, say how small steps must be; steps end where eta jumps.
+    """
+    grid = theory.t
+    finite = np.isfinite(theory.risk) & (theory.risk > 0)
+    risk, slope, clock = (
+        np.where(finite, a, b) for a, b in ((theory.risk, 1), (theory.slope, 0), (theory.lr * theory.phi, 0))
+    )
+    rate = np.maximum(np.abs(slope) / risk / tolerance, clock * fastest / (5 * tolerance))
+    breaks = np.zeros(0) if stepping.breaks is None else stepping.breaks[stepping.breaks < times[-1]]
+    longest = np.inf if stepping.longest is None else stepping.longest
+    edges = np.unique(np.concatenate([[0.0], times, breaks]))
+    pieces, total = [], 0
+    for low, high in itertools.pairwise(edges):
+        inside = (grid >= low) & (grid <= high)
+        needed = max(rate[inside].max() if inside.any() else rate[np.searchsorted(grid, high) - 1], 1 / longest)
+        count = max(int(np.ceil(min(needed * (high - low), 2.0 * MAX_STEPS))), 1)
+        total += count
+        if total > MAX_STEPS:
+            raise RuntimeError(
+                f"solve_sde needs more than {MAX_STEPS} steps by t = {high:.4g} to follow the risk and its "
+                "fastest mode; a larger step_tolerance, a smaller lr or a shorter horizon needs fewer"
+            )
+        pieces.append(np.linspace(low, high, count + 1)[:-1])
+    edges = np.concatenate([*pieces, [times[-1]]])
+    return edges, np.searchsorted(edges, times)
+
+
+def _run(advance, state, risk0, dt, eta, n_paths, seed, progress):
+    """Risk of every path at every step edge, (n_paths, steps + 1)."""
+    keys = jax.vmap(partial(normals.run_key, seed))(jnp.arange(n_paths, dtype=jnp.uint32))
+    state = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_paths, *x.shape)), state)
+    risks = [np.full((1, n_paths), risk0)]
+    with tqdm(total=dt.size, unit="step", disable=None if progress is None else not progress, leave=False) as bar:
+        for start in range(0, dt.size, CHUNK_STEPS):
+            # Steps past the end have length zero; they change nothing and are dropped.
+            piece = [
+                np.concatenate([a[start : start + CHUNK_STEPS], np.zeros(CHUNK_STEPS)])[:CHUNK_STEPS] for a in (dt, eta)
+            ]
+            index = np.arange(start, start + CHUNK_STEPS, dtype=np.uint32)
+            state, risk = advance(state, keys, index, *piece)
+            kept = min(CHUNK_STEPS, dt.size - start)
+            risks.append(np.asarray(risk)[:kept])
+            bar.update(kept)
+    return np.concatenate(risks).T

@@ -1,0 +1,1 @@
+"""The experiment itself: the rule on fresh samples."""

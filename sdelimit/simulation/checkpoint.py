@@ -1,0 +1,166 @@
+"""Long simulations that survive their process: state and results so far, saved at chunk boundaries.
+
+A checkpoint is an .npz file: the state of every rule as it was, the recorded values so far, the next step, and what
+identifies the run. Restored arrays equal the saved ones bit for bit, and samples depend on the seed and the step
+only, so a resumed run is the uninterrupted one.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import re
+import time
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sdelimit.numerics.jit import is_number
+from sdelimit.support.files import as_path, remove_leftover, replacing, writable_folder
+from sdelimit.support.versions import numeric_versions
+
+SHARE = 0.05
+"""Largest share of the time that saving may take: after each save, none until this has passed."""
+FORMAT = "sdelimit checkpoint 1"
+
+
+class NoCheckpoint:
+    """Nothing is saved."""
+
+    def resume(self, state, collected):
+        """(first step, state, recorded values): where a run starts."""
+        return 0, state, collected
+
+    def keep(self, step, state, collected, last):
+        """Save what is needed to go on at ``step``."""
+
+
+class Checkpoint(NoCheckpoint):
+    """A checkpoint file and what identifies the run that it belongs to, a dictionary of texts."""
+
+    def __init__(self, path, identity):
+        self.path, self.identity = as_path("checkpoint", path), identity
+        self.next_save = 0.0
+
+    def resume(self, state, collected):
+        """Where the file left off; the start if there is none. ValueError if it belongs to another run."""
+        leaves, structure = jax.tree.flatten(state)
+        writable_folder("checkpoint", self.path.parent, 2 * sum(leaf.nbytes for leaf in leaves))
+        remove_leftover(self.path)
+        if not self.path.exists():
+            return 0, state, collected
+        with self._reading() as file:
+            self._require_same(json.loads(str(file["identity"])))
+            if any(file[f"state_{i}"].shape != leaf.shape for i, leaf in enumerate(leaves)):
+                raise _Another(f"checkpoint: {self.path} belongs to a run on another number of devices")
+            restored = [_placed(file[f"state_{i}"], leaf) for i, leaf in enumerate(leaves)]
+            values = [[[file[f"risk_{i}_{j}"] for j in range(int(n))]] for i, n in enumerate(file["measured"])]
+            return int(file["step"]), jax.tree.unflatten(structure, restored), values
+
+    def keep(self, step, state, collected, last):
+        """Save, unless the last save was too short ago; the last step is always saved."""
+        started = time.monotonic()
+        if started < self.next_save and not last:
+            return
+        joined = [[np.concatenate(parts) for parts in zip(*chunks, strict=True)] for chunks in collected]
+        arrays = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+        arrays |= {f"risk_{i}_{j}": value for i, values in enumerate(joined) for j, value in enumerate(values)}
+        with replacing(self.path) as file:
+            np.savez(
+                file, format=np.array(FORMAT), identity=np.array(json.dumps(self.identity)), step=np.int64(step),
+                measured=np.array([len(values) for values in joined]), **arrays,
+            )  # fmt: skip
+        self.next_save = time.monotonic() + (time.monotonic() - started) / SHARE
+
+    @contextlib.contextmanager
+    def _reading(self):
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                if "format" not in file or str(file["format"]) != FORMAT:
+                    raise ValueError("another kind of file")
+                yield file
+        except OSError as error:
+            raise ValueError(f"checkpoint: cannot read {self.path}: {error.strerror}") from error
+        except _Another:
+            raise
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"checkpoint: {self.path} exists and is not a checkpoint of simulate ({error}); choose another path"
+            ) from error
+
+    def _require_same(self, saved):
+        different = sorted(k for k in saved.keys() | self.identity.keys() if saved.get(k) != self.identity.get(k))
+        if different:
+            there, here = ({k: text for k, text in d.items() if k in different} for d in (saved, self.identity))
+            raise _Another(
+                f"checkpoint: {self.path} belongs to another run: {', '.join(different)} differ ({there} there, {here} "
+                "here); delete it or choose another path"
+            )
+
+
+class _Another(ValueError):
+    """The checkpoint belongs to another run."""
+
+
+def checkpoint_of(path, problem, optimizers, **settings) -> NoCheckpoint:
+    """The checkpoint at ``path`` of a run on ``problem`` with ``settings``; one that does nothing for None."""
+    if path is None:
+        return NoCheckpoint()
+    fields = [f.name for f in dataclasses.fields(problem) if f.name not in ("_cache", "seed")]
+    identity = {f"problem.{name}": _digest(getattr(problem, name)) for name in fields}
+    identity |= {f"optimizer[{i}]": _describe(rule, problem.d) for i, rule in enumerate(optimizers)}
+    identity |= {name: str(v) if isinstance(v, (int, str)) else _digest(v) for name, v in settings.items()}
+    return Checkpoint(path, identity | numeric_versions())
+
+
+def _placed(value, leaf):
+    """On the devices where ``leaf`` is; not tied to a single one, which would compile anew."""
+    return jax.device_put(value, leaf.sharding if len(leaf.devices()) > 1 else None)
+
+
+def _digest(tree) -> str:
+    """Classes, numbers and texts of a tree of arrays and dataclasses, as a short text."""
+    code = hashlib.sha256()
+    _feed(code, tree)
+    return code.hexdigest()[:16]
+
+
+def _feed(code, value):
+    code.update(f"<{type(value).__qualname__}>".encode())
+    if dataclasses.is_dataclass(value):
+        value = {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        value = [part for item in sorted(value.items()) for part in item]
+    if isinstance(value, (list, tuple)):
+        code.update(f"{len(value)}:".encode())
+        for part in value:
+            _feed(code, part)
+    elif is_number(value) or isinstance(value, (int, str)):
+        array = np.asarray(value)
+        code.update(f"{array.dtype} {array.shape} ".encode() + array.tobytes())
+    elif callable(value):  # a density, say: its numbers are in the tables made of it
+        code.update(getattr(value, "__qualname__", "").encode())
+
+
+def _describe(optimizer, d) -> str:
+    """A rule by its name, its numbers and, for an optax rule, the operations of its update."""
+    text = f"{optimizer.name} {sorted(optimizer.hyperparameters.items())}"
+    transform = optimizer.transform
+    if not isinstance(transform, optax.GradientTransformation):
+        return text
+    vector, update = jnp.zeros(d, jnp.float32), transform.update
+    given = [vector, transform.init(vector), vector]
+    if isinstance(transform, optax.GradientTransformationExtraArgs):  # what the simulator gives such rules
+        given.append(jax.random.key_data(jax.random.key(0)))
+
+        def update(gradient, state, theta, words):
+            key = jax.random.wrap_key_data(words)
+            return transform.update(gradient, state, theta, loss_fn=lambda at: jnp.mean(at**2), key=key)
+
+    operations = jax.make_jaxpr(update)(*given)
+    # Addresses of functions change from process to process.
+    code = re.sub(r"0x[0-9a-f]+", "", str(operations.jaxpr)) + "".join(map(_digest, operations.consts))
+    return f"{text} {hashlib.sha256(code.encode()).hexdigest()[:16]}"

@@ -1,0 +1,131 @@
+"""The plain path of ``simulate``: every rule on one stream of samples, as a ``jax.lax.scan`` over steps."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sdelimit.numerics import normals
+from sdelimit.numerics.jit import jit
+from sdelimit.numerics.sums import dot, products
+from sdelimit.problem.sample_stream import Stream
+
+
+def chunk(e, start, length, block, group, stream, state):
+    """One group's state after ``length`` steps, and for each optimizer what was recorded, each (steps, n_runs, m)."""
+    index, take, rate = (_in_blocks(part, block) for part in e.inputs(start, length))
+    rules = tuple(o.rule(e.problem, e.batch_size) for o in e.optimizers)
+    theta_star = e.problem.theta_star.astype(e.dtype)
+    state, measured = _advance(
+        rules, e.batch_size, e.sharpness, e.problem.covariance, stream, theta_star, state, index, take, rate
+    )
+
+    def recorded(value):
+        return group.gather(value).reshape(length, group.n_runs, -1)[take.ravel()]
+
+    return state, [[recorded(value) for value in values] for values in measured]
+
+
+def _in_blocks(tree, block):
+    return jax.tree.map(lambda part: part.reshape(-1, block, *part.shape[1:]), tree)
+
+
+def start(e, group, block):
+    """The stream of a group, and its state: for each rule (delta, optimizer state), each with leading axes (runs, m),
+    and the random numbers of the first block of steps.
+    """
+    keys = jax.vmap(partial(normals.run_key, e.seed))(jnp.arange(group.rows, dtype=jnp.uint32) + group.first)
+    stream = e.problem.stream(keys, (e.slots - 1) * e.batch_size, e.generator).placed(group.place)
+    theta_star, delta0 = (v.astype(e.dtype) for v in (e.problem.theta_star, e.problem.delta0))
+
+    def initial(optimizer, eta):
+        rule = optimizer.rule(e.problem, e.batch_size)
+        lead = (group.rows, np.atleast_2d(eta).shape[0])
+        one = (jnp.asarray(delta0), rule.init(jnp.asarray(delta0 + theta_star)))
+        return group.place(jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*lead, *jnp.shape(leaf))), one))
+
+    random = _random(stream, np.arange(block, dtype=np.uint32), e.batch_size)
+    return stream, (tuple(map(initial, e.optimizers, e.etas)), random)
+
+
+@jit
+def _random(stream, index, batch_size):
+    return stream.random(index, batch_size)
+
+
+@jit
+def _advance(rules, batch_size, sharpness, covariance, stream, theta_star, state, index, take, rate):
+    """Advance every rule by blocks of steps.
+
+    Gives the new state and for each rule what is measured: the risk before each step and, if asked, u' K u and |u|^2
+    of the step, each (blocks, steps, runs, m), where ``take``; zero elsewhere.
+    """
+    dtype, block = theta_star.dtype, index.shape[1]
+    eps = _in_blocks(stream.noise(index.reshape(-1), batch_size, dtype), block)
+    step = partial(_step, rules, partial(_measure, covariance, sharpness), stream, theta_star)
+
+    def advance(carry, inputs):
+        # The carry holds random numbers, not samples: XLA would otherwise draw them again wherever they are used.
+        state, random = carry
+        eps, index, take, rate = inputs
+        x = stream.features(random, dtype)
+        state, measured = jax.lax.scan(step, state, (x, eps, index, take, rate))
+        return (state, stream.random(index + np.uint32(block), batch_size)), measured
+
+    return jax.lax.scan(advance, state, (eps, index, take, rate))
+
+
+def _measure(covariance, sharpness, delta, direction):
+    """R = delta' K delta / 2 and, if asked, u' K u and |u|^2."""
+    risk = dot(delta, covariance.apply(delta)) / 2
+    return (risk, dot(direction, covariance.apply(direction)), dot(direction, direction)) if sharpness else (risk,)
+
+
+def _step(rules, measure, stream, theta_star, state, inputs):
+    """One step of every rule; ``state`` holds (delta, rule state) of each."""
+    x, eps, index, take, rate = inputs
+    sample = _Sample(x, eps, theta_star, stream, index)
+    moved, measured = [], []
+    for rule, (delta, rule_state), r in zip(rules, state, rate, strict=True):
+        direction, rule_state = _direction(rule, sample, delta, rule_state)
+        nothing = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), jax.eval_shape(measure, delta, direction))
+        values = jax.lax.cond(take, measure, lambda *_, nothing=nothing: nothing, delta, direction)
+        # A run of infinite risk is lost and not moved. So moving waits for measuring: else XLA copies delta first.
+        r = jnp.where(jnp.isfinite(values[0]), r, np.zeros((), r.dtype))
+        measured.append(values)
+        moved.append((delta - r[..., None] * direction, rule_state))
+    return tuple(moved), tuple(measured)
+
+
+class _Sample(NamedTuple):
+    """What all runs see at one step: x (runs, b, d), eps (runs, b), and the stream for a rule's own randomness."""
+
+    x: jax.Array
+    eps: jax.Array
+    theta_star: jax.Array
+    stream: Stream
+    index: jax.Array
+
+
+def _direction(rule, sample, delta, rule_state):
+    """u_k and the new state of one rule, for delta of shape (runs, m, d)."""
+    x, eps, theta_star = sample.x, sample.eps, sample.theta_star
+    residual = products(delta, x) - eps[:, None]
+    gradient = residual * x if x.shape[1] == 1 else products(residual, jnp.swapaxes(x, 1, 2)) / x.shape[1]
+    if not isinstance(rule, optax.GradientTransformationExtraArgs):
+        return jax.vmap(jax.vmap(rule.update))(gradient, rule_state, delta + theta_star)
+
+    def update(gradient, rule_state, theta, x, eps, key):
+        """Rules that ask for more get the loss on this step's samples and a key."""
+
+        def loss_fn(theta):
+            return jnp.mean((x @ (theta - theta_star) - eps) ** 2) / 2
+
+        return rule.update(gradient, rule_state, theta, loss_fn=loss_fn, key=key)
+
+    own = jax.vmap(lambda key: jax.random.fold_in(normals.step_key(key, sample.index), 2))(sample.stream.keys)
+    over_rates = jax.vmap(update, in_axes=(0, 0, 0, None, None, None))
+    return jax.vmap(over_rates)(gradient, rule_state, delta + theta_star, x, eps, own)

@@ -1,0 +1,158 @@
+"""Files that are whole or absent, and folders that are found to be writable before any work is done."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from sdelimit.support import arguments as check
+
+PROBE_BYTES = 2**16
+
+
+def as_path(name: str, value) -> Path:
+    """``value`` as a Path, or a TypeError that names it."""
+    if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
+        raise TypeError(f"{name} must be a path, got {check.describe(value)}")
+    if not os.fspath(value) or "\0" in os.fspath(value):
+        raise ValueError(f"{name} must be a path, got {value!r}")
+    return Path(value)
+
+
+@contextlib.contextmanager
+def replacing(path, mode="wb", **options):
+    """A file to write that takes the place of ``path`` only when it is complete and on the disk.
+
+    It is written beside ``path``, under the name ``temporary(path)``, which the next attempt overwrites.
+    """
+    path = Path(path)
+    beside = temporary(path)
+    try:
+        with open(beside, mode, **options) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def temporary(path: Path) -> Path:
+    """Where ``path`` is written before it takes its place."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def remove_leftover(path: Path):
+    """Remove what ``replacing`` left beside ``path`` when its process was killed."""
+    temporary(path).unlink(missing_ok=True)
+
+
+def writable_folder(name: str, folder, needed_bytes: int = 0) -> Path:
+    """The folder, made if need be. ValueError naming ``name`` if nothing, or not enough, can be written to it."""
+    folder = as_path(name, folder)
+    probe = temporary(folder / "write-test")
+    if folder.is_file():
+        raise ValueError(f"{name}: cannot write to {folder}: it is a file, not a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(probe, "wb") as file:
+                file.write(os.urandom(PROBE_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise ValueError(f"{name}: cannot write to {folder}: {error.strerror}") from error
+    if free < needed_bytes:
+        sizes = f"{_size(free)} are free, up to {_size(needed_bytes)} are needed"
+        raise ValueError(f"{name}: cannot write to {folder}: {sizes}")
+    return folder
+
+
+def _size(n_bytes) -> str:
+    if 2**10 <= n_bytes < 2**20:
+        return f"{n_bytes / 2**10:.0f} KiB"
+    return f"{n_bytes // 2**20:.0f} MiB" if n_bytes < 2**10 else f"{n_bytes / 2**20:.3g} MiB"
+
+
+@contextlib.contextmanager
+def locked(name: str, folder: Path):
+    """Hold the folder for this process; the system lets go of it however the process ends.
+
+    RuntimeError if another process holds it. Does nothing where the system has no such locks.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise RuntimeError(f"{name}: {folder} is in use by another process") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder):
+    """The new name on the disk too, where folders can be synchronized."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+SUFFIXES = (".npy", ".csv", ".npz")
+
+
+def describe_inputs(*texts) -> dict[str, dict]:
+    """Where each file among ``texts`` lies and the SHA-256 of its content; other texts are no files."""
+    names = [text for text in texts if text and Path(text).suffix in SUFFIXES]
+    return {name: {"path": str(Path(name).resolve()), "sha256": content_digest(name)} for name in names}
+
+
+def content_digest(path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_input(name: str, recorded: dict, beside: Path) -> str:
+    """The recorded file: under its name, where it was, or ``beside`` the result. ValueError if none is unchanged."""
+    places = list(dict.fromkeys([Path(name), Path(recorded["path"]), beside / Path(name).name]))
+    for place in places:
+        if place.is_file() and content_digest(place) == recorded["sha256"]:
+            return str(place)
+    changed = [place for place in places if place.is_file()]
+    reason = f"{changed[0]} has changed" if changed else f"it is not at {' or '.join(map(str, places))}"
+    raise ValueError(f"the result was made from the file {name}, and {reason} (SHA-256 {recorded['sha256']})")
+
+
+def load_array(path: str, name: str) -> np.ndarray:
+    """An array of numbers from a .npy or .csv file (never unpickled)."""
+    try:
+        if Path(path).suffix == ".npy":
+            return check.array(name, np.load(path, allow_pickle=False))
+        return check.array(name, np.loadtxt(path, delimiter=","))
+    except OSError as error:
+        raise ValueError(f"{name}: cannot read {path}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{name}: {path} does not hold an array of numbers: {error}") from error
+
+
+def is_file(text):
+    return Path(text).suffix in (".npy", ".csv")

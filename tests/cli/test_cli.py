@@ -1,0 +1,83 @@
+"""The command line, as a user types it."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from sdelimit.cli.main import FILES, main
+
+SMALL = ["--d", "60", "--t-max", "1", "--points", "11", "--runs", "6", "--paths", "6"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_compare_writes_figure_curves_and_settings(tmp_path):
+    out = tmp_path / "an output folder"
+    lr = ["--lr", "0.4", "--lr", "sgd=cosine:0.3"]
+    result = run("compare", *SMALL, *lr, "-n", "cauchy:0.2", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert {p.name for p in out.iterdir()} == set(FILES)
+    assert "sign_sgd" in result.output and "Cauchy(scale=0.2)" in result.output
+    assert "no limit" in result.output and "finite variance" in result.output
+    curves = np.load(out / "curves.npz", allow_pickle=False)
+    assert curves["0_sign_sgd_run_risk"].shape == (6, 11)
+    assert curves["1_sgd_lr"][-1] == pytest.approx(0.0, abs=1e-12)
+    assert json.loads(str(curves["settings"])) == json.loads((out / "settings.json").read_text())
+    rows = list(csv.DictReader((out / "curves.csv").open()))
+    assert len(rows) == 2 * 11
+    assert float(rows[5]["ode_risk"]) == curves["0_sign_sgd_ode_risk"][5]
+    assert rows[-1]["ode_risk"] == "" and float(rows[-1]["run_mean"]) > 0
+    settings = json.loads((out / "settings.json").read_text())
+    assert settings["d"] == 60 and settings["seed"] == 0 and "jax" in settings["versions"]
+
+
+def test_an_earlier_result_is_not_overwritten_unless_asked(tmp_path):
+    (tmp_path / "curves.npz").write_text("an earlier result")
+    again = run("compare", *SMALL, "-n", "none", "--out", str(tmp_path))
+    assert again.exit_code == 2 and "--force" in again.output
+    assert (tmp_path / "curves.npz").read_text() == "an earlier result"
+    assert run("compare", *SMALL, "-n", "none", "-o", "sgd", "--out", str(tmp_path), "--force").exit_code == 0
+    assert np.load(tmp_path / "curves.npz")["0_sgd_t"][-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compair"], "did you mean 'compare'"),
+        (["compare", "-o", "sgn_sgd"], "did you mean 'sign_sgd'"),
+        (["compare", "--runs", "0"], "--runs must be >= 1"),
+        (["compare", "--t-max", "soon"], "--t-max"),
+    ],
+)
+def test_a_wrong_argument_is_named_and_the_nearest_right_one_suggested(arguments, message, tmp_path):
+    extra = ["--out", str(tmp_path / "out")] if len(arguments) > 1 else []
+    given = [] if "--d" in arguments else ["--d", "20"]
+    result = run(arguments[0], *(given if extra else []), *arguments[1:], *extra)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Traceback" not in result.output and not isinstance(result.exception, ValueError)
+
+
+@pytest.mark.slow
+def test_covariance_and_noise_from_files(tmp_path):
+    k = np.array([[2.0, 0.5], [0.5, 1.0]])
+    np.save(tmp_path / "K.npy", np.kron(np.eye(20), k))
+    np.savetxt(tmp_path / "residuals.csv", np.linspace(-1, 1, 50), delimiter=",")
+    files = ["-K", str(tmp_path / "K.npy"), "-n", str(tmp_path / "residuals.csv")]
+    result = run("compare", *SMALL[2:], *files, "-o", "sgd", "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    assert "Empirical" in result.output
+    (tmp_path / "bad.npy").write_bytes(b"not an array")
+    result = run("compare", "-K", str(tmp_path / "bad.npy"), "--out", str(tmp_path / "out2"))
+    assert result.exit_code == 2 and "does not hold an array" in result.output
+
+
+def test_an_unwritable_folder_is_found_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = run("compare", "--out", str(tmp_path / "file" / "out"))
+    assert result.exit_code == 2 and "cannot write to" in result.output

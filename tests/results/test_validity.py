@@ -1,0 +1,179 @@
+"""What is not to be relied on is found, named, kept in ``.status`` and ``.warnings``, and warned of."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import optax
+import pytest
+
+import sdelimit as sl
+from sdelimit.limits.limit import CoefficientErrors
+from sdelimit.results.trust import LARGEST_ERROR, doubts_of_runs, doubts_of_theory
+
+D = 20
+T = np.linspace(0.0, 10.0, 6)
+VARIANCE = 0.25
+PROBLEM = sl.LinearRegression(np.ones(D), sl.noise.Gaussian(np.sqrt(VARIANCE)))
+HEAVY = sl.LinearRegression(np.ones(D), sl.noise.StudentT(3.0, 0.3))
+CAUCHY = sl.LinearRegression(np.ones(D), sl.noise.Cauchy(0.3))
+SGD, SIGN = sl.sgd(), sl.sign_sgd()
+KINDS = (sl.DivergenceWarning, sl.LimitWarning)
+
+
+ODE, SDE, RUN = (sl.solve_ode, {}), (sl.solve_sde, {"n_paths": 2}), (sl.simulate, {"n_runs": 3})
+
+
+def said(solve, own, *arguments, **options):
+    """(result, what was warned of); it must be what ``.warnings`` has, and come from the caller's own line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = solve(*arguments, **{"t": T, **own, **options})
+    ours = [w for w in caught if issubclass(w.category, KINDS)]
+    assert tuple(str(w.message) for w in ours) == result.warnings
+    assert all(w.filename == __file__ for w in ours)
+    return result, {str(w.message): w.category for w in ours}
+
+
+def only(texts, category):
+    (text,) = texts
+    assert texts[text] is category
+    return text
+
+
+@pytest.mark.parametrize("solve", [ODE, SDE, RUN], ids=["ode", "sde", "runs"])
+def test_a_sound_result_says_nothing(solve):
+    result, texts = said(*solve, PROBLEM, SGD, 0.5)
+    assert result.status == "ok" and not texts
+
+
+def test_a_risk_that_blows_up_is_named_with_the_threshold_that_was_passed():
+    curve, texts = said(*ODE, PROBLEM, SGD, 12.0)
+    diverged, unstable = curve.warnings
+    assert texts[diverged] is sl.DivergenceWarning and texts[unstable] is sl.LimitWarning
+    assert diverged == f"solve_ode(sgd): {curve.status}" and "diverged at t = " in curve.status
+    assert "lr reaches 12, and from 2 on the risk grows" in unstable
+    assert np.isinf(curve.risk[-1]) and np.isfinite(curve.diverged_at)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_the_threshold_of_sgd_is_two_d_b_over_the_trace(batch_size):
+    edge = 2 * batch_size
+    assert sl.max_stable_lr(PROBLEM, SGD, batch_size) == pytest.approx(edge, rel=1e-9)
+    assert not said(*ODE, PROBLEM, SGD, edge * (1 - 1e-6), batch_size=batch_size)[1]
+    text = only(said(*ODE, PROBLEM, SGD, edge * (1 + 1e-6), batch_size=batch_size)[1], sl.LimitWarning)
+    assert f"from {edge} on" in text
+
+
+def test_rules_with_bounded_steps_have_no_threshold():
+    curve, texts = said(*ODE, PROBLEM, SIGN, 100.0)
+    assert not texts
+    for rule in (SIGN, sl.clip_norm(1.0)):
+        assert not doubts_of_theory(curve, rule.limit(PROBLEM.noise, 1))
+    assert doubts_of_theory(curve, SGD.limit(PROBLEM.noise, 1))
+
+
+def test_of_several_learning_rates_each_keeps_its_own_divergence():
+    curves, texts = said(*ODE, PROBLEM, SGD, [0.5, 10.0, 12.0])
+    assert len(texts) == 3
+    assert [sum("diverged" in text for text in curves.select(i).warnings) for i in range(3)] == [0, 1, 1]
+    assert "lr 12 at t = 0" in curves.select(2).warnings[0]
+
+
+def test_runs_that_leave_the_floating_point_range_are_counted():
+    runs, texts = said(*RUN, PROBLEM, SGD, 60.0)
+    assert only(texts, sl.DivergenceWarning) == f"simulation of sgd: {runs.status}"
+    assert "3 of 3 runs diverged" in runs.status and np.isinf(runs.mean[-1])
+    assert not np.isnan(runs.risk).any()
+
+
+def test_a_momentum_is_too_long_when_it_covers_a_quarter_of_the_fastest_decay():
+    curve = sl.solve_ode(PROBLEM, SIGN, 0.5, t=T)
+    fastest = 0.5 * curve.phi.max()
+    for share in (0.24, 0.26):
+        slow = dataclasses.replace(SIGN, name="slow", memory=share * D / fastest)
+        slow_sgd = dataclasses.replace(SGD, name="slow", memory=share * D / 0.5)
+        texts = said(*ODE, PROBLEM, slow, 0.5)[1]
+        assert ("the limit needs d (1 - beta) large" in str(texts)) == (share > 0.25)
+    paths, texts = said(*SDE, PROBLEM, slow_sgd, 0.5)
+    assert only(texts, sl.LimitWarning).startswith("sde of slow: the rule averages about")
+    assert paths.status == "ok"
+
+
+def test_a_batch_comparable_to_d_is_warned_of_and_costs_what_it_says():
+    """The mean of |delta|^2 by its own recursion: E|g|^2 = (1 + (d+1)/b) |delta|^2 + v d/b, for K = I."""
+    for batch_size in (2, 4):
+        lr = float(batch_size)
+        curve, texts = said(*ODE, PROBLEM, SGD, lr, t=10 * T, batch_size=batch_size)
+        exact = PROBLEM.initial_risk
+        for _ in range(100 * D):
+            square = (1 + (D + 1) / batch_size) * exact + VARIANCE * D / batch_size / 2
+            exact += -2 * lr / D * exact + (lr / D) ** 2 * square
+        assert 1 - curve.risk[-1] / exact == pytest.approx((batch_size + 1) / D, rel=1e-3)
+        assert bool(texts) == (batch_size == 4)
+    assert "batch_size 4 is 20% of d = 20" in only(texts, sl.LimitWarning)
+
+
+def test_the_spread_of_sgd_needs_a_fourth_moment_of_the_noise():
+    assert "jumps that no diffusion shows" in only(said(*SDE, HEAVY, SGD, 0.3)[1], sl.LimitWarning)
+    runs, texts = said(*RUN, HEAVY, SGD, 0.3)
+    assert "no standard error is reliable" in only(texts, sl.LimitWarning)
+    assert not doubts_of_runs(dataclasses.replace(runs, optimizer=SIGN))
+    assert not doubts_of_runs(dataclasses.replace(runs, problem=PROBLEM))
+    assert "the mean risk is infinite" in doubts_of_runs(dataclasses.replace(runs, problem=CAUCHY))[0]
+
+
+def test_the_mean_risk_of_sgd_needs_a_second_moment_of_the_noise():
+    for solve in (sl.solve_ode, sl.solve_sde):
+        with pytest.raises(ValueError, match="noise must have finite variance for SGD"):
+            solve(CAUCHY, SGD, 0.3, t=T)
+
+
+def test_adam_of_long_memory_needs_a_fourth_moment_of_the_noise():
+    rule = sl.long_memory_adam(0.0, 0.95)
+    assert "averages of squared gradients settle slowly" in only(said(*ODE, HEAVY, rule, 0.1)[1], sl.LimitWarning)
+    lighter = sl.LinearRegression(np.ones(D), sl.noise.StudentT(5.0, 0.3))
+    assert not said(*ODE, lighter, rule, 0.1)[1]
+
+
+@pytest.mark.parametrize("coefficient", ["phi", "kappa"])
+def test_coefficients_sampled_too_crudely_are_warned_of_where_the_curve_needs_them(coefficient):
+    """Standard errors of 3% at risks above 10, and next to none below 1."""
+    start = PROBLEM.initial_risk
+    log_R = np.log(start) + np.array([-20.0, 1.0, 3.0])
+    crude = np.array([1e-3, 1e-3, 3 * LARGEST_ERROR])
+    fine = np.full(3, 1e-3)
+    phi, kappa = (crude, fine) if coefficient == "phi" else (fine, crude)
+    errors = CoefficientErrors(log_R, phi, np.array([0.5, 1.0]), np.stack([fine, kappa], axis=1))
+
+    def limit(noise, batch_size):
+        return dataclasses.replace(SIGN.limit(noise, batch_size), errors=errors)
+
+    rule = dataclasses.replace(SIGN, limit=limit)
+    assert not said(*ODE, PROBLEM, rule, 0.3)[1]
+    far = sl.LinearRegression(np.ones(D), PROBLEM.noise, theta_star=PROBLEM.theta_star * np.exp(1.5))
+    assert "standard errors of up to 3.0%" in only(said(*ODE, far, rule, 0.3)[1], sl.LimitWarning)
+
+
+@pytest.mark.slow
+def test_a_probe_that_is_asked_for_little_says_what_it_got():
+    rule = sl.from_optax(optax.scale_by_rms(decay=0.9, eps=1e-20), relative_error=0.1)
+    text = only(said(*ODE, PROBLEM, rule, 0.1)[1], sl.LimitWarning)
+    assert "were sampled with relative standard errors of up to" in text
+
+
+def test_a_comparison_keeps_what_was_said_of_its_parts():
+    runs = said(*RUN, PROBLEM, SGD, 0.5)[0]
+    theory = said(*ODE, PROBLEM, dataclasses.replace(SGD, memory=100.0), 0.5)[0]
+    assert len(theory.warnings) == 1 and sl.compare(theory, runs).warnings == theory.warnings
+    heavy = dataclasses.replace(runs, warnings=("something of the runs",))
+    assert sl.compare(theory, heavy).warnings == (*theory.warnings, "something of the runs")
+
+
+def test_the_curve_of_a_data_set_says_when_it_uses_up_the_rows_and_when_it_diverges():
+    X = np.random.default_rng(0).standard_normal((200, 2))
+    problem = sl.data.from_arrays(X, X[:, 0])
+    assert not said(sl.data.solve_ode, {}, problem, SGD, 0.3)[1]
+    assert "40% of the rows" in only(said(sl.data.solve_ode, {}, problem, SGD, 0.3, t=4 * T)[1], sl.LimitWarning)
+    curve, texts = said(sl.data.solve_ode, {}, problem, SGD, 30.0)
+    assert only(texts, sl.DivergenceWarning).endswith(curve.status)
