@@ -172,14 +172,14 @@ def _run(folder, identity, retry_failed, progress):
     if retry_failed:
         rows = {index: row for index, row in rows.items() if row["status"] != "failed"}
     common = {name: settings[name] for name in ("t_max", "points", "n_runs")} | version_info()
-    problem_of, written = functools.lru_cache(maxsize=1)(cell.problem_of), time.monotonic()
+    problem_of, written = functools.lru_cache(maxsize=1)(cell_file.problem_of), time.monotonic()
     disable = None if progress is None else not progress
     with tqdm(total=len(plan), initial=len(rows), unit="cell", disable=disable, smoothing=0.05) as bar:
         try:
             for index, cell in enumerate(plan):
                 if index in rows:
                     continue
-                record = {**cell_file._asdict(), **common, "inputs": _unchanged_inputs(cell, settings)}
+                record = {**cell._asdict(), **common, "inputs": _unchanged_inputs(cell, settings)}
                 row, arrays = cell_file.run_cell(index, cell, settings, problem_of)
                 _unchanged_inputs(cell, settings)
                 _save(folder, index, row, arrays, record)

@@ -49,7 +49,8 @@ def solve_sde(
     and R = 1/2 sum_i lambda_i w_i^2. For sgd, sign_sgd and clip_norm the noise also has what the equation above leaves
     out and the spread of R feels: the covariance of u along its own mean, and the random length of steps (see
     sdelimit/limits/exact/step_fluctuations.py). Without it SGD's spread would be up to 50% too wide and signSGD's up
-    to 30%; for other rules it is not known and left out. SGD under noise without a fourth moment has jumps that no diffusion shows.
+    to 30%; for other rules it is not known and left out. SGD under noise without a fourth moment has jumps that no
+    diffusion shows.
 
     Each step takes the linear decay and the variance of every mode exactly,
     with phi, psi and eta frozen at a midpoint predicted from the mode energies, so the mean follows the risk ODE to
