@@ -2,6 +2,7 @@
 
 from sdelimit import covariance, data, noise, schedules
 from sdelimit.analysis.best_lr import BestLearningRate, best_constant_lr
+from sdelimit.analysis.coefficients import limit_coefficients
 from sdelimit.analysis.directional_sharpness import directional_sharpness
 from sdelimit.analysis.effects.four_effects import Effects, effects
 from sdelimit.analysis.matched_schedule import match_schedule
@@ -9,7 +10,6 @@ from sdelimit.analysis.optimal_schedule import OptimizedSchedule, optimize_sched
 from sdelimit.analysis.stationary import convergence_rate, max_stable_lr, stationary_risk
 from sdelimit.experiments.rerun import Rerun, rerun
 from sdelimit.experiments.sweep import Sweep, read_sweep, sweep
-from sdelimit.limits import limit_coefficients
 from sdelimit.ode.solve import solve_ode
 from sdelimit.optimizers import (
     Optimizer,

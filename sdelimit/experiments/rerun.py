@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdelimit.experiments import cell
+from sdelimit.experiments import cell as cell_file
 from sdelimit.experiments.comparison_run import experiment_of, run_experiment
 from sdelimit.experiments.curve_files import curve_arrays
 from sdelimit.experiments.grid import Cell
@@ -112,7 +112,7 @@ def _repeat_compare(settings):
 
 def _repeat_cell(settings):
     cell = Cell(**{name: settings[name] for name in Cell._fields})
-    row, arrays = cell.run_cell(0, cell, settings, cell.problem_of)
+    row, arrays = cell_file.run_cell(0, cell, settings, cell_file.problem_of)
     return arrays, row
 
 

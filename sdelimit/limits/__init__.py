@@ -1,6 +1,5 @@
 """High-dimensional limits of update rules: drift coefficient phi(R) and noise kernel kappa(rho; R)."""
 
-from sdelimit.analysis.coefficients import LimitCoefficients, limit_coefficients
 from sdelimit.limits.exact.sgd import sgd_limit
 from sdelimit.limits.exact.sign import sign_limit
 from sdelimit.limits.limit import CoefficientErrors, Limit
@@ -13,12 +12,10 @@ from sdelimit.limits.sampled.weights import Weights
 __all__ = [
     "CoefficientErrors",
     "Limit",
-    "LimitCoefficients",
     "RatioRule",
     "SignedRule",
     "Weights",
     "kernel_basis",
-    "limit_coefficients",
     "sgd_limit",
     "sign_limit",
     "tabulated_limit",

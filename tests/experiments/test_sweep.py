@@ -156,8 +156,8 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_done(whole, tmp_path, monke
 KILLED = """
 import os, signal, sys
 import sdelimit as sl
-from sdelimit import _cells
-_cells.run_cell = lambda index, *rest: ({"status": "not to be kept"}, {})
+from sdelimit.experiments import cell
+cell.run_cell = lambda index, *rest: ({"status": "not to be kept"}, {})
 replace = os.replace
 def killed(old, new):
     if str(new).endswith("00001.npz"):

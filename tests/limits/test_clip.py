@@ -6,7 +6,7 @@ import pytest
 from scipy import integrate, special, stats
 
 import sdelimit as sl
-from sdelimit.limits import limit_coefficients
+from sdelimit.analysis.coefficients import limit_coefficients
 from sdelimit.limits.exact.clip_coordinate import ClipCoordinateLimit, clip_spectrum
 from sdelimit.limits.scale_dependent import interpolation, tabulate
 from sdelimit.numerics.precision import evaluate_in_float64

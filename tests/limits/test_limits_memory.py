@@ -10,7 +10,8 @@ import pytest
 from scipy import special
 
 import sdelimit as sl
-from sdelimit.limits import LimitCoefficients, RatioRule, SignedRule, Weights
+from sdelimit.analysis.coefficients import LimitCoefficients
+from sdelimit.limits import RatioRule, SignedRule, Weights
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.sampled import tabulated
 from sdelimit.limits.sampled.laplace_transform import ratio_drift, signed_drift
