@@ -129,7 +129,7 @@ def _problem(then, row_then, now, row_now) -> str:
 
 def _numbers(record, row) -> dict[str, np.ndarray]:
     """What a cell's row puts into the table, as arrays to compare; nothing if the cell has no numbers."""
-    values = {name: row[name] for name in ("lr_start", *cell.NUMBERS) if row[name] is not None}
+    values = {name: row[name] for name in ("lr_start", *cell_file.NUMBERS) if row[name] is not None}
     if values:
         values["status"] = row["status"]
     values |= {name: row[name] for name in Cell._fields if row is record["row"] and row[name] != record[name]}

@@ -153,8 +153,8 @@ def test_a_place_that_cannot_be_written_is_found_before_the_first_step(tmp_path,
 
 SCRIPT = """
 import sys, numpy as np, optax, sdelimit as sl
-from sdelimit import _checkpoint
-_checkpoint.SHARE = np.inf
+from sdelimit.simulation import checkpoint
+checkpoint.SHARE = np.inf
 problem = sl.LinearRegression(sl.covariance.ar1(30, 0.5), sl.noise.Gaussian(0.3))
 rule = sl.from_optax(optax.chain(optax.trace(0.5), optax.scale_by_sign()))
 runs = sl.simulate(problem, rule, 0.3, 400.0, n_runs=4, chunk_steps=8, checkpoint=sys.argv[1] or None)
