@@ -81,7 +81,9 @@ def best_constant_lr(
         if around >= problem.initial_risk:
             raise ValueError(f"target_risk must be below the initial risk {problem.initial_risk:.6g}, got {around:g}")
         goal = _Target(problem, optimizer, batch_size, around)
-    held = float(evaluate_in_float64(balance_of(problem, optimizer, batch_size).learning_rate, around))
+    held = float(
+        evaluate_in_float64(balance_of(problem, optimizer.limit_of(problem, batch_size)).learning_rate, around)
+    )
     tried, values = _search(goal, 10 * held)
     lr = _refine(goal, tried, values)
     time = goal.time(lr)

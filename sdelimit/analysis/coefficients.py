@@ -72,7 +72,7 @@ def limit_coefficients(optimizer, noise: NoiseLaw, batch_size: int = 1) -> Limit
         raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     limit = optimizer.limit(noise, batch_size)
-    if not isinstance(limit, Limit):
+    if limit.power is None:
         raise ValueError(
             f"optimizer must act alike on every coordinate to have one phi(R) and kappa(rho; R), got {optimizer.name}, "
             "whose drift and noise depend on sigma_i: optimizer.limit(noise, batch_size) has .drift and .covariance"

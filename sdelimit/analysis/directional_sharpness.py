@@ -5,11 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sdelimit.limits.limit import MemoryLimit
 from sdelimit.limits.measured.forgetting_time import measure_memory
 from sdelimit.limits.measured.scalar_gradients import unit_residuals
 from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, fit_kernel, kernel_basis
-from sdelimit.limits.scale_dependent import ScaleDependentLimit
 from sdelimit.modes.dense import correlation_of
 from sdelimit.modes.structured import structured
 from sdelimit.numerics import normals
@@ -59,7 +57,7 @@ def directional_sharpness(problem: LinearRegression, optimizer, risk=None, batch
 
 def _at(problem, limit, kernel, R):
     covariance = problem.covariance
-    if isinstance(limit, ScaleDependentLimit):
+    if limit.power is None:
         noise = limit.covariance(R, covariance.std, correlation_of(covariance))
         return float(np.sum(covariance.to_dense() * noise) / np.trace(noise))
     basis, weights = (("rho",), np.ones(1)) if limit.power == 0 else kernel(R)
@@ -80,11 +78,12 @@ def _curvatures(problem, power, basis):
 
 def _one_time_kernel(problem, optimizer, limit, largest_risk, batch_size):
     """R -> (basis, weights) of E[F F'](rho) at one time."""
-    if isinstance(limit, MemoryLimit):
-        return lambda R: (limit.basis, np.ones(1))
+    if limit.basis == ("rho",):
+        return lambda R: (limit.basis, np.ones(1))  # all lags have the one shape
     rule = optimizer.rule(problem, batch_size)
-    if isinstance(limit, ScaleDependentLimit) or isinstance(rule.init(jnp.zeros(1)), optax.EmptyState):
-        return lambda R: (limit.basis, evaluate_in_float64(limit.psi, R))  # no memory: one time is all there is
+    if limit.power is None or isinstance(rule.init(jnp.zeros(1)), optax.EmptyState):
+        none = np.zeros(0)  # no memory: one time is all there is
+        return lambda R: (limit.basis, evaluate_in_float64(limit.noise_coefficients, R, none))
     burn_in = np.int32(measure_memory(rule, problem.noise, largest_risk, batch_size).burn_in)
 
     def sampled(R):

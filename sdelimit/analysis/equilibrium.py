@@ -19,15 +19,14 @@ import scipy.linalg
 from jaxtyping import Array, Float
 from scipy.optimize import brentq
 
-from sdelimit.limits.limit import Limit, MemoryLimit
-from sdelimit.limits.scale_dependent import Profile, ScaleDependentLimit
-from sdelimit.modes.decoupled import modes
+from sdelimit.limits.law import Law, ScalarLaw, moment_pairs
+from sdelimit.modes.decoupled import coordinates
 from sdelimit.numerics.precision import evaluate_in_float64, x64
-from sdelimit.ode.matrix import scale_dependent_system
+from sdelimit.ode.matrix import Matrices, matrices_of
 
 EQUAL = 1e-12
 """Rates this close, and couplings this small, relative to the largest rate, are not told apart."""
-UNSEEN = 1e-9
+INVISIBLE = 1e-9
 """Largest share of an eigenvector, of length one, that rounding leaves in the risk where it has none."""
 LARGEST = 5000
 """Largest matrix whose eigenvalues are computed."""
@@ -40,165 +39,185 @@ class Balance(eqx.Module):
         """R / L(R), the learning rate whose stationary risk is R > 0."""
         raise NotImplementedError
 
-    def coupling(self, eta: float, R: float) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
-        """(a, w) of disturbances around the stationary risk R."""
-        raise NotImplementedError
-
     def slowest(self, eta: float, R: float) -> float:
-        """The rate of the slowest disturbance that the risk shows."""
-        return slowest_rate(*self.coupling(eta, R))
+        """The rate of the slowest disturbance of the stationary risk R that the risk shows."""
+        raise NotImplementedError
 
 
 class ModeBalance(Balance):
-    """R / L(R) = 4 d R phi(R) / sum_q psi_q(R) sum_i c_qi, the sum over modes with lambda_i > 0.
+    """The balance of any law in coordinates that decouple.
+
+    At frozen risk and with the scalars where they settle, G_i Y_i + Y_i G_i' + (1/d) sum_q c_qi B_q = 0 for the moments
+    Y_i of each mode, and L(R) eta = 1/2 sum_i lambda_i Y_i,00: for one number a mode
+
+        R / L(R) = 4 d R / sum_i lambda_i (sum_q b_q c_qi) / (sum_p a_p rate_pi).
 
     Modes with lambda_i = 0 are no part of the risk, whatever noise they collect.
     """
 
-    limit: Limit
+    law: Law
     decay: Float[np.ndarray, " m"]
-    forcing: Float[np.ndarray, "p m"]
+    rates: Float[np.ndarray, "p m"]
+    forcing: Float[np.ndarray, "q m"]
     d: float
 
+    def settled(self, q):
+        """The scalars that the law relaxes to."""
+        return self.law.relaxation(q)[1]
+
+    def generators(self, eta, q, m):
+        """G_i, (modes, k, k), and sum_q c_qi B_q / d, (modes, k, k)."""
+        constant, linear = self.law.drift(eta, q, m)
+        G = jnp.einsum("pab,pi->iab", linear, jnp.asarray(self.rates))
+        G = G if constant is None else G + constant
+        return G, jnp.einsum("qab,qi->iab", self.law.noise(eta, q, m), jnp.asarray(self.forcing)) / self.d
+
+    def stationary_moments(self, eta, R):
+        """Y_i, (moments, modes), at the learning rate eta while the risk is held at R."""
+        pairs = moment_pairs(self.law.size)
+        q = jnp.zeros(len(pairs)).at[0].set(2 * R)
+        G, noise = self.generators(eta, q, self.settled(q))
+        if self.law.size == 1:
+            return -(noise / (2 * G))[:, 0, 0][None]
+        identity = jnp.eye(self.law.size)
+        operator = jnp.einsum("iac,be->iabce", G, identity) + jnp.einsum("ibe,ac->iabce", G, identity)
+        n = self.law.size**2
+        Y = jnp.linalg.solve(operator.reshape(-1, n, n), -noise.reshape(-1, n, 1)).reshape(G.shape)
+        return jnp.stack([Y[:, a, b] for a, b in pairs])
+
     def learning_rate(self, R):
-        return 4 * self.d * R * self.limit.phi(R) / (self.limit.psi(R) @ jnp.sum(jnp.asarray(self.forcing), axis=1))
+        reproduced = lambda eta: jnp.asarray(self.decay) @ self.stationary_moments(eta, R)[0] / 2  # noqa: E731
+        if self.law.size == 1:  # proportional to eta
+            return R / reproduced(1.0)
 
-    def coupling(self, eta, R):
-        (phi, psi), (phi_slope, psi_slope) = value_and_slope(lambda R: (self.limit.phi(R), self.limit.psi(R)), R)
-        # With lambda_i m_i = eta psi.c_i / (2 d phi) put in for the stationary energies.
-        w = eta**2 / (2 * self.d) * self.decay * ((psi_slope - psi * phi_slope / phi) @ self.forcing)
-        return 2 * eta * phi * self.decay, w
+        def halve(_, bracket):
+            low, high = bracket
+            middle = (low + high) / 2
+            risk = reproduced(jnp.exp(middle))
+            above = (risk > R) | ~(risk > 0)  # beyond the edge of stability moments turn negative
+            return jnp.where(above, low, middle), jnp.where(above, middle, high)
 
-
-class MemoryBalance(Balance):
-    """The same for a limit with memory, which at stationarity is what it relaxes to, m = target(R)."""
-
-    limit: MemoryLimit
-    decay: Float[np.ndarray, " m"]
-    forcing: Float[np.ndarray, "p m"]
-    d: float
-
-    def learning_rate(self, R):
-        memory = self.limit.target(R)
-        noise = self.limit.psi(R, memory) @ jnp.sum(jnp.asarray(self.forcing), axis=1)
-        return 4 * self.d * R * self.limit.phi(R, memory) / noise
+        low, high = jax.lax.fori_loop(0, 70, halve, (jnp.log(R) - 60.0, jnp.log(R) + 60.0))
+        return jnp.exp((low + high) / 2)
 
     def slowest(self, eta, R):
-        """From the Jacobian of the equations of the risk, memory)."""
-
-        def field(state):
-            shares, memory = state[: self.decay.size], state[self.decay.size :]
-            R = jnp.sum(shares)
-            source = self.limit.psi(R, memory) @ jnp.asarray(self.forcing) / self.d
-            drift = -2 * eta * self.limit.phi(R, memory) * self.decay * shares
-            moved = drift + eta**2 * self.decay * source / 2
-            return jnp.concatenate([moved, self.limit.rate * (self.limit.target(R) - memory)])
-
-        memory = evaluate_in_float64(self.limit.target, R)
-        noise = evaluate_in_float64(self.limit.psi, R, memory) @ self.forcing
-        shares = eta * noise / (4 * self.d * evaluate_in_float64(self.limit.phi, R, memory))
-        state = np.concatenate([shares, memory])
-        # Relative disturbances, so that eigenvectors can be compared across units.
-        jacobian = evaluate_in_float64(jax.jacfwd(field), state) * state / state[:, None]
-        return slowest_seen(-jacobian, np.where(np.arange(state.size) < shares.size, state, 0.0))
-
-
-class CoordinateBalance(Balance):
-    """R / L(R) = 4 d R / sum_i N_ii(R) / phi_i(R) for a scale-dependent rule, K diagonal or of full rank.
-
-    For diagonal K that is plain. In general let Z = D V D, a = diag(sigma_i^2 phi_i),
-    S = a^1/2 Khat a^1/2 = Q Lambda Q' and Y = Q' a^-1/2 Z a^-1/2 Q. Then Lambda Y + Y Lambda = (eta/d) W with
-    W = Q' a^-1/2 D N D a^-1/2 Q, and the risk 1/2 sum_i lambda_i Y_ii = eta tr(W) / (4d) is the same sum.
-    """
-
-    drift_profile: Profile
-    drift: Float[np.ndarray, "p d"]
-    noise_profile: Profile
-    noise: Float[np.ndarray, "q d"]
-    variance: Float[np.ndarray, " d"]
-    d: float
-
-    def coefficients(self, R):
-        """phi_i(R) and N_ii(R)."""
-        return self.drift_profile(R) @ jnp.asarray(self.drift), self.noise_profile(R) @ jnp.asarray(self.noise)
-
-    def learning_rate(self, R):
-        phi, noise = self.coefficients(R)
-        return 4 * self.d * R / jnp.sum(noise / phi)
+        if self.law.size == 1 and not self.law.has_scalars:
+            return slowest_rate(*self.coupling(eta, R))
+        return self._slowest_of_jacobian(eta, R)
 
     def coupling(self, eta, R):
-        (phi, noise), (phi_slope, noise_slope) = value_and_slope(self.coefficients, R)
-        w = eta**2 / (2 * self.d) * self.variance * (noise_slope - noise * phi_slope / phi)
-        return 2 * eta * phi * self.variance, w
+        """(a, w) for one number a mode and no scalars."""
+
+        def coefficients(R):
+            G, noise = self.generators(eta, 2 * R[None], jnp.zeros(0))
+            return -G[:, 0, 0], noise[:, 0, 0]
+
+        (rate, noise), (rate_slope, noise_slope) = value_and_slope(coefficients, R)
+        # With lambda_i m_i = noise / (2 rate) put in for the stationary moments.
+        return 2 * rate, self.decay / 2 * (noise_slope - noise * rate_slope / rate)
+
+    def _slowest_of_jacobian(self, eta, R):
+        """From the Jacobian of the equations of the shares lambda_i Y_i / 2 and the scalars."""
+        k, pairs = self.law.size, moment_pairs(self.law.size)
+        index = np.array([[pairs.index((min(a, b), max(a, b))) for b in range(k)] for a in range(k)])
+        decay, count = jnp.asarray(self.decay), len(pairs) * self.decay.size
+
+        def field(state):
+            shares, m = state[:count].reshape(len(pairs), -1), state[count:]
+            q = 2 * jnp.sum(shares, axis=1)
+            G, noise = self.generators(eta, q, m)
+            Y = jnp.moveaxis(shares[index], -1, 0)
+            moved = jnp.einsum("iac,icb->iab", G, Y)
+            moved = moved + jnp.swapaxes(moved, 1, 2) + decay[:, None, None] / 2 * noise
+            rate, target = self.law.relaxation(q)
+            return jnp.concatenate([*(moved[:, a, b] for a, b in pairs), rate * (target - m)])
+
+        Y = evaluate_in_float64(self.stationary_moments, eta, R)
+        q = np.zeros(len(pairs))
+        q[0] = 2 * R
+        state = np.concatenate([(self.decay / 2 * Y).ravel(), evaluate_in_float64(self.settled, q)])
+        scale = np.where(state == 0, 1.0, np.abs(state))
+        # Relative disturbances, so that eigenvectors can be compared across units.
+        jacobian = evaluate_in_float64(jax.jacfwd(field), state) * scale / scale[:, None]
+        return slowest_visible(-jacobian, np.where(np.arange(state.size) < self.decay.size, scale, 0.0))
 
 
-class MatrixBalance(CoordinateBalance):
-    """The same with a K that is not diagonal, where the modes of Y and, if K is singular, ``null`` matter.
+class MatrixBalance(Balance):
+    """R / L(R) = 4 d R / sum_i N_ii(R) / phi_i(R) for a law that decouples in no coordinates.
 
-    ``null`` is an orthonormal basis U of the null space of Khat. Noise along it is no part of the risk:
-    tr(W) loses tr((U' a^-1 U)^-1 U' a^-1 D N D a^-1 U).
+    Let Z = D V D, a = diag(sigma_i^2 phi_i), S = a^1/2 Khat a^1/2 = Q Lambda Q' and Y = Q' a^-1/2 Z a^-1/2 Q. Then
+    Lambda Y + Y Lambda = (eta/d) W with W = Q' a^-1/2 D N D a^-1/2 Q, and the risk is
+    1/2 sum_i lambda_i Y_ii = eta tr(W) / (4d).
+
+    If K is singular ``null`` is an orthonormal basis U of the null space of Khat. Noise along it is no part of the
+    risk: tr(W) loses tr((U' a^-1 U)^-1 U' a^-1 D N D a^-1 U).
     """
 
-    khat: Float[np.ndarray, "d d"]
-    heat: Float[np.ndarray, "q d d"]
+    law: ScalarLaw
+    matrices: Matrices
+    variance: Float[np.ndarray, " d"]
+    d: float
     null: Float[np.ndarray, "d k"]
 
-    def matrices(self, R):
+    def frozen(self, R):
         """a(R) and D N(R) D."""
-        a = self.variance * (self.drift_profile(R) @ jnp.asarray(self.drift))
-        return a, jnp.tensordot(self.noise_profile(R), jnp.asarray(self.heat), axes=1)
+        a = self.law.drift_coefficients(R, jnp.zeros(0)) @ jnp.asarray(self.matrices.members)
+        b = self.law.noise_coefficients(R, jnp.zeros(0))
+        return self.variance * a, jnp.tensordot(b, jnp.asarray(self.matrices.noise), axes=1)
 
     def learning_rate(self, R):
-        if self.null.shape[1] == 0:
-            return super().learning_rate(R)
-        a, heat = self.matrices(R)
-        tilted = jnp.asarray(self.null) / a[:, None]
-        unseen = jnp.trace(jnp.linalg.solve(self.null.T @ tilted, tilted.T @ heat @ tilted))
-        return 4 * self.d * R / (jnp.sum(jnp.diag(heat) / a) - unseen)
+        a, noise = self.frozen(R)
+        total = jnp.sum(jnp.diag(noise) / a)
+        if self.null.shape[1]:
+            tilted = jnp.asarray(self.null) / a[:, None]
+            total -= jnp.trace(jnp.linalg.solve(self.null.T @ tilted, tilted.T @ noise @ tilted))
+        return 4 * self.d * R / total
+
+    def slowest(self, eta, R):
+        return slowest_rate(*self.coupling(eta, R))
 
     def coupling(self, eta, R):
         """(a, w) of the diagonal of Y; the rest of Y does not act on the risk."""
-        (a, heat), (a_slope, heat_slope) = value_and_slope(self.matrices, R)
-        root = np.sqrt(a)
-        values, Q = scipy.linalg.eigh(root[:, None] * self.khat * root)
-        seen = values > values[-1] * values.size * np.finfo(float).eps
-        values, inward = values[seen], Q[:, seen] / root[:, None]
-        W = inward.T @ heat @ inward
+        (a, noise), (a_slope, noise_slope) = value_and_slope(self.frozen, R)
+        root, khat = np.sqrt(a), self.matrices.khat
+        values, Q = scipy.linalg.eigh(root[:, None] * khat * root)
+        positive = values > values[-1] * values.size * np.finfo(float).eps
+        values, inward = values[positive], Q[:, positive] / root[:, None]
+        W = inward.T @ noise @ inward
         Y = eta / self.d * W / (values[:, None] + values[None, :])
-        outward = root[:, None] * Q[:, seen]
+        outward = root[:, None] * Q[:, positive]
         # d/dR of -eta (a Khat Z + Z Khat a) on the diagonal, Z = outward Y outward'.
-        drift = np.einsum("ij,ij->j", inward * a_slope[:, None], self.khat @ outward @ Y)
-        noise = np.einsum("ij,ij->j", inward, heat_slope @ inward)
-        w = values / 2 * (eta**2 / self.d * noise - 2 * eta * drift)
-        return 2 * eta * values, w
+        drift = np.einsum("ij,ij->j", inward * a_slope[:, None], khat @ outward @ Y)
+        added = np.einsum("ij,ij->j", inward, noise_slope @ inward)
+        return 2 * eta * values, values / 2 * (eta**2 / self.d * added - 2 * eta * drift)
 
 
-def balance_of(problem, optimizer, batch_size: int) -> Balance:
-    """The balance of ``optimizer`` on ``problem``; its matrices are made once per problem and rule."""
-    limit = optimizer.limit_of(problem, batch_size)
-    if isinstance(limit, ScaleDependentLimit):
-        return _scale_dependent(problem, limit)
-    current = modes(problem, limit)
-    seen = current.decay > current.decay.max() * problem.d * np.finfo(float).eps
-    kind = MemoryBalance if isinstance(limit, MemoryLimit) else ModeBalance
-    return kind(limit, *merged(current.decay[seen], current.forcing[:, seen]), float(problem.d))
+def balance_of(problem, limit) -> Balance:
+    """The balance of ``limit`` on ``problem``; its matrices are made once per problem and rule."""
+    operators = limit.on(problem)
+    current = coordinates(problem, operators)
+    if current is None:
+        return _matrix_balance(problem, operators)
+    visible = current.decay > current.decay.max() * problem.d * np.finfo(float).eps
+    decay, rates, forcing = current.decay[visible], current.rates[:, visible], current.forcing[:, visible]
+    if current.member_rates is None:
+        decay, forcing = sum_over_equal(decay, forcing)
+        rates = decay[None]
+    return ModeBalance(operators.law, decay, rates, forcing, float(problem.d))
 
 
-def _scale_dependent(problem, limit):
-    system = scale_dependent_system(problem, limit, np.ones(1), 1e-6, None, 1.0)
-    seen, profiles = system.decay > 0, (system.drift_profile, system.noise_profile)
-    drift, variance = system.drift[:, seen], system.decay[seen]
-    if problem.covariance.is_diagonal:
-        noise = system.noise[:, seen]
-        return CoordinateBalance(profiles[0], drift, profiles[1], noise, variance, float(problem.d))
-    khat, heat = system.khat[np.ix_(seen, seen)], system.noise[:, seen][:, :, seen]
-    noise = np.einsum("qii->qi", heat) / variance
+def _matrix_balance(problem, operators):
+    made, variance = matrices_of(problem, operators), problem.covariance.std**2
+    kept = variance > 0
+    square = np.ix_(kept, kept)
+    khat, noise = made.khat[square], made.noise[:, kept][:, :, kept]
     values, vectors = problem.cached("correlation_eigh", lambda: np.linalg.eigh(khat))
     null = vectors[:, values <= values[-1] * values.size * np.finfo(float).eps]
-    return MatrixBalance(profiles[0], drift, profiles[1], noise, variance, float(problem.d), khat, heat, null)
+    few = made._replace(khat=khat, members=made.members[:, kept], noise=noise, dissipation=made.dissipation[:, :0, :0])
+    return MatrixBalance(operators.law, few, variance[kept], float(problem.d), null)
 
 
-def merged(rates: Float[np.ndarray, " m"], rows: Float[np.ndarray, "p m"]):
+def sum_over_equal(rates: Float[np.ndarray, " m"], rows: Float[np.ndarray, "p m"]):
     """Distinct ``rates``, ascending, and the sums of ``rows`` over equal ones: modes of one rate act as one."""
     order = np.argsort(rates)
     ascending = rates[order]
@@ -208,10 +227,10 @@ def merged(rates: Float[np.ndarray, " m"], rows: Float[np.ndarray, "p m"]):
 
 def slowest_rate(a: Float[np.ndarray, " m"], w: Float[np.ndarray, " m"]) -> float:
     """The smallest real part among the roots r of 1 = sum_i w_i / (a_i - r)."""
-    a, (w,) = merged(a, w[None])
+    a, (w,) = sum_over_equal(a, w[None])
     w = np.where(np.abs(w) > EQUAL * a, w, 0.0)
     if np.any(w < 0):
-        return slowest_seen(np.diag(a) - w[:, None], np.ones(a.size))
+        return slowest_visible(np.diag(a) - w[:, None], np.ones(a.size))
     free, coupled = a[w == 0], w > 0
     if not coupled.any():
         return float(a[0])
@@ -222,7 +241,7 @@ def slowest_rate(a: Float[np.ndarray, " m"], w: Float[np.ndarray, " m"]) -> floa
     return float(min([rate, *free[:1]]))
 
 
-def slowest_seen(matrix: Float[np.ndarray, "m m"], risk: Float[np.ndarray, " m"]) -> float:
+def slowest_visible(matrix: Float[np.ndarray, "m m"], risk: Float[np.ndarray, " m"]) -> float:
     """The smallest real part of the eigenvalues whose eigenvectors x have risk @ x != 0."""
     if matrix.shape[0] > LARGEST:
         raise ValueError(
@@ -230,8 +249,8 @@ def slowest_seen(matrix: Float[np.ndarray, "m m"], risk: Float[np.ndarray, " m"]
             f"{matrix.shape[0]}"
         )
     rates, vectors = np.linalg.eig(matrix)
-    seen = np.abs(risk @ vectors) > UNSEEN * np.abs(risk).sum()
-    return float(rates.real[seen].min())
+    visible = np.abs(risk @ vectors) > INVISIBLE * np.abs(risk).sum()
+    return float(rates.real[visible].min())
 
 
 def value_and_slope(function, R: float):

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from sdelimit.limits.scale_dependent import ScaleDependentLimit
 from sdelimit.numerics.precision import is_traced, x64
 from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, integrate
@@ -129,8 +128,7 @@ def _source(problem, optimizer, schedule, times, batch_size):
 
 def _mean_rate(problem, limit):
     """tr(M K) / d."""
-    power = 0 if isinstance(limit, ScaleDependentLimit) else limit.power
-    return np.mean(problem.covariance.std ** (2 - power))
+    return np.mean(problem.covariance.std ** (2 - (limit.power or 0)))
 
 
 def _phi_following(problem, optimizer, limit, wanted, source):

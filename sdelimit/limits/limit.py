@@ -1,10 +1,12 @@
-"""What a solver needs to know of a rule."""
+"""The law of a rule whose preconditioner does not change with the risk, given by phi(R) and psi(R)."""
 
 from collections.abc import Callable
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
+
+from sdelimit.limits.law import ScalarLaw
 
 
 class CoefficientErrors(eqx.Module):
@@ -21,7 +23,7 @@ class CoefficientErrors(eqx.Module):
         return np.interp(x, self.log_R, self.phi), np.array([np.interp(x, self.log_R, k) for k in self.kappa.T])
 
 
-class Limit(eqx.Module):
+class Limit(ScalarLaw):
     """The homogenized dynamics of a rule (theory: section 1),
 
         d delta = -eta phi(R) D^-power K delta dt + eta sqrt(sum_p psi_p(R) N_p / d) dB,
@@ -35,6 +37,7 @@ class Limit(eqx.Module):
         psi: R -> (p,) noise coefficients, one for each entry of ``basis``.
         power: 0 or 1.
         basis: names of the kernels b_p in ``BASIS``.
+        errors: of phi and kappa, where they were sampled.
         fluctuations: R -> ``Fluctuation``, what the spread of R has beyond that equation; None where it is not known.
     """
 
@@ -45,31 +48,8 @@ class Limit(eqx.Module):
     errors: CoefficientErrors | None = None
     fluctuations: Callable | None = None
 
+    def drift_coefficients(self, R, m):
+        return self.phi(R)[None]
 
-class MemoryLimit(eqx.Module):
-    """A limit whose coefficients also depend on a few scalars that relax, each at rate ``rate`` to ``target(R)``:
-
-        dm/dt = rate (target(R) - m),   phi = phi(R, m),   psi = psi(R, m).
-
-    ``power`` and ``basis`` as in ``Limit``.
-    """
-
-    rate: float
-    power: eqx.AbstractVar[int]
-    basis: eqx.AbstractVar[tuple[str, ...]]
-
-    def initial(self) -> Float[np.ndarray, " k"]:
-        """m(0)."""
-        raise NotImplementedError
-
-    def target(self, R) -> Float[Array, " k"]:
-        """What m relaxes to while the risk is R."""
-        raise NotImplementedError
-
-    def phi(self, R, memory) -> Float[Array, ""]:
-        """Drift coefficient."""
-        raise NotImplementedError
-
-    def psi(self, R, memory) -> Float[Array, " p"]:
-        """Noise coefficients, one for each entry of ``basis``."""
-        raise NotImplementedError
+    def noise_coefficients(self, R, m):
+        return self.psi(R)

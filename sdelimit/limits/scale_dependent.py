@@ -6,17 +6,20 @@ For u_i = f(g_i) the drift and noise of coordinate i depend on sigma_i as well a
     N_ij(R) = sum_k Khat_ij^k M_k(sigma_i, sigma_j; R),
 
 with M_k positive semidefinite, so N is. A rule gives phi and M_k at a few standard deviations and one risk;
-``tabulate`` turns them into functions of log R and of all coordinates.
+``tabulated`` turns them into functions of log R and of all coordinates.
 """
 
 import functools
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.interpolate import make_interp_spline
+
+from sdelimit.limits.law import Operators, ScalarLaw
 
 STEP = 0.3
 """Spacing of the tables in log R."""
@@ -34,10 +37,20 @@ class ScaleDependentLimit(eqx.Module):
 
     exponents: eqx.AbstractVar[tuple[int, ...]]
 
+    power: ClassVar[None] = None
+    basis: ClassVar[tuple[str, ...]] = ()
+    needs_fourth_moment: ClassVar[bool] = False
+    errors: ClassVar[None] = None
+    fluctuations: ClassVar[None] = None
+
     @property
     def key(self) -> tuple:
         """The rule's name and numbers: with the noise law, what makes the limit."""
         raise NotImplementedError
+
+    def on(self, problem) -> "TabulatedOperators":
+        """phi and M_k tabulated for the standard deviations of ``problem``, once for each problem and rule."""
+        return problem.cached(("scale dependent", self.key), lambda: tabulated(self, problem.covariance.std))
 
     def coefficients(self, R: float, sigma: Float[np.ndarray, " s"]):
         """phi(sigma_i; R), (s,), and M_k(sigma_i, sigma_j; R), (k, s, s), as NumPy arrays."""
@@ -118,16 +131,49 @@ class Family(NamedTuple):
     members: Float[np.ndarray, "p *shape"]
 
 
-class Tables(NamedTuple):
-    """phi and M_k of a rule over log R, on the standard deviations ``nodes``; ``spread`` is B of ``interpolation``."""
+class TabulatedLaw(ScalarLaw):
+    """a_p(R) and b_q(R) as functions of log R. The preconditioner changes with the risk: ``power`` is None."""
 
-    drift: Family
-    kernels: Family
-    nodes: Float[np.ndarray, " s"]
+    drift_profile: Profile
+    noise_profile: Profile
+    power: None = eqx.field(static=True, default=None)
+    basis: tuple[str, ...] = eqx.field(static=True, default=())
+
+    def drift_coefficients(self, R, m):
+        return self.drift_profile(R)
+
+    def noise_coefficients(self, R, m):
+        return self.noise_profile(R)
+
+
+@dataclass(frozen=True, eq=False)
+class TabulatedOperators(Operators):
+    """M_p = diag(phi_p(sigma_i)) and N_q = sum_k Khat^k M_qk(sigma_i, sigma_j), from tables over a few sigma.
+
+    Attributes:
+        drift, kernels: phi and M_k of the rule over log R, on the standard deviations ``nodes``.
+        spread: B of ``interpolation``, from the nodes to every coordinate.
+        exponents: the powers k.
+    """
+
+    law: TabulatedLaw
+    key: tuple
+    drift: Float[np.ndarray, "p s"]
+    kernels: Float[np.ndarray, "q k s s"]
     spread: Float[np.ndarray, "d s"]
+    exponents: tuple[int, ...]
+
+    def preconditioners(self):
+        return self.drift @ self.spread.T
+
+    def noise_diagonals(self):
+        return np.einsum("di,qkij,dj->qd", self.spread, self.kernels, self.spread, optimize=True)
+
+    def noise_matrices(self, khat):
+        return expand(self.exponents, self.kernels, self.spread, khat)
 
 
-def tabulate(limit: ScaleDependentLimit, sigma: Float[np.ndarray, " d"]) -> Tables:
+def tabulated(limit: ScaleDependentLimit, sigma: Float[np.ndarray, " d"]) -> TabulatedOperators:
     """The rule's coefficients on one problem's standard deviations, as functions of R."""
     nodes, spread = interpolation(sigma)
     low, high = limit.risk_range(nodes)
@@ -136,7 +182,9 @@ def tabulate(limit: ScaleDependentLimit, sigma: Float[np.ndarray, " d"]) -> Tabl
     phi, kernels = np.array(phi), np.array(kernels)
     noise_size = np.einsum("jkss->j", kernels) / nodes.size
     drift = _family(log_R, phi, phi.mean(axis=1), DRIFT_TOLERANCE)
-    return Tables(drift, _family(log_R, kernels, noise_size, NOISE_TOLERANCE), nodes, spread)
+    noise = _family(log_R, kernels, noise_size, NOISE_TOLERANCE)
+    law = TabulatedLaw(drift.profile, noise.profile)
+    return TabulatedOperators(law, limit.key, drift.members, noise.members, spread, limit.exponents)
 
 
 def _family(log_R, values, size, tolerance) -> Family:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from sdelimit.limits.limit import Limit
+from sdelimit.limits.law import Law, Operators
 from sdelimit.modes import dense
 from sdelimit.modes.structured import in_eigenvectors, structured
+from sdelimit.numerics.semidefinite import semidefinite_root
 from sdelimit.problem.linear_regression import LinearRegression
 from sdelimit.support import arguments as check
 
@@ -24,19 +25,48 @@ class Modes:
     """The decoupled coordinates of one problem under one limit.
 
     Attributes:
-        decay: lambda_i, (d,), in any order.
+        decay: lambda_i, (d,), in any order: R = 1/2 sum_i lambda_i w_i^2.
         w0: initial coordinates w_i(0), (d,).
-        forcing: c_qi, (p, d), one row for each kernel of the limit's basis.
+        forcing: c_qi, (q, d), one row for each noise matrix of the limit.
         vectors: Q, (d, d); None where Q = I or is not written out.
+        member_rates: rates at which the modes decay, one row for each coefficient of the drift; None for lambda_i.
     """
 
     decay: Float[np.ndarray, " d"]
     w0: Float[np.ndarray, " d"]
-    forcing: Float[np.ndarray, "p d"]
+    forcing: Float[np.ndarray, "q d"]
     vectors: Float[np.ndarray, "d d"] | None
+    member_rates: Float[np.ndarray, "p d"] | None = None
+
+    @property
+    def rates(self) -> Float[np.ndarray, "p d"]:
+        """Decay rates of the modes, one row for each coefficient of the drift."""
+        return self.decay[None] if self.member_rates is None else self.member_rates
 
 
-def modes(problem: LinearRegression, limit: Limit) -> Modes:
+def coordinates(problem: LinearRegression, operators: Operators) -> Modes | None:
+    """Coordinates in which the risk equation decouples; None if there are none, so that d x d moments are needed.
+
+    They are the modes of S where the preconditioner M = D^-p does not change with the risk, and the coordinates of
+    theta themselves where K is diagonal: then lambda_i = sigma_i^2, w = delta and the drift decays coordinate i at
+    rate sum_p a_p sigma_i^2 M_p,ii (theory: section 9).
+
+    Raises ValueError as ``modes``.
+    """
+    if operators.law.power is not None:
+        return modes(problem, operators.law)
+    if not problem.covariance.is_diagonal:
+        return None
+    return problem.cached(("coordinates", operators.key), lambda: _diagonal_coordinates(problem, operators))
+
+
+def _diagonal_coordinates(problem, operators):
+    variance = problem.covariance.std**2
+    rates = operators.preconditioners() * variance
+    return Modes(variance, problem.delta0, operators.noise_diagonals(), None, rates)
+
+
+def modes(problem: LinearRegression, limit: Law) -> Modes:
     """The modes of ``problem`` under ``limit``: from the structure of K where it has one, see ``modes/structured.py``.
 
     Computed once per problem and kept, as is the eigenproblem of limits that share it.
@@ -47,20 +77,37 @@ def modes(problem: LinearRegression, limit: Limit) -> Modes:
     return problem.cached(("modes", limit.power, limit.basis), lambda: _compute(problem, limit))
 
 
-def dense_modes(problem: LinearRegression, limit: Limit) -> Modes:
+def dense_modes(problem: LinearRegression, limit: Law) -> Modes:
     """The modes with their vectors Q written out unless Q = I (K diagonal). Raises as ``modes``, whatever K."""
     if problem.covariance.is_diagonal:
         return modes(problem, limit)
     return problem.cached(("dense modes", limit.power, limit.basis), lambda: _compute_dense(problem, limit))
 
 
-def noise_modes(problem: LinearRegression, limit: Limit) -> Modes:
+def noise_modes(problem: LinearRegression, limit: Law) -> Modes:
     """The modes that ``noise_factor`` refers to: with vectors, unless the noise does not mix the modes."""
-    plain = all(name == "rho" for name in limit.basis)
-    return modes(problem, limit) if plain else dense_modes(problem, limit)
+    mixes = any(name != "rho" for name in limit.basis)
+    return dense_modes(problem, limit) if mixes else modes(problem, limit)
 
 
-def noise_factor(problem: LinearRegression, limit: Limit, name: str):
+def noise_coordinates(problem: LinearRegression, operators: Operators):
+    """``coordinates`` for paths, and F_q with F_q F_q' = N_q in them, (d,) if diagonal, else (d, d).
+
+    The factors are None where no noise matrix mixes the modes: their variances are then ``Modes.forcing``. None
+    instead of the pair if the problem has no such coordinates.
+    """
+    law = operators.law
+    if law.power is None:
+        current = coordinates(problem, operators)
+        return None if current is None else (current, None)
+    current = noise_modes(problem, law)
+    if current.vectors is None:
+        return current, None
+    factors = [noise_factor(problem, law, name) for name in law.basis]
+    return current, None if all(f.ndim == 1 for f in factors) else factors
+
+
+def noise_factor(problem: LinearRegression, limit: Law, name: str):
     """F with F F' = Q' D^(1-p/2) b(Khat) D^(1-p/2) Q for the kernel ``name``: (d,) if that is diagonal, else (d, d).
 
     ``name`` is one of the limit's basis; Q are the vectors of ``noise_modes``.
@@ -68,7 +115,7 @@ def noise_factor(problem: LinearRegression, limit: Limit, name: str):
     return problem.cached(("factor", limit.power, limit.basis, name), lambda: _noise_factor(problem, limit, name))
 
 
-def noise_along_mean(problem: LinearRegression, limit: Limit):
+def noise_along_mean(problem: LinearRegression, limit: Law):
     """F^-1 Lambda for the only kernel of ``limit``, (d,) or (d, d): it takes w to b with F b = Lambda w.
 
     Lambda w is the mean update D^-p K delta in the coordinates of the modes. Least squares where F is singular.
@@ -112,12 +159,7 @@ def _noise_factor(problem, limit, name):
     if current.vectors is None or name == "rho":  # Q' D^(1-p/2) Khat D^(1-p/2) Q = Q' S Q
         return np.sqrt(current.decay)
     matrix = dense.noise_matrix(problem.covariance, limit.power, name)
-    try:
-        factor = np.linalg.cholesky(matrix)
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(matrix)
-        factor = vectors * np.sqrt(np.maximum(values, 0.0))
-    return current.vectors.T @ factor
+    return current.vectors.T @ semidefinite_root(matrix)
 
 
 def _require_variance(std, limit):

@@ -1,19 +1,20 @@
-"""Which equations belong to which kind of limit."""
+"""The risk ODE of a limit on a problem."""
 
-from sdelimit.limits.limit import Limit, MemoryLimit
-from sdelimit.limits.scale_dependent import ScaleDependentLimit
-from sdelimit.ode import matrix, memory, modes
+from sdelimit.limits.law import Operators
+from sdelimit.modes.decoupled import Modes, coordinates
+from sdelimit.ode.matrix import matrix_system
+from sdelimit.ode.modes import mode_system
 from sdelimit.ode.system import System
 
 
 def risk_system(problem, limit, times, rtol, atol, eta) -> System:
     """The risk ODE of ``limit`` on ``problem``."""
-    build = _choose(limit, modes.mode_system, matrix.scale_dependent_system, memory.memory_system)
-    return build(problem, limit, times, rtol, atol, eta)
+    operators = limit.on(problem)
+    return system_on(problem, operators, coordinates(problem, operators), times, rtol, atol, eta)
 
 
-def _choose(limit, plain, scale_dependent, memory):
-    for kind, choice in ((Limit, plain), (ScaleDependentLimit, scale_dependent), (MemoryLimit, memory)):
-        if isinstance(limit, kind):
-            return choice
-    raise TypeError(f"limit must be a Limit, a MemoryLimit or a ScaleDependentLimit, got {type(limit).__name__}")
+def system_on(problem, operators: Operators, current: Modes | None, times, rtol, atol, eta) -> System:
+    """The same in the coordinates ``current`` that decouple it, or where there are none for E[delta delta']."""
+    if current is None:
+        return matrix_system(problem, operators, times, rtol, atol, eta)
+    return mode_system(current, operators.law, problem.d, times, rtol, atol, eta)

@@ -77,8 +77,8 @@ class Interpolation(diffrax.AbstractLocalInterpolation):
 class Exponential(diffrax.AbstractAdaptiveSolver):
     """Collocation at five Lobatto points for the scalars, exact for the modes: order 5, with dense output.
 
-    ``args`` is (learning rate as a function of time, system); the system has ``rates(eta, R)`` for a and g / a,
-    ``decay``, ``sources``, ``risk(y)`` and ``positive(R)``. The error estimate is what the terms of highest degree
+    ``args`` is (learning rate as a function of time, system); the system has ``clock(eta, R)`` for a and g / a,
+    ``rates`` (lambda_i, in one row), ``sources``, ``risk(y)`` and ``positive(R)``. The error estimate is what the terms of highest degree
     contribute, and how far the risk is from what the last sweep took it to be.
     """
 
@@ -98,10 +98,10 @@ class Exponential(diffrax.AbstractAdaptiveSolver):
         schedule, system = args
         times = (t0 + NODES * (t1 - t0)).at[-1].set(t1)  # t1 itself: a rounded one may lie behind a jump of eta
         eta = jax.vmap(schedule)(times) + jnp.zeros(NODES.size)
-        decay, sources = jnp.asarray(system.decay), jnp.asarray(system.sources)
+        decay, sources = jnp.asarray(system.rates)[0], jnp.asarray(system.sources)
 
         def path(R, keep):
-            rate, ratio = jax.vmap(system.rates)(eta, R)
+            rate, ratio = jax.vmap(system.clock)(eta, R)
             rate = (t1 - t0) * ((COEFFICIENTS - (1 - keep) * DROPPED) @ rate)
             clock = NODES[:, None] ** (DEGREES + 1) / (DEGREES + 1) @ rate
             return Path(y0, decay, sources, rate, clock[-1], interpolate(clock, ratio, keep))

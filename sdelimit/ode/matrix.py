@@ -1,52 +1,41 @@
-"""The risk ODE of a scale-dependent rule (theory: section 9).
+"""The risk ODE of a law that decouples in no coordinates: a preconditioner that changes with R, K not diagonal.
 
-With V = E[delta delta'] and Z = D V D, D = diag(sigma), so that R = 1/2 tr(Khat Z),
+With V = E[delta delta'] and Z = D V D, D = diag(sigma), so that R = 1/2 tr(Khat Z) (theory: section 9),
 
     dZ/dt = -eta (A Khat Z + Z Khat A) + (eta^2/d) D N(R) D,    A = diag(sigma_i^2 phi_i(R)).
 
-For diagonal K the diagonal of Z is enough: d scalar equations. Otherwise Z is a full matrix and one product Khat Z
-a step is the cost; N(R) and phi(R) are sums of a few fixed arrays with coefficients that depend on R.
+One product Khat Z a step is the cost; N(R) and phi(R) are sums of a few fixed arrays with coefficients that depend on R.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from sdelimit.limits.scale_dependent import Profile, ScaleDependentLimit, Tables, expand, tabulate
+from sdelimit.limits.law import Operators, ScalarLaw
 from sdelimit.modes.dense import correlation_of
 from sdelimit.numerics.precision import evaluate_in_float64
-from sdelimit.ode.system import System, Tolerances, tolerances
+from sdelimit.ode.system import SMALLEST_RISK, System, Tolerances, tolerances
 
 
-class DiagonalSystem(System):
-    """y_i = sigma_i^2 E[delta_i^2] / 2, coordinate i's share of the risk; K diagonal."""
+class Matrices(NamedTuple):
+    """What the equation of Z is made of, whatever the coefficients.
 
-    decay: Float[np.ndarray, " d"]
-    energy0: Float[np.ndarray, " d"]
-    drift_profile: Profile
-    drift: Float[np.ndarray, "p d"]
-    noise_profile: Profile
-    noise: Float[np.ndarray, "q d"]
-    times: Float[np.ndarray, " n"]
-    tolerances: Tolerances
+    Attributes:
+        khat: Khat.
+        members: the diagonals of M_p, with phi = sum_p a_p M_p.
+        dissipation: Khat D M_p D Khat.
+        noise: D N_q D.
+        noise_power: tr(Khat D N_q D) = tr(K N_q).
+    """
 
-    def initial(self):
-        return self.decay * self.energy0 / 2
-
-    def field(self, eta, y):
-        R = self.positive(self.risk(y))
-        phi, noise = self.drift_profile(R) @ self.drift, self.noise_profile(R) @ self.noise
-        return -2 * eta * phi * self.decay * y + eta**2 * self.decay * noise / (2 * y.size)
-
-    def risk(self, y):
-        return jnp.sum(y, axis=-1)
-
-    def observe(self, eta, y, save_modes):
-        phi = self.drift_profile(self.positive(self.risk(y))) @ self.drift
-        energies = y / jnp.where(self.decay > 0, self.decay, 1.0) * 2 if save_modes else jnp.zeros(())
-        mean = jnp.sum(self.decay * phi) / jnp.sum(self.decay)
-        return {"modes": energies, "phi": mean, "slope": jnp.sum(self.field(eta, y))}
+    khat: Float[np.ndarray, "d d"]
+    members: Float[np.ndarray, "p d"]
+    dissipation: Float[np.ndarray, "p d d"]
+    noise: Float[np.ndarray, "q d d"]
+    noise_power: Float[np.ndarray, " q"]
 
 
 class MatrixSystem(System):
@@ -54,36 +43,34 @@ class MatrixSystem(System):
 
     decay: Float[np.ndarray, " d"]
     delta0: Float[np.ndarray, " d"]
-    khat: Float[np.ndarray, "d d"]
-    drift_profile: Profile
-    drift: Float[np.ndarray, "p d"]
-    dissipation: Float[np.ndarray, "p d d"]
-    noise_profile: Profile
-    noise: Float[np.ndarray, "q d d"]
-    heating: Float[np.ndarray, " q"]
+    matrices: Matrices
+    law: ScalarLaw
     times: Float[np.ndarray, " n"]
     tolerances: Tolerances
+
+    def coefficients(self, R):
+        """a_p(R) and b_q(R)."""
+        return self.law.drift_coefficients(R, jnp.zeros(0)), self.law.noise_coefficients(R, jnp.zeros(0))
 
     def initial(self):
         scaled = jnp.sqrt(jnp.asarray(self.decay)) * self.delta0
         return scaled[:, None] * scaled[None, :]
 
     def field(self, eta, y):
-        R = self.positive(self.risk(y))
-        a = eta * self.decay * (self.drift_profile(R) @ self.drift)
-        decay = a[:, None] * (jnp.asarray(self.khat) @ y)
-        noise = jnp.tensordot(self.noise_profile(R), jnp.asarray(self.noise), axes=1)
+        a, b = self.coefficients(self.positive(self.risk(y)))
+        strength = eta * self.decay * (a @ self.matrices.members)
+        decay = strength[:, None] * (jnp.asarray(self.matrices.khat) @ y)
+        noise = jnp.tensordot(b, jnp.asarray(self.matrices.noise), axes=1)
         return eta**2 / y.shape[0] * noise - decay - decay.T
 
     def risk(self, y):
-        return jnp.sum(jnp.asarray(self.khat) * y) / 2
+        return jnp.sum(jnp.asarray(self.matrices.khat) * y) / 2
 
     def observe(self, eta, y, save_modes):
-        R = self.positive(self.risk(y))
-        a = self.drift_profile(R)
-        dissipated = a @ jnp.tensordot(jnp.asarray(self.dissipation), y, axes=2)
-        slope = eta**2 / (2 * y.shape[0]) * self.noise_profile(R) @ self.heating - eta * dissipated
-        mean = jnp.sum(self.decay * (a @ self.drift)) / jnp.sum(self.decay)
+        a, b = self.coefficients(self.positive(self.risk(y)))
+        dissipated = a @ jnp.tensordot(jnp.asarray(self.matrices.dissipation), y, axes=2)
+        slope = eta**2 / (2 * y.shape[0]) * b @ self.matrices.noise_power - eta * dissipated
+        mean = jnp.sum(self.decay * (a @ self.matrices.members)) / jnp.sum(self.decay)
         return {"modes": jnp.zeros(()), "phi": mean, "slope": slope}
 
     def many(self, function, schedules):
@@ -91,56 +78,30 @@ class MatrixSystem(System):
         return jax.lax.map(function, schedules)
 
 
-def scale_dependent_system(problem, limit: ScaleDependentLimit, times, rtol, atol, eta) -> System:
-    """The risk ODE of ``limit`` on ``problem``; its tables are made once per problem and rule."""
-    std = problem.covariance.std
-    tables = tables_of(problem, limit)
-    drift = tables.drift.members @ tables.spread.T
-    risk0 = problem.initial_risk
-    noise_risk = _mean_noise(tables, std, risk0) / 2
-    if problem.covariance.is_diagonal:
-        bounds = tolerances(risk0, noise_risk, problem.d, rtol, atol, eta)
-        profiles = tables.drift.profile, drift, tables.kernels.profile, noise_variances(tables)
-        return DiagonalSystem(std**2, problem.delta0**2, *profiles, times, bounds)
+def matrix_system(problem, operators: Operators, times, rtol, atol, eta) -> MatrixSystem:
+    """The risk ODE of ``operators`` on ``problem``; its matrices are made once per problem and rule."""
+    return system_of_matrices(problem, matrices_of(problem, operators), operators.law, times, rtol, atol, eta)
+
+
+def system_of_matrices(problem, matrices: Matrices, law: ScalarLaw, times, rtol, atol, eta) -> MatrixSystem:
+    """The risk ODE of ``law``'s coefficients of given matrices."""
+    risk0, none = problem.initial_risk, np.zeros(0)
+    noise = evaluate_in_float64(law.noise_coefficients, max(risk0, SMALLEST_RISK), none)
+    noise_risk = float(noise @ matrices.noise_power) / (2 * problem.d)
     # The error of the risk, a sum over many entries of Z, is far below the typical error of an entry.
     bounds = tolerances(risk0, noise_risk, problem.d, rtol * problem.d**0.25, atol, eta)
-    khat, noise, dissipation = matrices_of(problem, limit)
-    heating = np.einsum("ij,qij->q", khat, noise)
-    return MatrixSystem(
-        std**2, problem.delta0, khat,
-        tables.drift.profile, drift, dissipation,
-        tables.kernels.profile, noise, heating,
-        times, bounds,
-    )  # fmt: skip
+    return MatrixSystem(problem.covariance.std**2, problem.delta0, matrices, law, times, bounds)
 
 
-def tables_of(problem, limit: ScaleDependentLimit) -> Tables:
-    """phi and M_k over log R for the standard deviations of ``problem``."""
-    return problem.cached(("scale_dependent", limit.key), lambda: tabulate(limit, problem.covariance.std))
+def matrices_of(problem, operators: Operators) -> Matrices:
+    """The matrices of ``operators`` on ``problem``, made once."""
+    return problem.cached(("matrices", operators.key), lambda: _matrices(problem, operators))
 
 
-def matrices_of(problem, limit: ScaleDependentLimit):
-    """Khat, D N_q D for every member of N's family, and Khat A_p Khat for every member of phi's."""
-    tables = tables_of(problem, limit)
-    return problem.cached(("scale_dependent_matrices", limit.key), lambda: _matrices(problem, limit, tables))
-
-
-def noise_variances(tables: Tables) -> Float[np.ndarray, "q d"]:
-    """N_ii of every member of N's family."""
-    return np.einsum("di,qkij,dj->qd", tables.spread, tables.kernels.members, tables.spread, optimize=True)
-
-
-def _mean_noise(tables, std, risk):
-    """mean_i sigma_i^2 N_ii at one risk."""
-    kernel = np.tensordot(
-        evaluate_in_float64(tables.kernels.profile, max(risk, 1e-290)), tables.kernels.members, axes=1
-    )
-    return float(np.mean(std**2 * np.einsum("di,kij,dj->d", tables.spread, kernel, tables.spread, optimize=True)))
-
-
-def _matrices(problem, limit, tables):
+def _matrices(problem, operators):
     khat, std = correlation_of(problem.covariance), problem.covariance.std
-    noise = expand(limit.exponents, tables.kernels.members, tables.spread, khat)
+    noise = operators.noise_matrices(khat)
     noise *= std[:, None] * std[None, :]
-    drift = tables.drift.members @ tables.spread.T
-    return khat, noise, np.stack([(khat * (std**2 * phi)) @ khat for phi in drift])
+    members = operators.preconditioners()
+    dissipation = np.stack([(khat * (std**2 * phi)) @ khat for phi in members])
+    return Matrices(khat, members, dissipation, noise, np.einsum("ij,qij->q", khat, noise))

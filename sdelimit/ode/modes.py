@@ -1,4 +1,4 @@
-"""The risk ODE of a ``Limit`` in its modes (theory: section 3)."""
+"""The risk ODE of any law in coordinates that decouple (theory: sections 3, 9 and 11)."""
 
 from dataclasses import replace
 from functools import partial
@@ -9,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from sdelimit.limits.limit import Limit
+from sdelimit.limits.law import Law, moment_pairs
 from sdelimit.modes.compression import compress
-from sdelimit.modes.decoupled import Modes, modes
+from sdelimit.modes.decoupled import Modes
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.exponential_integrator import Exponential
-from sdelimit.ode.system import System, Tolerances, largest_rate, tolerances
-from sdelimit.problem.linear_regression import LinearRegression
+from sdelimit.ode.system import SMALLEST_RISK, System, Tolerances, largest_rate, tolerances
 
 SHARED_MODES = 64
 """Numbers of modes are rounded up to a multiple of this."""
@@ -27,40 +26,116 @@ EXPLICIT_REACH = 3.3
 
 
 class ModeSystem(System):
-    """y_i = weight_i E[w_i^2], mode i's share of the risk:
+    """The moments Y_i = E[v_i v_i'] of every mode, and the scalars m of the law:
 
-        dy_i/dt = -2 eta phi(R) lambda_i y_i + eta^2 weight_i sum_q psi_q(R) c_qi / d.
+        dY_i/dt = G_i Y_i + Y_i G_i' + (1/d) sum_q c_qi B_q,      G_i = A0 + sum_p rate_pi A_p,
+        dm/dt = r (target(q) - m).
 
-    weight_i = lambda_i / 2, but for modes with lambda_i = 0, which keep a small weight in the error norm.
-    ``stiff`` chooses the integrator: Tsitouras 5(4) is cheaper where its steps follow the risk.
+    Kept is weight_i Y_i, for w_i^2 mode i's share of the risk: weight_i = lambda_i / 2, but for modes with lambda_i = 0,
+    which keep a small weight in the error norm. For one number a mode the state is an array (d,), else (moments, d);
+    with scalars it is a pair. ``stiff`` chooses the integrator: Tsitouras 5(4) is cheaper where its steps follow the
+    risk.
+
+    Attributes:
+        decay: lambda_i, the weights of the overlaps.
+        rates: decay rates, one row for each A_p.
+        moments0: Y_i at t = 0, one row for each of ``moment_pairs``.
+        forcing: c_qi / d.
+        mean_rates: sum_i rate_pi / sum_i lambda_i, with which effective rates make the phi that a curve reports.
     """
 
     decay: Float[np.ndarray, " d"]
-    energy0: Float[np.ndarray, " d"]
-    forcing: Float[np.ndarray, "p d"]
+    rates: Float[np.ndarray, "p d"]
+    moments0: Float[np.ndarray, "moments d"]
+    forcing: Float[np.ndarray, "q d"]
     weight: Float[np.ndarray, " d"]
-    limit: Limit
+    mean_rates: Float[np.ndarray, " p"]
+    law: Law
     times: Float[np.ndarray, " n"]
     tolerances: Tolerances
     stiff: bool = eqx.field(static=True)
 
     def initial(self):
-        return self.weight * self.energy0
+        return self.joined(self.weight * jnp.asarray(self.moments0), jnp.asarray(self.law.initial_scalars()))
+
+    def joined(self, moments, scalars):
+        """The state of weighted moments (moments, d) and scalars."""
+        moments = moments[0] if self.law.size == 1 else moments
+        return (moments, scalars) if self.law.has_scalars else moments
+
+    def split(self, y):
+        """Weighted moments (moments, d) and scalars of a state."""
+        moments, scalars = y if self.law.has_scalars else (y, jnp.zeros(0))
+        return (moments[None] if self.law.size == 1 else moments), scalars
+
+    def overlaps(self, moments):
+        """q = sum_i lambda_i Y_i, with the risk where the coefficients can be evaluated."""
+        q = jnp.sum(self.decay * moments / self.weight, axis=-1)
+        return q.at[0].set(2 * self.positive(q[0] / 2))
+
+    def field(self, eta, y):
+        moments, scalars = self.split(y)
+        q = self.overlaps(moments)
+        constant, linear = self.law.drift(eta, q, scalars)
+        noise, k = self.law.noise(eta, q, scalars), self.law.size
+        entry = {pair: row for pair, row in zip(moment_pairs(k), moments, strict=True)}
+        Y = [[entry[min(a, b), max(a, b)] for b in range(k)] for a in range(k)]
+        G = [[linear[:, a, b] @ self.rates for b in range(k)] for a in range(k)]
+        if constant is not None:
+            G = [[G[a][b] + constant[a, b] for b in range(k)] for a in range(k)]
+
+        def slope(a, b):
+            moved = sum(G[a][c] * Y[c][b] + G[b][c] * Y[a][c] for c in range(k))
+            return moved + self.weight * (noise[:, a, b] @ self.forcing)
+
+        rate, target = self.law.relaxation(q)
+        return self.joined(jnp.stack([slope(a, b) for a, b in moment_pairs(k)]), rate * (target - scalars))
+
+    def risk(self, y):
+        energies = y[0] if self.law.has_scalars else y
+        energies = energies if self.law.size == 1 else energies[0]
+        return jnp.sum(self.decay * energies / self.weight, axis=-1) / 2
+
+    def observe(self, eta, y, save_modes):
+        moments, scalars = self.split(y)
+        phi = self.law.effective_rates(self.overlaps(moments), scalars) @ self.mean_rates
+        energies = moments[0] / self.weight if save_modes else jnp.zeros(())
+        out = {"modes": energies, "phi": phi, "slope": self.risk(self.field(eta, y))}
+        return {**out, "scalars": scalars} if self.law.has_scalars else out
+
+    def solver(self):
+        return Exponential() if self.stiff else super().solver()
+
+    def clock(self, eta, R):
+        """For ``Exponential``: the decay rate of a mode of rate 1, a = 2 eta phi(R), and eta^2 psi(R) / a."""
+        phi, psi = _scalar_coefficients(self.law, R)
+        return 2 * eta * phi, eta / (2 * phi) * psi
+
+    @property
+    def sources(self):
+        """For ``Exponential``: weight_i c_qi / d, what psi_q(R) = 1 adds to the state in unit time at eta = 1."""
+        return self.weight * jnp.asarray(self.forcing)
 
     def compressed(self, problem):
-        """A few hundred modes of the same risk, kept with the problem; their energies and forcing can be negative."""
-        key = "compressed", self.limit.power, self.limit.basis
-        decay, energy0, forcing, weight = problem.cached(key, self._few_modes)
+        """A few hundred modes of the same risk, kept with the problem; their moments and forcing can be negative.
+
+        Each share of the risk is a sum of functions of the rate, so modes of one row of rates can be compressed.
+        """
+        if self.law.power is None:
+            return self
+        key = "compressed", type(self.law).initial_moments, self.law.power, self.law.basis
+        decay, moments0, forcing, weight = problem.cached(key, self._few_modes)
         bounds = replace(self.tolerances, atol=self.tolerances.atol * self.decay.size / decay.size)
-        return ModeSystem(decay, energy0, forcing, weight, self.limit, self.times, bounds, self.stiff)
+        few = {"decay": decay, "rates": decay[None], "moments0": moments0, "forcing": forcing, "weight": weight}
+        return replace(self, **few, tolerances=bounds)
 
     def _few_modes(self):
-        decay, shares = compress(self.decay, self.decay / 2 * np.concatenate([self.energy0[None], self.forcing]))
+        decay, shares = compress(self.decay, self.decay / 2 * np.concatenate([self.moments0, self.forcing]))
         extra = -decay.size % SHARED_MODES
         decay, shares = np.pad(decay, (0, extra), mode="edge"), np.pad(shares, ((0, 0), (0, extra)))
         weight = np.where(decay > 0, decay, decay.max()) / 2
-        energy0, *forcing = shares / weight
-        return decay, energy0, np.stack(forcing), weight
+        moments0, forcing = np.split(shares / weight, [len(self.moments0)])
+        return decay, moments0, forcing, weight
 
     def padded(self):
         """With modes of no energy, which do not count in the error norm either."""
@@ -70,75 +145,57 @@ class ModeSystem(System):
         share = (d / (d + extra)) ** 0.5
         bounds = replace(self.tolerances, rtol=self.tolerances.rtol * share, atol=self.tolerances.atol * share)
         decay, weight = (np.pad(a, (0, extra), mode="edge") for a in (self.decay, self.weight))
-        energy0, forcing = np.pad(self.energy0, (0, extra)), np.pad(self.forcing, ((0, 0), (0, extra)))
-        system = ModeSystem(decay, energy0, forcing, weight, self.limit, self.times, bounds, self.stiff)
-        return super(ModeSystem, system).padded()
-
-    def solver(self):
-        return Exponential() if self.stiff else super().solver()
-
-    def rates(self, eta, R):
-        """a = 2 eta phi(R), the decay rate of a mode with lambda = 1, and eta^2 psi(R) / a."""
-        phi = self.limit.phi(R)
-        return 2 * eta * phi, eta / (2 * phi) * self.limit.psi(R)
-
-    @property
-    def sources(self):
-        """weight_i c_qi / d: what psi_q(R) = 1 adds to y_i in unit time at eta = 1."""
-        return self.weight * jnp.asarray(self.forcing)
-
-    def field(self, eta, y):
-        R = self.positive(self.risk(y))
-        source = self.weight * (self.limit.psi(R) @ self.forcing)
-        return -2 * eta * self.limit.phi(R) * self.decay * y + eta**2 * source
-
-    def risk(self, y):
-        return jnp.sum(self.decay * y / self.weight, axis=-1) / 2
-
-    def observe(self, eta, y, save_modes):
-        phi = self.limit.phi(self.positive(self.risk(y)))
-        slope = jnp.sum(self.decay * self.field(eta, y) / self.weight) / 2
-        return {"modes": y / self.weight if save_modes else jnp.zeros(()), "phi": phi, "slope": slope}
+        rates = np.pad(self.rates, ((0, 0), (0, extra)), mode="edge")
+        moments0, forcing = (np.pad(a, ((0, 0), (0, extra))) for a in (self.moments0, self.forcing))
+        arrays = {"decay": decay, "rates": rates, "moments0": moments0, "forcing": forcing, "weight": weight}
+        return super(ModeSystem, replace(self, **arrays, tolerances=bounds)).padded()
 
 
-def mode_system(problem: LinearRegression, limit: Limit, times, rtol, atol, eta) -> ModeSystem:
-    """The risk ODE of ``limit`` on ``problem``."""
-    return system_of_modes(modes(problem, limit), limit, problem.d, times, rtol, atol, eta)
-
-
-def system_of_modes(current: Modes, limit, d: int, times, rtol, atol, eta) -> ModeSystem:
-    """The risk ODE of ``limit``'s phi and psi in given modes."""
-    energy0, forcing = current.w0**2, current.forcing / d
-    risk0 = float(current.decay @ energy0 / 2)
-    _, *psi = evaluate_in_float64(partial(_coefficients, limit), [max(risk0, 1e-290)])[0]
-    source = psi @ forcing
+def mode_system(current: Modes, law: Law, d: int, times, rtol, atol, eta) -> ModeSystem:
+    """The risk ODE of ``law`` in given coordinates."""
+    moments0, forcing, rates = law.initial_moments(current.w0), current.forcing / d, current.rates
+    risk0 = float(current.decay @ moments0[0] / 2)
+    first = evaluate_in_float64(partial(_coefficients, law), [max(risk0, SMALLEST_RISK)])[0]
+    source = first[len(rates) :] @ forcing
     bounds = tolerances(risk0, float(current.decay @ source) / 2, d, rtol, atol, eta)
-    steps = times[-1] * _fastest_rate(limit, current.decay, forcing, risk0, bounds, eta) / EXPLICIT_REACH
-    stiff = bool(steps > STIFF)
+    stiff = False
+    if law.size == 1 and len(rates) == 1 and not law.has_scalars:
+        fastest = _fastest_rate(law, rates[0], current.decay, forcing, risk0, bounds, eta)
+        stiff = bool(times[-1] * fastest / EXPLICIT_REACH > STIFF)
     if stiff:  # phi(R) is not followed to where R is far below what atol resolves
         bounds = replace(bounds, floor=1e-3 * bounds.atol * d)
-    return ModeSystem(current.decay, energy0, forcing, _weights(current.decay), limit, times, bounds, stiff)
+    weight = np.maximum(current.decay, 1e-12 * current.decay.max()) / 2
+    mean_rates = np.ones(1) if current.member_rates is None else rates.sum(axis=1) / current.decay.sum()
+    return ModeSystem(current.decay, rates, moments0, forcing, weight, mean_rates, law, times, bounds, stiff)
 
 
-def _weights(decay):
-    return np.maximum(decay, 1e-12 * decay.max()) / 2
+def _scalar_coefficients(law, R):
+    """phi(R) and psi(R) of a law with one number a mode, one row of rates and no scalars."""
+    q, none = 2 * R[None], jnp.zeros(0)
+    return law.effective_rates(q, none)[0], law.noise(1.0, q, none)[:, 0, 0]
 
 
 @jit
-def _coefficients(limit, risks):
-    """phi(R) and psi(R) side by side, (n, 1 + p)."""
-    return jax.vmap(lambda R: jnp.concatenate([limit.phi(R)[None], limit.psi(R)]))(risks)
+def _coefficients(law, risks):
+    """Effective rates and noise of w at eta = 1 at the start, side by side, (n, p + q)."""
+    scalars = jnp.asarray(law.initial_scalars())
+
+    def at(R):
+        q = jnp.zeros(len(moment_pairs(law.size))).at[0].set(2 * R)
+        return jnp.concatenate([law.effective_rates(q, scalars), law.noise(1.0, q, scalars)[:, 0, 0]])
+
+    return jax.vmap(at)(risks)
 
 
-def _fastest_rate(limit, decay, forcing, risk0, bounds, eta) -> float:
-    """Bound on 2 eta phi(R) lambda_max along the curve.
+def _fastest_rate(law, rates, decay, forcing, risk0, bounds, eta) -> float:
+    """Bound on 2 eta phi(R) max_i rate_i along the curve.
 
-    dR/dt >= -2 eta phi lambda_max R + eta^2 psi.f: the risk cannot fall below where the two are equal, and phi falls
+    dR/dt >= -2 eta phi rate_max R + eta^2 psi.f: the risk cannot fall below where the two are equal, and phi falls
     with R for every rule whose phi grows without bounds.
     """
-    step = largest_rate(eta)
+    step, fastest = largest_rate(eta), rates.max()
     risks = np.exp(np.linspace(np.log(bounds.floor), np.log(max(risk0, bounds.floor * 10)), 61))
-    phi, *psi = evaluate_in_float64(partial(_coefficients, limit), risks).T
+    phi, *psi = evaluate_in_float64(partial(_coefficients, law), risks).T
     noise = (forcing @ decay / 2) @ psi
-    falling = 2 * phi * decay.max() * risks > step * noise
-    return 2 * step * float(decay.max() * np.max(phi, where=falling | (risks == risks[-1]), initial=0.0))
+    falling = 2 * phi * fastest * risks > step * noise
+    return 2 * step * float(fastest * np.max(phi, where=falling | (risks == risks[-1]), initial=0.0))

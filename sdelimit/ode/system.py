@@ -15,6 +15,9 @@ from sdelimit.support import arguments as check
 SHARED_TIMES = 8
 """Numbers of times are rounded up to a multiple of this."""
 BLOW_UP = 1e12
+"""A risk this many times its natural scale counts as diverged."""
+SMALLEST_RISK = 1e-290
+"""Stands for a risk of zero where coefficients are evaluated: its square root, and products of it, are not subnormal."""
 
 
 class System(eqx.Module):
@@ -83,7 +86,7 @@ def tolerances(risk0, noise_risk, d, rtol, atol, eta) -> Tolerances:
     ``noise_risk`` is the risk that noise adds in unit time at eta = 1.
     """
     step = max(largest_rate(eta), 1e-12)
-    scale = max(risk0, step**2 * noise_risk, 1e-290)
+    scale = max(risk0, step**2 * noise_risk, SMALLEST_RISK)
     atol = 1e-10 * scale if atol is None else check.real("atol", atol, positive=True)
     return Tolerances(rtol, atol / d, 1e-30 * scale, BLOW_UP * scale)
 

@@ -15,11 +15,11 @@ Section numbers are those of the theory. Noise without a second moment, where a 
 
 import warnings
 from dataclasses import replace
+from functools import partial
 
+import jax.numpy as jnp
 import numpy as np
 
-from sdelimit.limits.exact.long_memory_adam import LongMemoryLimit
-from sdelimit.limits.limit import Limit
 from sdelimit.numerics.precision import evaluate_in_float64
 
 LONGEST_MEMORY = 0.25
@@ -108,20 +108,26 @@ def _unstable(curve, limit):
 
 def _edge(curve, limit) -> float:
     """The learning rate from which on the risk grows without bounds; infinite for rules whose steps are bounded."""
-    if not isinstance(limit, Limit) or limit.power:
+    if limit.power != 0:
         return np.inf
     problem = curve.problem
     variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0
     R = FAR * max(problem.initial_risk, variance, problem.covariance.trace / problem.d)
-    rates = [evaluate_in_float64(lambda R: R * limit.phi(R) / limit.psi(R).sum(), x) for x in (R, FAR * R)]
+    rates = [evaluate_in_float64(partial(_balancing_rate, limit), x) for x in (R, FAR * R)]
     if rates[1] > 2 * rates[0]:
         return np.inf
     return float(4 * problem.d * rates[1] / problem.covariance.trace)
 
 
+def _balancing_rate(limit, R):
+    """R phi / psi: proportional to the learning rate at which a risk R that is this large stays."""
+    none = jnp.zeros(0)
+    return R * limit.drift_coefficients(R, none)[0] / limit.noise_coefficients(R, none).sum()
+
+
 def _unsettled(curve, limit):
     noise = curve.problem.noise
-    if not isinstance(limit, LongMemoryLimit) or np.isfinite(noise.fourth_moment):
+    if not limit.needs_fourth_moment or np.isfinite(noise.fourth_moment):
         return None
     return (
         f"{noise} has no fourth moment, so averages of squared gradients settle slowly: the limit will be several "

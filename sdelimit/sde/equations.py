@@ -1,14 +1,18 @@
-"""The SDE steps of each kind of limit."""
+"""The SDE steps of a limit on a problem."""
 
-from sdelimit.ode.equations import _choose
-from sdelimit.sde import matrix, memory, modes
+from sdelimit.modes.decoupled import noise_coordinates
+from sdelimit.sde.matrix import matrix_stepper
+from sdelimit.sde.modes import mode_stepper
 
 
 def path_stepper(problem, limit, theory):
-    """``(advance, state, fastest)`` for the SDE.
+    """``(advance, state, fastest)`` for the SDE around the mean curve ``theory``.
 
     ``advance(states, keys, index, dt, eta)`` takes a chunk of steps of all paths and gives their states and risks;
     ``state`` is one path's at t = 0; ``fastest`` is the largest decay rate where eta phi = 1.
     """
-    build = _choose(limit, modes.mode_stepper, matrix.scale_dependent_stepper, memory.memory_stepper)
-    return build(problem, limit, theory)
+    operators = limit.on(problem)
+    found = noise_coordinates(problem, operators)
+    if found is None:
+        return matrix_stepper(problem, operators, theory)
+    return mode_stepper(problem, operators.law, *found, theory)

@@ -1,75 +1,144 @@
-"""SDE steps of a ``Limit`` in its modes (theory: section 3)."""
+"""SDE steps of any law in coordinates that decouple (theory: sections 3, 9 and 11)."""
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from sdelimit.limits.limit import Limit
-from sdelimit.modes.decoupled import noise_along_mean, noise_modes
+from sdelimit.limits.law import Law, moment_pairs
+from sdelimit.modes.decoupled import Modes, noise_along_mean
 from sdelimit.numerics.jit import jit
-from sdelimit.sde.noise_increments import applied, kicks_of, mean_decay, standard_normals, transposed
+from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.sde.noise_increments import (
+    float32_transpose,
+    mean_decay,
+    noise_increments,
+    risks_of,
+    row_products,
+    standard_normals,
+)
+
+SMALLEST = 1e-300
+"""Keeps quotients of vanishing numbers defined: above the subnormal numbers, whose reciprocals overflow."""
 
 
-def mode_stepper(problem, limit: Limit, theory):
-    """(advance, state of one path at t = 0, largest decay rate at eta phi = 1)."""
-    current = noise_modes(problem, limit)
-    kicks = kicks_of(problem, limit, current.decay, theory)
-    along = None if limit.fluctuations is None else transposed(noise_along_mean(problem, limit))
-    floor = 1e-30 * max(float(theory.risk[0]), float(theory.lr.max()) ** 2 * current.decay.max(), 1e-300)
-    return (
-        partial(_advance, limit, current.decay, current.forcing / problem.d, kicks, along, floor),
-        current.w0,
-        current.decay.max(),
-    )
+def mode_stepper(problem, law: Law, current: Modes, factors, theory):
+    """(advance, state of one path at t = 0, largest decay rate at eta phi = 1).
+
+    Each step takes the drift of every mode exactly, with coefficients frozen at a midpoint predicted from the present.
+    """
+    increments = noise_increments(law, current, factors, theory)
+    along = None if law.fluctuations is None else float32_transpose(noise_along_mean(problem, law))
+    floor = 1e-30 * max(float(theory.risk[0]), float(theory.lr.max()) ** 2 * current.decay.max(), SMALLEST)
+    arrays = current.decay, current.rates, current.forcing / problem.d
+    rest = np.zeros((law.size - 1, problem.d))
+    state = current.w0 if law.size == 1 else np.concatenate([current.w0[None], rest])
+    state = (state, law.initial_scalars()) if law.has_scalars else state
+    return partial(_advance, law, *arrays, increments, along, floor), state, _fastest(law, current, theory)
+
+
+def _fastest(law, current, theory):
+    """Largest rate of decay along the curve where its phi is one."""
+    if current.member_rates is None:
+        return current.decay.max()
+    risks, scalars = np.geomspace(*risks_of(theory), 7), jnp.asarray(law.initial_scalars())
+    effective = evaluate_in_float64(jax.vmap(lambda q: law.effective_rates(q, scalars)), 2 * risks[:, None])
+    rates = effective @ current.rates
+    return float(np.max(rates.max(axis=1) * current.decay.sum() / rates.sum(axis=1)))
 
 
 @jit
-def _advance(limit, decay, forcing, kicks, along, floor, w, keys, index, dt, eta):
-    d = decay.shape[0]
+def _advance(law, decay, rates, forcing, increments, along, floor, state, keys, index, dt, eta):
+    d, step_of = decay.shape[0], _scalar_step if law.size == 1 else _vector_step
 
-    def step(w, inputs):
-        index, dt, eta = inputs
-        R = _half_step_risk(limit, decay, forcing, floor, w, dt, eta)
-        exponent = jax.vmap(limit.phi)(R)[:, None] * eta * dt * decay
-        psi = jax.vmap(limit.psi)(R)
-        z = standard_normals(keys, index, (d + 1,))
-        z, other = z[:, :-1], z[:, -1:]
-        if along is not None:
-            b = applied(along, w) / jnp.sqrt(psi)
-            z = _with_fluctuations(limit, R, psi, d * dt, b, z, other)
-        kick = eta * jnp.sqrt(dt / d) * kicks(R, psi, z)
-        w = jnp.exp(-exponent) * w + jnp.sqrt(mean_decay(2 * exponent)) * kick
-        return w, jnp.sum(decay * w**2, axis=-1) / 2
+    def step(state, inputs):
+        w, scalars = state if law.has_scalars else (state, jnp.zeros((len(keys), 0)))
+        w, scalars = step_of(law, decay, rates, forcing, increments, along, floor, d, w, scalars, keys, inputs)
+        energy = w**2 if law.size == 1 else w[:, 0] ** 2
+        return (w, scalars) if law.has_scalars else w, jnp.sum(decay * energy, axis=-1) / 2
 
-    return jax.lax.scan(step, w, (index, dt, eta))
+    return jax.lax.scan(step, state, (index, dt, eta))
 
 
-def _with_fluctuations(limit, R, psi, steps, b, z, other):
+def _scalar_step(law, decay, rates, forcing, increments, along, floor, d, w, scalars, keys, inputs):
+    """One step of laws with one number a mode: decay and the variance of the noise exactly."""
+    index, dt, eta = inputs
+    drift, noise = jax.vmap(law.drift_coefficients), jax.vmap(law.noise_coefficients)
+
+    def risk(energy):
+        return jnp.maximum(jnp.sum(decay * energy, axis=-1) / 2, floor)
+
+    # Mean risk and scalars half a step ahead, with the coefficients of the present.
+    start = risk(w**2)
+    exponent = (drift(start, scalars) @ rates) * eta * dt
+    source = eta**2 * (noise(start, scalars) @ forcing) * dt / 2
+    R = risk(jnp.exp(-exponent) * w**2 + mean_decay(exponent) * source)
+    middle = _relaxed(law, scalars, (start + R) / 2, dt / 2)
+
+    exponent = (drift(R, middle) @ rates) * eta * dt
+    b = noise(R, middle)
+    z = standard_normals(keys, index, (d + 1,))
+    z, other = z[:, :-1], z[:, -1:]
+    if along is not None:
+        mean = row_products(along, w) / jnp.sqrt(b)
+        z = _with_fluctuations(law, R, b, d * dt, mean, z, other)
+    increment = eta * jnp.sqrt(dt / d) * increments(R, b, z)
+    w = jnp.exp(-exponent) * w + jnp.sqrt(mean_decay(2 * exponent)) * increment
+    return w, _relaxed(law, scalars, R, dt)
+
+
+def _relaxed(law, scalars, R, dt):
+    """The scalars of every path a time dt later, while its risk is held at R."""
+    rate, target = jax.vmap(law.relaxation)(2 * R[:, None])
+    return scalars - jnp.expm1(-rate * dt) * (target - scalars)
+
+
+def _vector_step(law, decay, rates, forcing, increments, along, floor, d, v, scalars, keys, inputs):
+    """One step of laws with k numbers a mode: half the drift, the noise, the other half; second order in law."""
+    index, dt, eta = inputs
+    pairs = moment_pairs(law.size)
+
+    def overlaps(v):
+        q = jnp.stack([jnp.sum(decay * v[:, a] * v[:, b], axis=-1) for a, b in pairs], axis=-1)
+        return q.at[:, 0].set(jnp.maximum(q[:, 0], 2 * floor))
+
+    def half_drift(q, scalars):
+        constant, linear = jax.vmap(lambda q, m: law.drift(eta, q, m))(q, scalars)
+        matrices = jnp.einsum("npab,pd->ndab", linear, rates)
+        matrices = matrices if constant is None else matrices + constant[:, None]
+        return jax.scipy.linalg.expm(matrices * (dt / 2))
+
+    def moved(matrices, v):
+        return jnp.einsum("ndab,nbd->nad", matrices, v)
+
+    start = overlaps(v)
+    B = jax.vmap(lambda q, m: law.noise(eta, q, m))(start, scalars)
+    added = jnp.stack([B[:, :, a, b] @ (forcing @ decay) for a, b in pairs], axis=-1) * dt / 2
+    ahead = overlaps(moved(half_drift(start, scalars), v)) + added
+    middle = _relaxed(law, scalars, (start + ahead)[:, 0] / 4, dt / 2)
+    B = jax.vmap(lambda q, m: law.noise(eta, q, m))(ahead, middle)
+    z = standard_normals(keys, index, (B.shape[1], law.size, d))
+    half = half_drift(ahead, middle)
+    v = moved(half, moved(half, v) + jnp.sqrt(dt / d) * increments.of_vectors(B, z))
+    return v, _relaxed(law, scalars, ahead[:, 0] / 2, dt)
+
+
+def _with_fluctuations(law, R, psi, steps, b, z, other):
     """What ``steps`` steps of the rule add, in place of standard normals z; see limits/exact/step_fluctuations.py.
 
     With L the only factor and b = L^-1 v / sqrt(psi) in the coordinates of the modes, (I + gamma b b')^(1/2) z makes
     the covariance psi L L' + gamma v v'. Its part across b is scaled by the root of G, the mean of E over these steps
     relative to psi: lognormal, of variance spread / steps. What rounding or an estimate makes negative counts as 0.
     """
-    gamma, spread, coupling = (x[:, None] for x in jax.vmap(limit.fluctuations)(R))
-    square = jnp.maximum(jnp.sum(b**2, axis=-1, keepdims=True), 1e-300)
+    gamma, spread, coupling = (x[:, None] for x in jax.vmap(law.fluctuations)(R))
+    square = jnp.maximum(jnp.sum(b**2, axis=-1, keepdims=True), SMALLEST)
     unit = jnp.sum(b * z, axis=-1, keepdims=True) / jnp.sqrt(square)
     along = unit / jnp.sqrt(square) * b
     variance = jnp.maximum(gamma + psi / (2 * R[:, None]), 0.0)  # Var(T) / s^2
-    correlation = coupling / jnp.sqrt(jnp.maximum(spread * variance, coupling**2 + 1e-300))
+    correlation = coupling / jnp.sqrt(jnp.maximum(spread * variance, coupling**2 + SMALLEST))
     # A larger T moves delta against v.
     mixed = -correlation * unit + jnp.sqrt(1 - correlation**2) * other
-    log_variance = jnp.log1p(spread / jnp.maximum(steps, 1e-300))
+    log_variance = jnp.log1p(spread / jnp.maximum(steps, SMALLEST))
     G = jnp.exp(jnp.sqrt(log_variance) * mixed - log_variance / 2)
     return jnp.sqrt(G) * (z - along) + jnp.sqrt(jnp.maximum(1 + gamma * square, 0.0)) * along
-
-
-def _half_step_risk(limit, decay, forcing, floor, w, dt, eta):
-    """Mean risk half a step ahead, with the coefficients of the present."""
-    energy = w**2
-    R = jnp.maximum(jnp.sum(decay * energy, axis=-1) / 2, floor)
-    exponent = jax.vmap(limit.phi)(R)[:, None] * eta * dt * decay
-    source = eta**2 * (jax.vmap(limit.psi)(R) @ forcing) * dt / 2
-    energy = jnp.exp(-exponent) * energy + mean_decay(exponent) * source
-    return jnp.maximum(jnp.sum(decay * energy, axis=-1) / 2, floor)

@@ -1,4 +1,4 @@
-"""The noise of one SDE step in the modes, by one matrix product for all paths."""
+"""The noise of one SDE step in the modes, by at most one matrix product for all paths at similar risks."""
 
 import equinox as eqx
 import jax
@@ -6,86 +6,128 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sdelimit.modes.decoupled import noise_factor
+from sdelimit.modes.decoupled import Modes
 from sdelimit.numerics import normals
 from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.numerics.semidefinite import semidefinite_root
 
 SPACING = 0.7
 """Distance of the risks, in log R, at which the shape of the noise is tabulated."""
 MARGIN = 2.0
 """How far, in log R, the paths are expected to stray beyond the range of the mean risk."""
 SAME = 1e-3
-"""Shapes whose kernels' shares of the heating differ by less are one shape."""
+"""Shapes whose kernels' parts of the noise differ by less are one shape."""
+SMALLEST_RISK = 1e-290
+"""Stands for the risks of a curve that has none that is positive and finite."""
 
 
-class Kicks(eqx.Module):
-    """Gaussian kicks with the covariance sum_q psi_q(R) N_q, N_q = Q' D^(1-p/2) b_q(Khat) D^(1-p/2) Q.
+class IndependentIncrements(eqx.Module):
+    """Noise that does not mix the modes: variances sum_q b_q c_qi.
 
-    They heat the risk by exactly psi(R).h; the shape sum_q psi_q N_q / psi.h, which changes slowly with R, is that of
-    the nearest of a few risks. So paths at similar risks share one product, in float32, with a factor of that shape.
+    Attributes:
+        variances: c_qi, (q, d).
+    """
+
+    variances: Float[np.ndarray, "q d"]
+
+    def __call__(self, R: Float[Array, " n"], b: Float[Array, "n q"], z: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """Increments of paths at the risks ``R`` from standard normals."""
+        return jnp.sqrt(jnp.maximum(b @ self.variances, 0.0)) * z
+
+    def of_vectors(self, B: Float[Array, "n q k k"], z: Float[Array, "n q k d"]) -> Float[Array, "n k d"]:
+        """Increments of k numbers a mode with the covariance sum_q B_q c_qi."""
+        return jnp.einsum("nqab,qd,nqbd->nad", _roots(B), jnp.sqrt(self.variances), z)
+
+
+class MixingIncrements(eqx.Module):
+    """Noise with the covariance sum_q b_q(R) N_q, N_q = Q' D^(1-p/2) b_q(Khat) D^(1-p/2) Q, between modes.
+
+    The risk gains exactly sum_q b_q tr(Lambda N_q); the shape sum_q b_q N_q / sum_q b_q tr(Lambda N_q), which changes
+    slowly with R, is that of the nearest of a few risks. So paths at similar risks share one product, in float32, with
+    a factor of that shape.
 
     Attributes:
         log_R: (k,) where the shapes are taken, ``SPACING`` apart.
-        factors: F' with F F' = shape: (k, d) if all kernels are diagonal in the modes, else (k, d, d).
-        heat: h_q = tr(Lambda N_q).
+        shapes: F' with F F' = shape: (k, d) if all kernels are diagonal in the modes, else (k, d, d).
+        noise_power: tr(Lambda N_q).
+        factors: F_q' with F_q F_q' = N_q, one for each kernel, for laws with several numbers a mode.
     """
 
     log_R: Float[np.ndarray, " k"]
-    factors: Float[Array, "k d"] | Float[Array, "k d d"]
-    heat: Float[np.ndarray, " q"]
+    shapes: Float[Array, "k d"] | Float[Array, "k d d"]
+    noise_power: Float[np.ndarray, " q"]
+    factors: tuple = ()
 
-    def __call__(self, R: Float[Array, " n"], psi: Float[Array, "n q"], z: Float[Array, "n d"]) -> Float[Array, "n d"]:
-        """The kicks of paths at the risks ``R`` from standard normals."""
+    def __call__(self, R: Float[Array, " n"], b: Float[Array, "n q"], z: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """Increments of paths at the risks ``R`` from standard normals."""
         nearest = jnp.clip(jnp.rint((jnp.log(R) - self.log_R[0]) / SPACING), 0, len(self.log_R) - 1)
 
         def add(total, knot):
             j, factor = knot
             mine = (nearest == j)[:, None]
-            product = lambda: applied(factor, jnp.where(mine, z, 0.0))  # noqa: E731
+            product = lambda: row_products(factor, jnp.where(mine, z, 0.0))  # noqa: E731
             return total + jax.lax.cond(jnp.any(mine), product, lambda: jnp.zeros_like(total)), None
 
-        factors = jnp.asarray(self.factors)
-        if len(factors) == 1:
-            total = applied(factors[0], z)
+        shapes = jnp.asarray(self.shapes)
+        if len(shapes) == 1:
+            total = row_products(shapes[0], z)
         else:
-            total, _ = jax.lax.scan(add, jnp.zeros_like(z), (jnp.arange(len(factors)), factors))
-        return jnp.sqrt(psi @ self.heat)[:, None] * total
+            total, _ = jax.lax.scan(add, jnp.zeros_like(z), (jnp.arange(len(shapes)), shapes))
+        return jnp.sqrt(b @ self.noise_power)[:, None] * total
+
+    def of_vectors(self, B: Float[Array, "n q k k"], z: Float[Array, "n q k d"]) -> Float[Array, "n k d"]:
+        """Increments of k numbers a mode with the covariance sum_q B_q N_q."""
+        n, _, k, d = z.shape
+        products = [row_products(f, z[:, q].reshape(n * k, d)).reshape(n, k, d) for q, f in enumerate(self.factors)]
+        return jnp.einsum("nqab,nqbd->nad", _roots(B), jnp.stack(products, axis=1))
 
 
-def kicks_of(problem, limit, decay, theory) -> Kicks:
-    """``Kicks`` of ``limit`` for paths near the mean risk of ``theory``."""
-    factors = [noise_factor(problem, limit, name) for name in limit.basis]
-    covariances = [f**2 if f.ndim == 1 else f @ f.T for f in factors] if len(factors) > 1 else None
+def _roots(B):
+    """Symmetric square roots of small semidefinite matrices."""
+    values, vectors = jnp.linalg.eigh(B)
+    return jnp.einsum("...ai,...i,...bi->...ab", vectors, jnp.sqrt(jnp.maximum(values, 0.0)), vectors)
+
+
+def noise_increments(law, current: Modes, factors, theory):
+    """The noise of ``law`` in the modes ``current`` for paths near the mean risk of ``theory``.
+
+    ``factors`` of its noise matrices as ``modes.noise_coordinates`` gives them.
+    """
+    if factors is None:
+        return IndependentIncrements(current.forcing)
     variances = [f**2 if f.ndim == 1 else np.sum(f**2, axis=1) for f in factors]
-    heat = np.stack(variances) @ decay
-    if covariances is None:
-        return Kicks(np.zeros(1), transposed(factors[0] / np.sqrt(heat[0]))[None], heat)
-    risks = theory.risk[np.isfinite(theory.risk) & (theory.risk > 0)]
-    low, high = (np.log([risks.min(), risks.max()]) if risks.size else np.zeros(2)) + [-MARGIN, MARGIN]
+    noise_power = np.stack(variances) @ current.decay
+    if law.size > 1:
+        return MixingIncrements(np.zeros(1), np.zeros((1, 1)), noise_power, tuple(map(float32_transpose, factors)))
+    if len(factors) == 1:
+        return MixingIncrements(np.zeros(1), float32_transpose(factors[0] / np.sqrt(noise_power[0]))[None], noise_power)
+    low, high = np.log(risks_of(theory)) + [-MARGIN, MARGIN]
     log_R = low + SPACING * np.arange(np.ceil((high - low) / SPACING) + 1)
-    shares = evaluate_in_float64(jax.vmap(limit.psi), np.exp(log_R)) * heat
-    shares /= np.sum(shares, axis=1, keepdims=True)
-    if np.ptp(shares, axis=0).max() < SAME:
-        shares, log_R = shares[:1], log_R[:1]
-    return Kicks(log_R, jnp.stack([transposed(_factor(s / heat, covariances)) for s in shares]), heat)
+    scalars = jnp.asarray(law.initial_scalars())
+    parts = evaluate_in_float64(jax.vmap(lambda R: law.noise_coefficients(R, scalars)), np.exp(log_R)) * noise_power
+    parts /= np.sum(parts, axis=1, keepdims=True)
+    if np.ptp(parts, axis=0).max() < SAME:
+        parts, log_R = parts[:1], log_R[:1]
+    covariances = [f**2 if f.ndim == 1 else f @ f.T for f in factors]
+    shapes = [float32_transpose(_factor_of_sum(part / noise_power, covariances)) for part in parts]
+    return MixingIncrements(log_R, jnp.stack(shapes), noise_power)
 
 
-def _factor(weights, covariances):
+def _factor_of_sum(weights, covariances):
     """F with F F' = sum_q weights_q covariances_q, diagonals among them."""
-    dense = next((c for c in covariances if c.ndim == 2), None)
-    if dense is None:
-        return np.sqrt(weights @ np.stack(covariances))
-    total = np.zeros_like(dense)
+    total = np.zeros_like(next(c for c in covariances if c.ndim == 2))
     for w, c in zip(weights, covariances, strict=True):
         if c.ndim == 2:
             total += w * c
         else:
             np.einsum("ii->i", total)[:] += w * c
-    try:
-        return np.linalg.cholesky(total)
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(total)
-        return vectors * np.sqrt(np.maximum(values, 0.0))
+    return semidefinite_root(total)
+
+
+def risks_of(theory) -> tuple[float, float]:
+    """Smallest and largest risk of a curve, of those that are positive and finite."""
+    finite = theory.risk[np.isfinite(theory.risk) & (theory.risk > 0)]
+    return (finite.min(), finite.max()) if finite.size else (SMALLEST_RISK, SMALLEST_RISK)
 
 
 def mean_decay(x):
@@ -100,11 +142,11 @@ def standard_normals(keys, index, shape):
     return draw(keys).astype(jnp.float64)
 
 
-def transposed(factor):
-    """F' in float32, which ``applied`` takes; the (d,) diagonal of a diagonal F as it is."""
+def float32_transpose(factor):
+    """F' in float32, which ``row_products`` takes; the (d,) diagonal of a diagonal F as it is."""
     return factor if factor.ndim == 1 else jnp.asarray(np.ascontiguousarray(factor.T), jnp.float32)
 
 
-def applied(factor, z):
+def row_products(factor, z):
     """F z for the vectors in the rows of ``z``: one float32 product with F' = ``factor`` for all of them."""
     return factor * z if factor.ndim == 1 else (z.astype(factor.dtype) @ factor).astype(z.dtype)

@@ -5,31 +5,28 @@ import numpy as np
 
 from sdelimit.analysis.effects.parts import LearningRate, NoiseCompression, NoiseReshaping, Preconditioning
 from sdelimit.analysis.effects.second_moments import Dynamics
-from sdelimit.limits.limit import MemoryLimit
-from sdelimit.limits.scale_dependent import ScaleDependentLimit
 from sdelimit.numerics.precision import evaluate_in_float64, x64
-from sdelimit.ode.equations import risk_system
+from sdelimit.ode.equations import system_on
+from sdelimit.ode.system import SMALLEST_RISK
 from sdelimit.results.curves import RiskCurve
 from sdelimit.support import arguments as check
-
-TINY = 1e-290
 
 
 class Factors:
     """a, Mhat, chi and Nhat from the coefficients a_p and b_q, along the rule's curve and at other risks."""
 
-    def __init__(self, rule: Dynamics, batch_size: int, curve: RiskCurve, memory: tuple):
+    def __init__(self, rule: Dynamics, batch_size: int, curve: RiskCurve, scalars):
         self.rule, self.curve, self.batch_size = rule, curve, batch_size
         self.noise_variance = float(rule.problem.noise.second_moment)
         self.trace = float(rule.problem.covariance.trace)
         self.trace_of_square = float(np.sum(rule.covariance**2))
-        self.risk = np.maximum(curve.risk, TINY)
-        self.drift, self.noise = self.coefficients(self.risk, *memory)
+        self.risk = np.maximum(curve.risk, SMALLEST_RISK)
+        self.drift, self.noise = self.coefficients(self.risk, scalars)
 
-    def coefficients(self, R, *memory):
-        """a_p, (n, p), and b_q, (n, q), at the risks (n,)."""
-        functions = self.rule.coefficients.drift, self.rule.coefficients.noise
-        return [evaluate_in_float64(jax.vmap(f), R, *memory) for f in functions]
+    def coefficients(self, R, scalars):
+        """a_p, (n, p), and b_q, (n, q), at the risks (n,) and scalars (n, s) of the law."""
+        functions = self.rule.law.drift_coefficients, self.rule.law.noise_coefficients
+        return [evaluate_in_float64(jax.vmap(f), R, scalars) for f in functions]
 
     def rate(self, drift):
         """a."""
@@ -86,12 +83,12 @@ class Factors:
             R = check.array("R", R)
             if np.any(R <= 0):
                 raise ValueError(f"R must be > 0, got a smallest value of {R.min():g}")
-            if isinstance(self.rule.limit, MemoryLimit):
+            if self.rule.law.has_scalars:
                 raise ValueError(
                     "R does not determine the effects of a rule with long memory, which depend on the risks before it: "
                     "see their values along the curve"
                 )
-            return compute(R.ravel(), *self.coefficients(R.ravel())).reshape(R.shape)
+            return compute(R.ravel(), *self.coefficients(R.ravel(), np.zeros((R.size, 0)))).reshape(R.shape)
 
         return value
 
@@ -111,9 +108,8 @@ def _error_at_start(factors):
     rule, problem, curve = factors.rule, factors.rule.problem, factors.curve
     if problem.initial_risk == 0:
         return np.zeros(1)
-    system = risk_system(problem, rule.limit, curve.t, 1e-6, None, curve.lr)
-    memory = (rule.limit.initial()[None],) if isinstance(rule.limit, MemoryLimit) else ()
-    drift, noise = factors.coefficients(np.array([problem.initial_risk]), *memory)
+    system = system_on(problem, rule.operators, rule.coordinates, curve.t, 1e-6, None, curve.lr)
+    drift, noise = factors.coefficients(np.array([problem.initial_risk]), rule.law.initial_scalars()[None])
     with x64():
         slope = np.asarray(system.observe(curve.lr[0], system.initial(), False)["slope"])
     gradient = evaluate_in_float64(problem.covariance.apply, problem.delta0)
@@ -126,7 +122,7 @@ def _dissipation(factors):
     rule, curve = factors.rule, factors.curve
     if curve.modes is None:
         return None
-    if isinstance(rule.limit, ScaleDependentLimit):  # the modes are E[delta_i^2]
+    if rule.law.power is None:  # the modes are E[delta_i^2]
         return np.sum(factors.preconditioner(factors.drift) * curve.decay**2 * curve.modes, axis=1)
     return factors.drift[:, 0] / factors.rate(factors.drift) * (curve.modes @ curve.decay**2)
 

@@ -152,8 +152,8 @@ def effects(
         raise ValueError(f"lr must be one at which {optimizer.name} is stable until t = {times[-1]:g}: {curve.status}")
     rule = dynamics(problem, optimizer.limit_of(problem, batch_size))
     build = Intermediates(rule, batch_size, times, RTOL, atol)
-    risks, memory = _solve_between(build, schedule, sgd_schedule, times, possible_orders(order, finite))
-    factors = Factors(rule, batch_size, curve, memory)
+    risks, scalars = _solve_between(build, schedule, sgd_schedule, times, possible_orders(order, finite))
+    factors = Factors(rule, batch_size, curve, scalars)
     return Effects(
         problem,
         optimizer,
@@ -185,9 +185,9 @@ def _checked_order(order, finite, noise):
 
 
 def _solve_between(build, schedule, sgd_schedule, times, orders):
-    """Risk curve of every combination on the way, and what the rule remembers along its own (none or one array)."""
+    """Risk curve of every combination on the way, and the scalars of the rule's law along its own, (n, s)."""
     used = [(s, *learning_rates(s, False, times)) for s in (sgd_schedule, schedule)]
-    risks, memory = {}, ()
+    risks, scalars = {}, np.zeros((times.size, 0))
     infinite = not np.isfinite(build.dynamics.problem.noise.second_moment)
     for on in combinations(orders):
         if infinite and not on:
@@ -200,6 +200,6 @@ def _solve_between(build, schedule, sgd_schedule, times, orders):
         if not (out["finished"] or out["blown_up"]):
             raise RuntimeError(f"effects: SGD with {sorted(on)} took {MAX_STEPS} steps; take a smaller lr or horizon")
         risks[on] = check.frozen(np.where(np.isfinite(out["risk"]), out["risk"], np.inf))
-        if len(on) == len(EFFECTS) and "memory" in out:
-            memory = (out["memory"],)
-    return risks, memory
+        if len(on) == len(EFFECTS):
+            scalars = out.get("scalars", scalars)
+    return risks, scalars

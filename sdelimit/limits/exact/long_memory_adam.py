@@ -10,45 +10,51 @@ whatever b1. Without bias correction there is no such limit: the noise 2P_b / V 
 so the first few steps would move the risk by an amount that grows like log d.
 """
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from sdelimit.limits.exact.sign import UnitNoise
-from sdelimit.limits.limit import Limit, MemoryLimit
+from sdelimit.limits.law import ScalarLaw
+from sdelimit.limits.limit import Limit
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.support import arguments as check
 
 
-class LongMemoryLimit(MemoryLimit):
-    """phi = 1 / sqrt(Vhat), psi = 2P_b / Vhat, memory (V, W)."""
+class LongMemoryLimit(ScalarLaw):
+    """phi = 1 / sqrt(Vhat), psi = 2P_b / Vhat, scalars (V, W)."""
 
+    needs_fourth_moment: ClassVar[bool] = True
+    rate: float
     noise_variance: float
     batch_size: float
     power: int = eqx.field(static=True, default=1)
     basis: tuple[str, ...] = eqx.field(static=True, default=("rho",))
 
-    def initial(self):
+    def initial_scalars(self):
         return np.zeros(2)
+
+    def relaxation(self, q):
+        R = q[0] / 2
+        return jnp.stack([self.rate, self.rate]), jnp.stack([self.residual_variance(R), jnp.ones_like(R)])
 
     def residual_variance(self, R):
         """2 P_b(R)."""
         return (2 * R + self.noise_variance) / self.batch_size
 
-    def target(self, R):
-        return jnp.stack([self.residual_variance(R), jnp.ones_like(R)])
-
-    def corrected(self, R, memory):
+    def corrected(self, R, m):
         """Vhat, which is 2 P_b(R) at t = 0."""
-        V, W = memory
+        V, W = m
         started = W > 0
         return jnp.where(started, V / jnp.where(started, W, 1.0), self.residual_variance(R))
 
-    def phi(self, R, memory):
-        return 1 / jnp.sqrt(self.corrected(R, memory))
+    def drift_coefficients(self, R, m):
+        return 1 / jnp.sqrt(self.corrected(R, m))[None]
 
-    def psi(self, R, memory):
-        return (self.residual_variance(R) / self.corrected(R, memory))[None]
+    def noise_coefficients(self, R, m):
+        return (self.residual_variance(R) / self.corrected(R, m))[None]
 
 
 class AdaptedDrift(eqx.Module):

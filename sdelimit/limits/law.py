@@ -1,0 +1,151 @@
+"""The one law of all limits (theory: sections 1, 3, 9 and 11), and what makes it an equation on one problem.
+
+When d is large every rule here moves a few numbers v_i (the state) of each mode i of the problem by
+
+    dv_i = (A0 + sum_p rate_pi A_p) v_i dt + d^(-1/2) dM_i,      d<M_i> = sum_q c_qi B_q dt,
+
+with k x k matrices A0, A_p and B_q that depend on the learning rate eta, on the overlaps q = sum_i lambda_i E[v_i v_i']
+and on a few scalars m that relax, dm/dt = r (target(q) - m). The first entry of v_i is the mode w_i of theta - theta*, so
+R = q_00 / 2. Solvers know nothing else of a rule.
+
+A rule states its ``Law``; ``Law.on(problem)`` gives its ``Operators``, the rates and noise matrices that go with the
+coefficients there.
+"""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sdelimit.limits.noise_kernel import kernel_basis
+
+
+def moment_pairs(size: int) -> list[tuple[int, int]]:
+    """The entries (a, b), a <= b, of a symmetric matrix, in the order in which moments and overlaps are kept."""
+    return [(a, b) for a in range(size) for b in range(a, size)]
+
+
+class Law(eqx.Module):
+    """How a rule moves the state of every mode; a pytree of its numbers, JAX-traceable.
+
+    Moments Y_i = E[v_i v_i'] and overlaps q = sum_i lambda_i Y_i are arrays with one row for each of
+    ``moment_pairs(size)``; k stands for ``size``, s for the number of scalars.
+
+    Attributes:
+        size: k, how many numbers a mode carries.
+        power: p where the drift is preconditioned by M = D^-p; None where M changes with the risk.
+        basis: names of the kernels b_q whose noise matrices are N_q = D^(1-p) b_q(Khat) D^(1-p); empty if ``power``
+            is None.
+        errors: relative standard errors of sampled coefficients, None where they are exact.
+        fluctuations: R -> ``Fluctuation``, what the spread of R has beyond the law; None where it is not known.
+        needs_fourth_moment: whether the mean risk approaches the limit slowly unless E[eps^4] is finite.
+    """
+
+    size: ClassVar[int] = 1
+    needs_fourth_moment: ClassVar[bool] = False
+    # Not annotated: fields of some laws, which a dataclass would otherwise order among those of this class.
+    errors = None
+    fluctuations = None
+
+    def drift(self, eta, q, m) -> tuple[Float[Array, "k k"] | None, Float[Array, "p k k"]]:
+        """A0 (None for zero) and A_p."""
+        raise NotImplementedError
+
+    def noise(self, eta, q, m) -> Float[Array, "q k k"]:
+        """B_q, positive semidefinite."""
+        raise NotImplementedError
+
+    def effective_rates(self, q, m) -> Float[Array, " p"]:
+        """What a risk curve reports as phi, for each of the rates: the effective learning rate is eta times this."""
+        raise NotImplementedError
+
+    def initial_moments(self, w0: Float[np.ndarray, " d"]) -> Float[np.ndarray, "moments d"]:
+        """E[v_i v_i'] at t = 0 from the modes of theta_0 - theta*; the rest of the state starts at zero."""
+        rest = np.zeros((len(moment_pairs(self.size)) - 1, w0.size))
+        return np.concatenate([w0[None] ** 2, rest])
+
+    def initial_scalars(self) -> Float[np.ndarray, " s"]:
+        """m(0)."""
+        return np.zeros(0)
+
+    def relaxation(self, q) -> tuple[Float[Array, " s"], Float[Array, " s"]]:
+        """r and target(q) of dm/dt = r (target - m)."""
+        return jnp.zeros(0), jnp.zeros(0)
+
+    @property
+    def has_scalars(self) -> bool:
+        """Whether the coefficients depend on more than the overlaps of the moment."""
+        return self.initial_scalars().size > 0
+
+    def on(self, problem) -> "Operators":
+        """The law on ``problem``."""
+        return PowerOperators(self, problem.covariance.std)
+
+
+class ScalarLaw(Law):
+    """A law with one number for each mode, in proportion to the learning rate (theory: sections 1 and 9):
+
+        dw_i = -eta sum_p a_p rate_pi w_i dt + eta sqrt(1/d) dM_i,      d<M_i> = sum_q b_q c_qi dt,
+
+    where the coefficients a_p and b_q depend on the risk R and on the scalars m.
+    """
+
+    def drift_coefficients(self, R, m) -> Float[Array, " p"]:
+        """a_p."""
+        raise NotImplementedError
+
+    def noise_coefficients(self, R, m) -> Float[Array, " q"]:
+        """b_q."""
+        raise NotImplementedError
+
+    def drift(self, eta, q, m):
+        return None, -eta * self.drift_coefficients(q[0] / 2, m)[:, None, None]
+
+    def noise(self, eta, q, m):
+        return eta**2 * self.noise_coefficients(q[0] / 2, m)[:, None, None]
+
+    def effective_rates(self, q, m):
+        return self.drift_coefficients(q[0] / 2, m)
+
+
+class Operators:
+    """What a law acts with on one problem: Phi = sum_p a_p M_p and N = sum_q b_q N_q (theory: sections 1 and 9).
+
+    Attributes:
+        law: the coefficients.
+        key: what identifies the arrays among all limits on the same problem.
+    """
+
+    law: Law
+    key: tuple
+
+    def preconditioners(self) -> Float[np.ndarray, "p d"]:
+        """The diagonals of M_p."""
+        raise NotImplementedError
+
+    def noise_diagonals(self) -> Float[np.ndarray, "q d"]:
+        """The diagonals of N_q."""
+        raise NotImplementedError
+
+    def noise_matrices(self, khat: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "q d d"]:
+        """N_q, for the correlation matrix ``khat``."""
+        raise NotImplementedError
+
+
+class PowerOperators(Operators):
+    """M = D^-p and N_q = D^(1-p) b_q(Khat) D^(1-p), whatever the risk."""
+
+    def __init__(self, law: Law, std: Float[np.ndarray, " d"]):
+        self.law, self.std, self.key = law, std, (law.power, law.basis)
+
+    def preconditioners(self):
+        return (np.ones_like(self.std) if self.law.power == 0 else 1 / self.std**self.law.power)[None]
+
+    def noise_diagonals(self):
+        return np.stack([self.std ** (2 - 2 * self.law.power)] * len(self.law.basis))
+
+    def noise_matrices(self, khat):
+        outer = self.std ** (1 - self.law.power)
+        return np.stack([kernel_basis(name, khat) * outer[:, None] * outer[None, :] for name in self.law.basis])
