@@ -12,6 +12,7 @@ from scipy import stats
 import sdelimit as sl
 from sdelimit.numerics import normals
 from sdelimit.numerics.precision import x64
+from sdelimit.sde.equations import path_stepper
 
 LAWS = {
     "gaussian": (sl.noise.Gaussian(0.5), stats.norm(scale=0.5)),
@@ -51,12 +52,12 @@ def assert_mean_follows(runs, theory, bias_times_d=5.0):
     assert np.all(gap <= allowed), f"gap {gap[worst] / expected[worst]:.2%} at t = {runs.t[worst]:.3g}"
 
 
-def one_step(stepper, problem, limit, dt, eta, n_paths=50_000):
-    """State of many paths, all from t = 0, after one step of an SDE stepper, and their risks."""
+def one_step(problem, limit, dt, eta, n_paths=50_000):
+    """State of many paths, all from t = 0, after one step of the SDE, and their risks."""
     R = problem.initial_risk
     theory = SimpleNamespace(t=np.array([0.0, dt]), risk=np.array([R, R]), lr=np.array([eta, eta]))
     with x64():
-        advance, state, _ = stepper(problem, limit, theory)
+        advance, state, _ = path_stepper(problem, limit, theory)
         keys = jax.vmap(lambda run: normals.run_key(0, run))(jnp.arange(n_paths, dtype=jnp.uint32))
         states = jax.tree.map(lambda x: jnp.broadcast_to(jnp.asarray(x), (n_paths, *np.shape(x))), state)
         moved = advance(states, keys, np.zeros(1, np.uint32), np.array([dt]), np.array([eta]))

@@ -132,12 +132,14 @@ class ModeBalance(Balance):
             rate, target = self.law.relaxation(q)
             return jnp.concatenate([*(moved[:, a, b] for a, b in pairs), rate * (target - m)])
 
-        Y = evaluate_in_float64(self.stationary_moments, eta, R)
+        shares = self.decay / 2 * evaluate_in_float64(self.stationary_moments, eta, R)
         q = np.zeros(len(pairs))
         q[0] = 2 * R
-        state = np.concatenate([(self.decay / 2 * Y).ravel(), evaluate_in_float64(self.settled, q)])
-        scale = np.where(state == 0, 1.0, np.abs(state))
+        scalars = evaluate_in_float64(self.settled, q)
+        state = np.concatenate([shares.ravel(), scalars])
         # Relative disturbances, so that eigenvectors can be compared across units.
+        sizes = [np.sqrt(np.abs(shares[index[a, a]] * shares[index[b, b]])) for a, b in pairs]
+        scale = np.concatenate([*sizes, np.abs(scalars)])
         jacobian = evaluate_in_float64(jax.jacfwd(field), state) * scale / scale[:, None]
         return slowest_visible(-jacobian, np.where(np.arange(state.size) < self.decay.size, scale, 0.0))
 

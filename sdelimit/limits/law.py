@@ -4,9 +4,9 @@ When d is large every rule here moves a few numbers v_i (the state) of each mode
 
     dv_i = (A0 + sum_p rate_pi A_p) v_i dt + d^(-1/2) dM_i,      d<M_i> = sum_q c_qi B_q dt,
 
-with k x k matrices A0, A_p and B_q that depend on the learning rate eta, on the overlaps q = sum_i lambda_i E[v_i v_i']
-and on a few scalars m that relax, dm/dt = r (target(q) - m). The first entry of v_i is the mode w_i of theta - theta*, so
-R = q_00 / 2. Solvers know nothing else of a rule.
+with k x k matrices A0, A_p and B_q that depend on the learning rate eta, on the overlaps
+q = sum_i lambda_i E[v_i v_i'] and on a few scalars m that relax, dm/dt = r (target(q) - m). The first entry of v_i is
+the mode w_i of theta - theta*, so R = q_00 / 2. Solvers know nothing else of a rule.
 
 A rule states its ``Law``; ``Law.on(problem)`` gives its ``Operators``, the rates and noise matrices that go with the
 coefficients there.

@@ -37,6 +37,7 @@ class ScaleDependentLimit(eqx.Module):
 
     exponents: eqx.AbstractVar[tuple[int, ...]]
 
+    size: ClassVar[int] = 1
     power: ClassVar[None] = None
     basis: ClassVar[tuple[str, ...]] = ()
     needs_fourth_moment: ClassVar[bool] = False

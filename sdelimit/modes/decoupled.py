@@ -15,7 +15,7 @@ from jaxtyping import Float
 from sdelimit.limits.law import Law, Operators
 from sdelimit.modes import dense
 from sdelimit.modes.structured import in_eigenvectors, structured
-from sdelimit.numerics.semidefinite import semidefinite_root
+from sdelimit.numerics.matrices import semidefinite_root
 from sdelimit.problem.linear_regression import LinearRegression
 from sdelimit.support import arguments as check
 

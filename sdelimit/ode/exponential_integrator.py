@@ -78,8 +78,8 @@ class Exponential(diffrax.AbstractAdaptiveSolver):
     """Collocation at five Lobatto points for the scalars, exact for the modes: order 5, with dense output.
 
     ``args`` is (learning rate as a function of time, system); the system has ``clock(eta, R)`` for a and g / a,
-    ``rates`` (lambda_i, in one row), ``sources``, ``risk(y)`` and ``positive(R)``. The error estimate is what the terms of highest degree
-    contribute, and how far the risk is from what the last sweep took it to be.
+    ``rates`` (lambda_i, in one row), ``sources``, ``risk(y)`` and ``positive(R)``. The error estimate is what the terms
+    of highest degree contribute, and how far the risk is from what the last sweep took it to be.
     """
 
     term_structure: ClassVar = diffrax.ODETerm

@@ -4,7 +4,8 @@ With V = E[delta delta'] and Z = D V D, D = diag(sigma), so that R = 1/2 tr(Khat
 
     dZ/dt = -eta (A Khat Z + Z Khat A) + (eta^2/d) D N(R) D,    A = diag(sigma_i^2 phi_i(R)).
 
-One product Khat Z a step is the cost; N(R) and phi(R) are sums of a few fixed arrays with coefficients that depend on R.
+One product Khat Z a step is the cost; N(R) and phi(R) are sums of a few fixed arrays, with coefficients that depend
+on R.
 """
 
 from typing import NamedTuple

@@ -31,10 +31,10 @@ class ModeSystem(System):
         dY_i/dt = G_i Y_i + Y_i G_i' + (1/d) sum_q c_qi B_q,      G_i = A0 + sum_p rate_pi A_p,
         dm/dt = r (target(q) - m).
 
-    Kept is weight_i Y_i, for w_i^2 mode i's share of the risk: weight_i = lambda_i / 2, but for modes with lambda_i = 0,
-    which keep a small weight in the error norm. For one number a mode the state is an array (d,), else (moments, d);
-    with scalars it is a pair. ``stiff`` chooses the integrator: Tsitouras 5(4) is cheaper where its steps follow the
-    risk.
+    Kept is weight_i Y_i, for w_i^2 mode i's share of the risk: weight_i = lambda_i / 2, but for modes with
+    lambda_i = 0, which keep a small weight in the error norm. For one number a mode the state is an array (d,), else
+    (moments, d); with scalars it is a pair. ``stiff`` chooses the integrator: Tsitouras 5(4) is cheaper where its steps
+    follow the risk.
 
     Attributes:
         decay: lambda_i, the weights of the overlaps.

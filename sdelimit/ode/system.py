@@ -17,7 +17,7 @@ SHARED_TIMES = 8
 BLOW_UP = 1e12
 """A risk this many times its natural scale counts as diverged."""
 SMALLEST_RISK = 1e-290
-"""Stands for a risk of zero where coefficients are evaluated: its square root, and products of it, are not subnormal."""
+"""Stands for a risk of zero where coefficients are evaluated; it and its inverse are far from the ends of float64."""
 
 
 class System(eqx.Module):

@@ -108,7 +108,7 @@ def _unstable(curve, limit):
 
 def _edge(curve, limit) -> float:
     """The learning rate from which on the risk grows without bounds; infinite for rules whose steps are bounded."""
-    if limit.power != 0:
+    if limit.power != 0 or limit.size > 1:
         return np.inf
     problem = curve.problem
     variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0

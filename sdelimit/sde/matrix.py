@@ -15,8 +15,8 @@ import numpy as np
 
 from sdelimit.limits.law import Operators
 from sdelimit.numerics.jit import jit
+from sdelimit.numerics.matrices import semidefinite_root
 from sdelimit.numerics.precision import evaluate_in_float64
-from sdelimit.numerics.semidefinite import semidefinite_root
 from sdelimit.ode.matrix import MatrixSystem, matrix_system
 from sdelimit.sde.noise_increments import MARGIN, SPACING, risks_of, standard_normals
 

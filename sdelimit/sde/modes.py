@@ -9,6 +9,7 @@ import numpy as np
 from sdelimit.limits.law import Law, moment_pairs
 from sdelimit.modes.decoupled import Modes, noise_along_mean
 from sdelimit.numerics.jit import jit
+from sdelimit.numerics.matrices import exponentials
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.sde.noise_increments import (
     float32_transpose,
@@ -107,7 +108,7 @@ def _vector_step(law, decay, rates, forcing, increments, along, floor, d, v, sca
         constant, linear = jax.vmap(lambda q, m: law.drift(eta, q, m))(q, scalars)
         matrices = jnp.einsum("npab,pd->ndab", linear, rates)
         matrices = matrices if constant is None else matrices + constant[:, None]
-        return jax.scipy.linalg.expm(matrices * (dt / 2))
+        return exponentials(matrices * (dt / 2))
 
     def moved(matrices, v):
         return jnp.einsum("ndab,nbd->nad", matrices, v)

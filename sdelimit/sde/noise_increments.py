@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 
 from sdelimit.modes.decoupled import Modes
 from sdelimit.numerics import normals
+from sdelimit.numerics.matrices import semidefinite_root
 from sdelimit.numerics.precision import evaluate_in_float64
-from sdelimit.numerics.semidefinite import semidefinite_root
 
 SPACING = 0.7
 """Distance of the risks, in log R, at which the shape of the noise is tabulated."""
@@ -101,7 +101,7 @@ def noise_increments(law, current: Modes, factors, theory):
         return MixingIncrements(np.zeros(1), np.zeros((1, 1)), noise_power, tuple(map(float32_transpose, factors)))
     if len(factors) == 1:
         return MixingIncrements(np.zeros(1), float32_transpose(factors[0] / np.sqrt(noise_power[0]))[None], noise_power)
-    low, high = np.log(risks_of(theory)) + [-MARGIN, MARGIN]
+    low, high = np.log(risks_of(theory)) + np.array([-MARGIN, MARGIN])
     log_R = low + SPACING * np.arange(np.ceil((high - low) / SPACING) + 1)
     scalars = jnp.asarray(law.initial_scalars())
     parts = evaluate_in_float64(jax.vmap(lambda R: law.noise_coefficients(R, scalars)), np.exp(log_R)) * noise_power

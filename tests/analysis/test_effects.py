@@ -77,9 +77,9 @@ def test_identity_and_decomposition_hold_for_scale_dependent_rules():
 def test_identity_notices_a_wrong_effect():
     e = sign("laplace")
     rule = dynamics(e.problem, e.optimizer.limit_of(e.problem, 1))
-    wrong = replace(rule, noise_curvature=rule.noise_curvature * 1.001)
-    assert identity_error(Factors(rule, 1, e.curve, ())) < 1e-10
-    assert identity_error(Factors(wrong, 1, e.curve, ())) > 1e-5
+    wrong, none = replace(rule, noise_curvature=rule.noise_curvature * 1.001), np.zeros((e.curve.t.size, 0))
+    assert identity_error(Factors(rule, 1, e.curve, none)) < 1e-10
+    assert identity_error(Factors(wrong, 1, e.curve, none)) > 1e-5
 
 
 # -- each number against a measurement or a closed form --------------------------------------------------------

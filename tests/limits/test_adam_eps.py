@@ -10,7 +10,7 @@ from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.sampled.adam_eps import AdamEpsLimit
 from sdelimit.limits.sampled.kernel_family import semidefinite_fit
 from sdelimit.limits.sampled.laplace_transform import offset_factor
-from sdelimit.limits.scale_dependent import tabulate
+from sdelimit.limits.scale_dependent import tabulated
 
 pytestmark = pytest.mark.slow
 
@@ -104,13 +104,13 @@ def test_noise_covariance_is_positive_semidefinite():
 @by_law
 def test_tables_over_risk_match_direct_evaluation(law):
     limit, sigma = AdamEpsLimit(B1, B2, EPS, law, 1), np.exp(np.linspace(-1, 1, 100))
-    tables = tabulate(limit, sigma)
+    tables = tabulated(limit, sigma)
     for R in (1e-5, 0.0123, 0.77, 450.0):
         phi, kernels = limit.coefficients(R, sigma[::13])
         B = tables.spread[::13]
-        profile, noise = (np.asarray(f.profile(R), float) for f in (tables.drift, tables.kernels))
-        np.testing.assert_allclose(B @ (profile @ tables.drift.members), phi, rtol=1e-3)
-        found = np.tensordot(noise, tables.kernels.members.sum(axis=1), axes=1)
+        a, b = (np.asarray(f(R, None), float) for f in (tables.law.drift_coefficients, tables.law.noise_coefficients))
+        np.testing.assert_allclose(B @ (a @ tables.drift), phi, rtol=1e-3)
+        found = np.tensordot(b, tables.kernels.sum(axis=1), axes=1)
         np.testing.assert_allclose(B @ found @ B.T, kernels.sum(axis=0), rtol=2e-3)
 
 

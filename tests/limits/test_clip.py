@@ -8,7 +8,7 @@ from scipy import integrate, special, stats
 import sdelimit as sl
 from sdelimit.analysis.coefficients import limit_coefficients
 from sdelimit.limits.exact.clip_coordinate import ClipCoordinateLimit, clip_spectrum
-from sdelimit.limits.scale_dependent import interpolation, tabulate
+from sdelimit.limits.scale_dependent import interpolation, tabulated
 from sdelimit.numerics.precision import evaluate_in_float64
 
 LAWS = [
@@ -144,15 +144,13 @@ def test_noise_covariance_is_positive_semidefinite():
 def test_tables_over_risk_and_scale_match_direct_evaluation(spread):
     sigma = np.exp(np.random.default_rng(1).uniform(-spread, spread, 300))
     limit = ClipCoordinateLimit(0.5, sl.noise.StudentT(1.5, 0.3), 1)
-    tables = tabulate(limit, sigma)
+    tables = tabulated(limit, sigma)
     some = sigma[::23]
     for R in (3e-7, 0.0123, 0.77, 450.0):
         phi, kernels = limit.coefficients(R, some)
-        profile = evaluate_in_float64(tables.drift.profile, R)
-        np.testing.assert_allclose((tables.spread @ (profile @ tables.drift.members))[::23], phi, rtol=3e-4)
-        kernel = np.tensordot(
-            evaluate_in_float64(tables.kernels.profile, R), tables.kernels.members.sum(axis=1), axes=1
-        )
+        a, b = (evaluate_in_float64(profile, R) for profile in (tables.law.drift_profile, tables.law.noise_profile))
+        np.testing.assert_allclose((tables.spread @ (a @ tables.drift))[::23], phi, rtol=3e-4)
+        kernel = np.tensordot(b, tables.kernels.sum(axis=1), axes=1)
         B = tables.spread[::23]
         np.testing.assert_allclose(B @ kernel @ B.T, kernels.sum(axis=0), rtol=3e-4)
 

@@ -9,7 +9,6 @@ from scipy.integrate import solve_ivp
 
 import sdelimit as sl
 from sdelimit.limits.exact.long_memory_adam import long_memory_adam_limit
-from sdelimit.sde.memory import memory_stepper
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +72,7 @@ def test_a_step_of_the_sde_has_the_mean_and_covariance_of_the_linear_equation():
     problem = sl.LinearRegression(s**2, sl.noise.Gaussian(25.0))
     w0 = np.sqrt(s) * problem.delta0
     exponent = eta * dt * s / np.sqrt(2 * problem.initial_risk + 25.0**2)
-    (w, memory), risk = one_step(memory_stepper, problem, rule(1e-4, d).limit_of(problem, 1), dt, eta)
+    (w, memory), risk = one_step(problem, rule(1e-4, d).limit_of(problem, 1), dt, eta)
     covariance = np.diag(eta**2 * dt / d * s * -np.expm1(-2 * exponent) / (2 * exponent))
     assert_mean_and_covariance(w, np.exp(-exponent) * w0, covariance, bias=1e-3)
     np.testing.assert_allclose(memory[:, 1], -np.expm1(-1e-4 * dt), rtol=1e-12)

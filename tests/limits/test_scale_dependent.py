@@ -10,8 +10,7 @@ from sdelimit.limits.sampled import adam_eps
 from sdelimit.limits.sampled.laplace_transform import OffsetRatioDrift
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.numerics.precision import x64
-from sdelimit.ode.matrix import scale_dependent_system
-from sdelimit.sde.matrix import scale_dependent_stepper
+from sdelimit.ode.equations import risk_system
 
 D, ETA = 6, 0.4
 RULE, NOISE = sl.clip_coordinate(0.7), sl.noise.Gaussian(0.5)
@@ -31,7 +30,7 @@ def slope_of_second_moments(problem, V, eta=ETA):
 @by_shape
 def test_the_risk_equations_are_those_of_the_second_moments(shape):
     problem = PROBLEMS[shape]
-    system = scale_dependent_system(problem, RULE.limit(NOISE, 1), np.ones(1), 1e-6, None, ETA)
+    system = risk_system(problem, RULE.limit(NOISE, 1), np.ones(1), 1e-6, None, ETA)
     with x64():
         y = system.initial()
         found, risk, seen = (
@@ -92,7 +91,7 @@ def test_a_step_of_the_sde_has_the_mean_and_covariance_of_the_linear_equation(sh
     heat = eta**2 / D * np.outer(std, std) * limit.covariance(R, std, khat)
     times = [dt / 2] if shape == "dense" else dt * (np.arange(200) + 0.5) / 200
     covariance = np.mean([(e := linalg.expm(-B * t)) @ heat @ e.T for t in times], axis=0) * dt
-    y = one_step(scale_dependent_stepper, problem, limit, dt, eta)[0]
+    y = one_step(problem, limit, dt, eta)[0]
     assert_mean_and_covariance(y, linalg.expm(-B * dt) @ (std * problem.delta0), covariance, bias=1e-3)
 
 
