@@ -173,9 +173,8 @@ class MatrixBalance(CoordinateBalance):
         return 2 * eta * values, w
 
 
-def balance_of(problem, optimizer, batch_size: int) -> Balance:
-    """The balance of ``optimizer`` on ``problem``; its matrices are made once per problem and rule."""
-    limit = optimizer.limit_of(problem, batch_size)
+def balance_of(problem, limit) -> Balance:
+    """The balance of ``limit`` on ``problem``; its matrices are made once per problem and rule."""
     if isinstance(limit, ScaleDependentLimit):
         return _scale_dependent(problem, limit)
     current = modes(problem, limit)
