@@ -66,7 +66,7 @@ def sign_sgd_lines(d=2000, t_max=10.0):
     """signSGD on a dense K against Euler, with and without the factorization."""
     problem = sl.LinearRegression(sl.covariance.power_law(d, 0.7, rotate=True), sl.noise.Gaussian(V))
     K = problem.covariance.to_dense()
-    factorize, own = once(lambda: modes(problem, sl.sign_sgd().limit_of(problem, 1)))
+    factorize, own = once(lambda: modes(problem, sl.sign_sgd().limit(problem, 1)))
     t = np.linspace(0.0, t_max, 201)
 
     def solve(rtol=1e-6):

@@ -25,7 +25,7 @@ COVARIANCES = {
 def measure(name, d):
     """Seconds for the modes (None where K has to be written out), a curve and one step of all runs; peak GiB."""
     problem = sl.LinearRegression(COVARIANCES[name](d), sl.noise.Gaussian(0.3))
-    limit = sl.sign_sgd().limit_of(problem, 1)
+    limit = sl.sign_sgd().limit(problem, 1)
 
     def find():
         return structured(problem.covariance, limit.power, limit.basis, problem.delta0)

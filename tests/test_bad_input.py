@@ -267,12 +267,11 @@ SCHEDULES = [
     value(sched.warmup, "t_warmup must be > 0", 0.1, 0.0),
 ]
 OPTIMIZERS = [
-    kind(sl.Optimizer, "name must be a text", 3, optax.identity(), lambda noise, b: None),
-    value(sl.Optimizer, "name must not be empty", "", optax.identity(), lambda noise, b: None),
-    kind(sl.Optimizer, "transform must be an optax", "mine", "sgd", lambda noise, b: None),
+    kind(sl.Optimizer, "name must be a text", 3, optax.identity(), lambda problem, b: None),
+    value(sl.Optimizer, "name must not be empty", "", optax.identity(), lambda problem, b: None),
+    kind(sl.Optimizer, "transform must be an optax", "mine", "sgd", lambda problem, b: None),
     kind(sl.Optimizer, "limit must be a function", "mine", optax.identity(), 1.0),
-    kind(sl.Optimizer, "problem_limit must be", "mine", optax.identity(), lambda noise, b: None, problem_limit=1),
-    value(sl.Optimizer, "memory must be > 0", "mine", optax.identity(), lambda noise, b: None, memory=0.0),
+    value(sl.Optimizer, "memory must be > 0", "mine", optax.identity(), lambda problem, b: None, memory=0.0),
     kind(sl.sgd, "positional argument", 0.1),
     kind(sl.sign_sgd, "positional argument", 0.1),
     value(sl.signum, r"beta must lie in \[0, 1\)", 1.0),

@@ -501,9 +501,8 @@ MUTATIONS = tuple(
         (
             "long-memory-c2",
             "sdelimit/optimizers/adaptive.py",
-            "return long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)\n\n    return Optimizer(",
-            "return long_memory_adam_limit(1.05 * problem.d * (1 - b2), problem.noise, batch_size)\n\n"
-            "    return Optimizer(",
+            "return long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)\n\n    transform =",
+            "return long_memory_adam_limit(1.05 * problem.d * (1 - b2), problem.noise, batch_size)\n\n    transform =",
             SLOW_MEMORY,
         ),
         (

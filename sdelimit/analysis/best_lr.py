@@ -1,6 +1,5 @@
 """The best constant learning rate, for a horizon or for a target risk."""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +9,12 @@ from scipy.optimize import brentq, minimize_scalar
 
 from sdelimit.analysis.equilibrium import balance_of
 from sdelimit.numerics.precision import evaluate_in_float64
-from sdelimit.ode.solve import solve_ode
+from sdelimit.ode.solve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.curves import DivergenceWarning, LimitWarning, RiskCurve
+from sdelimit.results.curves import RiskCurve, examined
 from sdelimit.support import arguments as check
+from sdelimit.support.arguments import time_grid
 
 GRID, SPAN, SHIFT = 33, 1e4, 1e3
 """Learning rates tried at once, the ratio of the largest to the smallest, and how far they move if the best is last."""
@@ -71,45 +71,57 @@ def best_constant_lr(
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     if (t_max is None) == (target_risk is None):
         raise ValueError("t_max or target_risk must be given, and not both")
+    check_start(problem)
+    if target_risk is None:
+        t_max = check.real("t_max", t_max, positive=True)
+        return best_for_horizon(problem, optimizer, optimizer.limit(problem, batch_size), batch_size, t_max)
+    target_risk = check.real("target_risk", target_risk, positive=True)
+    if target_risk >= problem.initial_risk:
+        raise ValueError(f"target_risk must be below the initial risk {problem.initial_risk:.6g}, got {target_risk:g}")
+    goal = _Target(problem, optimizer, optimizer.limit(problem, batch_size), batch_size, target_risk)
+    return _best(goal, target_risk)
+
+
+def check_start(problem):
+    """ValueError where there is no risk to reduce."""
     if problem.initial_risk == 0:
         raise ValueError("problem must start at a positive risk for a learning rate to be best, got 0")
-    if target_risk is None:
-        goal = _Horizon(problem, optimizer, batch_size, check.real("t_max", t_max, positive=True))
-        around = problem.initial_risk
-    else:
-        around = check.real("target_risk", target_risk, positive=True)
-        if around >= problem.initial_risk:
-            raise ValueError(f"target_risk must be below the initial risk {problem.initial_risk:.6g}, got {around:g}")
-        goal = _Target(problem, optimizer, batch_size, around)
-    held = float(
-        evaluate_in_float64(balance_of(problem, optimizer.limit_of(problem, batch_size)).learning_rate, around)
-    )
+
+
+def best_for_horizon(problem, optimizer, limit, batch_size, t_max) -> BestLearningRate:
+    """``best_constant_lr`` for the horizon ``t_max``, with the ``limit`` of ``optimizer`` on ``problem``."""
+    return _best(_Horizon(problem, optimizer, limit, batch_size, t_max), problem.initial_risk)
+
+
+def _best(goal, around) -> BestLearningRate:
+    """The best for ``goal``, looked for around the learning rate that holds the risk ``around`` stationary."""
+    held = float(evaluate_in_float64(balance_of(goal.problem, goal.limit).learning_rate, around))
     tried, values = _search(goal, 10 * held)
     lr = _refine(goal, tried, values)
     time = goal.time(lr)
-    curve = solve_ode(problem, optimizer, lr, time, batch_size=batch_size, save_modes=False)
+    curve = examined(goal.curves(lr, time), goal.limit)
     return BestLearningRate(lr, float(curve.risk[-1]), time, curve, tried, values)
 
 
 class _Goal:
     """What a learning rate is judged by, the smaller the better."""
 
-    def __init__(self, problem, optimizer, batch_size):
-        self.problem, self.optimizer, self.batch_size = problem, optimizer, batch_size
+    def __init__(self, problem, optimizer, limit, batch_size):
+        self.problem, self.optimizer, self.limit, self.batch_size = problem, optimizer, limit, batch_size
 
     def curves(self, lr, t_max) -> RiskCurve:
         """Risk curves for a number or array; those that diverge lose, without warning."""
-        with warnings.catch_warnings():
-            for category in (DivergenceWarning, LimitWarning):
-                warnings.simplefilter("ignore", category)
-            return solve_ode(self.problem, self.optimizer, lr, t_max, batch_size=self.batch_size, save_modes=False)
+        return solve_limit(
+            self.problem, self.optimizer, self.limit, lr, time_grid(t_max, None),
+            batch_size=self.batch_size, save_modes=False,
+        )  # fmt: skip
 
 
 class _Horizon(_Goal):
     """The risk at t_max."""
 
-    def __init__(self, problem, optimizer, batch_size, t_max):
-        super().__init__(problem, optimizer, batch_size)
+    def __init__(self, problem, optimizer, limit, batch_size, t_max):
+        super().__init__(problem, optimizer, limit, batch_size)
         self.t_max = t_max
 
     def values(self, lrs):
@@ -125,8 +137,8 @@ class _Horizon(_Goal):
 class _Target(_Goal):
     """The time to the target; the horizon grows until a learning rate gets there, and then fits the fastest."""
 
-    def __init__(self, problem, optimizer, batch_size, target):
-        super().__init__(problem, optimizer, batch_size)
+    def __init__(self, problem, optimizer, limit, batch_size, target):
+        super().__init__(problem, optimizer, limit, batch_size)
         self.target, self.horizon = target, 1.0
 
     def values(self, lrs):

@@ -10,6 +10,7 @@ from sdelimit.limits.limit import Limit
 from sdelimit.limits.noise_kernel import kernel_basis
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.problem.infinite import InfiniteProblem
 from sdelimit.support import arguments as check
 
 
@@ -63,6 +64,8 @@ class LimitCoefficients:
 def limit_coefficients(optimizer, noise: NoiseLaw, batch_size: int = 1) -> LimitCoefficients:
     """The coefficients phi(R) and kappa(rho; R) of ``optimizer`` under ``noise``.
 
+    They describe the limit d -> infinity at fixed hyper-parameters.
+
     Raises ValueError where the rule has no limit under that noise (SGD with infinite variance), and for a rule that
     is not scale-free: its coefficients differ from coordinate to coordinate.
     """
@@ -71,11 +74,11 @@ def limit_coefficients(optimizer, noise: NoiseLaw, batch_size: int = 1) -> Limit
     if not isinstance(noise, NoiseLaw) or type(noise) is NoiseLaw:
         raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
     batch_size = check.integer("batch_size", batch_size, minimum=1)
-    limit = optimizer.limit(noise, batch_size)
+    limit = optimizer.limit(InfiniteProblem(noise), batch_size)
     if limit.power is None:
         raise ValueError(
             f"optimizer must act alike on every coordinate to have one phi(R) and kappa(rho; R), got {optimizer.name}, "
-            "whose drift and noise depend on sigma_i: optimizer.limit(noise, batch_size) has .drift and .covariance"
+            "whose drift and noise depend on sigma_i: optimizer.limit(problem, batch_size) has .drift and .covariance"
         )
     return LimitCoefficients(limit, noise, optimizer.name)
 

@@ -50,7 +50,7 @@ def directional_sharpness(problem: LinearRegression, optimizer, risk=None, batch
     risks = check.array("risk", problem.initial_risk if risk is None else risk)
     if np.any(risks <= 0):
         raise ValueError(f"risk must be > 0, got a smallest value of {risks.min():g}")
-    limit = optimizer.limit_of(problem, batch_size)
+    limit = optimizer.limit(problem, batch_size)
     kernel = _one_time_kernel(problem, optimizer, limit, float(risks.max()), batch_size)
     return np.array([_at(problem, limit, kernel, R) for R in risks.ravel()]).reshape(risks.shape)
 

@@ -1,6 +1,5 @@
 """The learning rate at which one rule drifts as another does (theory: section 5)."""
 
-import warnings
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -11,11 +10,11 @@ from sdelimit.numerics.precision import is_traced, x64
 from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, integrate
 from sdelimit.ode.learning_rate import learning_rates
-from sdelimit.ode.solve import solve_ode
+from sdelimit.ode.solve import solve_limit
 from sdelimit.ode.system import System, Tolerances
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.curves import DivergenceWarning
+from sdelimit.results.curves import examined
 from sdelimit.schedules import Schedule, as_schedule
 from sdelimit.support import arguments as check
 
@@ -108,22 +107,20 @@ def match_schedule(
     if is_traced(schedule):
         raise TypeError("lr must be concrete in match_schedule, got a traced value")
     root_t = np.linspace(0.0, np.sqrt(t_max), POINTS)
-    source = _source(problem, rules[0], schedule, root_t**2, batch_size)
-    limits = [rule.limit_of(problem, batch_size) for rule in rules]
+    limits = [rule.limit(problem, batch_size) for rule in rules]
+    source = _source(problem, rules[0], limits[0], schedule, root_t**2, batch_size)
     factor = 1.0 if match == "effective_lr" else _mean_rate(problem, limits[0]) / _mean_rate(problem, limits[1])
     wanted = Matched(schedule, root_t, np.log(factor * source.phi))
     phi = _phi_following(problem, rules[1], limits[1], wanted, source)
     return Matched(schedule, root_t, np.log(factor * source.phi / phi))
 
 
-def _source(problem, optimizer, schedule, times, batch_size):
+def _source(problem, optimizer, limit, schedule, times, batch_size):
     """The curve whose drift is to be matched."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DivergenceWarning)  # an error follows
-        curve = solve_ode(problem, optimizer, schedule, t=times, batch_size=batch_size, rtol=RTOL, save_modes=False)
+    curve = solve_limit(problem, optimizer, limit, schedule, times, batch_size=batch_size, rtol=RTOL, save_modes=False)
     if np.isfinite(curve.diverged_at):
         raise ValueError(f"lr must keep from_optimizer's risk finite up to t_max, but {optimizer.name} {curve.status}")
-    return curve
+    return examined(curve, limit)
 
 
 def _mean_rate(problem, limit):

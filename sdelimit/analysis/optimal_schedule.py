@@ -9,14 +9,15 @@ from jaxtyping import Float
 from scipy.optimize import minimize
 from tqdm import tqdm
 
-from sdelimit.analysis.best_lr import best_constant_lr
+from sdelimit.analysis.best_lr import best_for_horizon, check_start
 from sdelimit.numerics.precision import x64
-from sdelimit.ode.solve import solve_ode
+from sdelimit.ode.solve import check_rtol, solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.curves import RiskCurve
+from sdelimit.results.curves import RiskCurve, examined
 from sdelimit.schedules import LogLinear, as_schedule, evaluate, log_linear
 from sdelimit.support import arguments as check
+from sdelimit.support.arguments import time_grid
 
 DIVERGED = 1e3
 """Stands for the logarithm of an infinite risk."""
@@ -80,24 +81,29 @@ def optimize_schedule(
     n_knots = check.integer("n_knots", n_knots, minimum=2)
     iterations = check.integer("iterations", iterations, minimum=1)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
+    rtol = check_rtol(rtol)
     progress = check.flag("progress", progress, optional=True)
     knots = np.linspace(0.0, t_max, n_knots)
+    limit, times = optimizer.limit(problem, batch_size), time_grid(t_max, None)
     if lr is None:
-        lr = best_constant_lr(problem, optimizer, t_max=t_max, batch_size=batch_size).lr
+        check_start(problem)
+        lr = best_for_horizon(problem, optimizer, limit, batch_size, t_max).lr
     start = evaluate(as_schedule(lr), knots)
     if np.any(start <= 0):
         raise ValueError(f"lr must be > 0 at every knot to start from, got {start.min():g}")
 
     def log_final_risk(log_lr):
         # At the times of the final curve, so that both are compiled once.
-        curve = solve_ode(
-            problem, optimizer, LogLinear(knots, log_lr), t_max, batch_size=batch_size, rtol=rtol, save_modes=False
-        )
+        curve = solve_limit(
+            problem, optimizer, limit, LogLinear(knots, log_lr), times,
+            batch_size=batch_size, rtol=rtol, save_modes=False,
+        )  # fmt: skip
         return jnp.log(curve.risk[-1])
 
     found, history = _descend(log_final_risk, np.log(start), iterations, progress)
     schedule = log_linear(knots, np.exp(found.x))
-    curve = solve_ode(problem, optimizer, schedule, t_max, batch_size=batch_size, save_modes=False)
+    curve = solve_limit(problem, optimizer, limit, schedule, times, batch_size=batch_size, save_modes=False)
+    curve = examined(curve, limit)
     status = "converged" if found.success else str(found.message)
     return OptimizedSchedule(schedule, float(curve.risk[-1]), curve, np.exp(history), status)
 

@@ -129,7 +129,7 @@ def _prepare(problem, optimizer, batch_size):
     """The balance, and log eta(R) on a grid of log R."""
     problem, optimizer = check_problem(problem), as_optimizer(optimizer)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
-    balance = balance_of(problem, optimizer.limit_of(problem, batch_size))
+    balance = balance_of(problem, optimizer.limit(problem, batch_size))
     sizes = [size for size in (problem.initial_risk, problem.covariance.trace / problem.d) if size > 0]
     low, high = np.log10(min(sizes)) + LOWEST, np.log10(max(sizes)) + HIGHEST
     log_R = np.log(10) * np.linspace(low, high, int(PER_DECADE * (high - low)))

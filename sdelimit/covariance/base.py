@@ -54,6 +54,11 @@ class Covariance(eqx.Module):
         """tr K."""
         return float(np.sum(self.std**2))
 
+    @property
+    def mean_variance(self) -> float:
+        """tr K / d."""
+        return self.trace / self.d
+
     def scaled(self, s) -> "Covariance":
         """The covariance of the rescaled data s_i x_i: diag(s) K diag(s).
 

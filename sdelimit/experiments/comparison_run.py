@@ -82,7 +82,7 @@ def run_experiment(experiment: Experiment, settings) -> list:
 def _theory(problem, rule, lr, n_paths, seed, given):
     """(ODE, SDE paths), or the reason why the rule has no limit here."""
     try:
-        rule.limit_of(problem, given["batch_size"])
+        rule.limit(problem, given["batch_size"])
     except ValueError as error:
         return f"{error}".split(":")[0]
     return solve_ode(problem, rule, lr, **given), solve_sde(problem, rule, lr, n_paths=n_paths, seed=seed, **given)

@@ -79,11 +79,31 @@ def solve_ode(
     optimizer = as_optimizer(optimizer)
     times = time_grid(t_max, t)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
-    rtol, save_modes = check.real("rtol", rtol, positive=True), check.flag("save_modes", save_modes, optional=True)
+    rtol, save_modes = check_rtol(rtol), check.flag("save_modes", save_modes, optional=True)
+    with jax.ensure_compile_time_eval():
+        limit = optimizer.limit(problem, batch_size)
+    curve = solve_limit(
+        problem, optimizer, limit, lr, times, batch_size=batch_size, rtol=rtol, atol=atol, save_modes=save_modes
+    )
+    return curve if is_traced(curve.risk) else examined(curve, limit)
+
+
+def check_rtol(rtol) -> float:
+    """``rtol`` if it is a number in (0, 1); otherwise a TypeError or ValueError."""
+    rtol = check.real("rtol", rtol, positive=True)
     if rtol >= 1:
         raise ValueError(f"rtol must be < 1, got {rtol:g}")
-    with jax.ensure_compile_time_eval():
-        limit = optimizer.limit_of(problem, batch_size)
+    return rtol
+
+
+def solve_limit(
+    problem, optimizer, limit, lr, times, *, batch_size: int = 1, rtol: float = 1e-6, atol=None, save_modes=None
+) -> RiskCurve:
+    """``solve_ode`` for the ``limit`` of ``optimizer`` on ``problem``, without its checks and its warnings.
+
+    For callers that need the limit themselves, so that the optimizer is asked for it once; ``times`` from
+    ``time_grid``. A divergence is named in ``.status``; ``examined`` adds what else makes the curve doubtful.
+    """
     schedule, batched = as_schedules(lr)
     eta, stepping = learning_rates(schedule, batched, times)
     system = risk_system(problem, limit, times, rtol, atol, eta)
@@ -101,7 +121,7 @@ def solve_ode(
         out["lr"] = _rates(schedule, batched, times)
     first = _rates(schedule, batched, np.zeros(1)) if np.any(out["blown_up"]) else out["lr"]
     diverged_at, status = _report(out, system, batched, optimizer, np.atleast_2d(first)[:, 0])
-    return examined(_curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status), limit)
+    return _curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status)
 
 
 MOST_SAVED = 2**22

@@ -1,7 +1,5 @@
 """Methods that divide by a running average of gradient powers."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,7 @@ from sdelimit.limits.sampled.adam_eps import AdamEpsLimit
 from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
-from sdelimit.optimizers.optimizer import Optimizer, decay_rate, kept
+from sdelimit.optimizers.optimizer import Optimizer, decay_rate, kept, of_noise
 from sdelimit.support import arguments as check
 
 TINY = 1e-20
@@ -36,7 +34,8 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
         b2: decay of the second moment, in [0, 1), and not 0 unless b1 is.
         eps: added to sqrt(vhat), >= 0.
         memory: which limit describes the second moment (eps = 0). "fixed": b2 stays fixed as d grows, right if
-            1/(1-b2) << d. "long": d (1 - b2) stays fixed (theory: section 11), right if 1/(1-b2) is comparable to d.
+            1/(1-b2) << d, and so for d -> infinity. "long": d (1 - b2) stays fixed (theory: section 11), right if
+            1/(1-b2) is comparable to d.
             "auto": long if 1/(1-b2) > max(20, d/8) and the label noise has finite variance, else fixed.
 
     Raises:
@@ -55,17 +54,18 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
         raise ValueError(f"memory must be 'auto' or 'fixed' for eps > 0, got 'long' with eps = {eps:g}")
     transform = optax.scale_by_adam(b1=b1, b2=b2, eps=eps or TINY)
     rule = RatioRule(Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2), 2)
-    limit = functools.partial(AdamEpsLimit, b1, b2, eps) if eps > 0 else functools.partial(tabulated_limit, rule)
+    fixed_memory_limit = of_noise(AdamEpsLimit, b1, b2, eps) if eps > 0 else of_noise(tabulated_limit, rule)
 
-    def problem_limit(problem, batch_size):
+    def limit(problem, batch_size):
         finite = np.isfinite(problem.noise.second_moment)
         slow = 1 / (1 - b2) > max(SLOW_STEPS, problem.d / SLOW_SHARE) and finite
-        if eps == 0 and (memory == "long" or (memory == "auto" and slow)):
+        long = np.isfinite(problem.d) and (memory == "long" or (memory == "auto" and slow))
+        if eps == 0 and long:
             return long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)
-        return limit(problem.noise, batch_size)
+        return fixed_memory_limit(problem, batch_size)
 
     settings = {"b1": b1, "b2": b2, "eps": eps, "memory": memory}
-    return Optimizer("adam", transform, limit, settings, problem_limit, 1 / (1 - b1))
+    return Optimizer("adam", transform, limit, settings, memory=1 / (1 - b1))
 
 
 @kept
@@ -90,7 +90,7 @@ def nadam(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
     b1, b2 = _moment_decays(b1, b2)
     rule = RatioRule(Weights(1 - b1, b1 * (1 - b1), b1), Weights(0.0, 1 - b2, b2), 2)
     transform = optax.scale_by_adam(b1=b1, b2=b2, eps=TINY, nesterov=True)
-    limit = functools.partial(tabulated_limit, rule)
+    limit = of_noise(tabulated_limit, rule)
     return Optimizer("nadam", transform, limit, {"b1": b1, "b2": b2}, memory=1 / (1 - b1))
 
 
@@ -123,7 +123,7 @@ def rmsprop(b2: float = 0.9) -> Optimizer:
     b2 = decay_rate("b2", b2)
     rule = RatioRule(Weights(1.0, 0.0, 0.0), Weights(0.0, 1 - b2, b2), 2)
     transform = optax.scale_by_rms(decay=b2, eps=TINY, eps_in_sqrt=False, bias_correction=True)
-    return Optimizer("rmsprop", transform, functools.partial(tabulated_limit, rule), {"b2": b2})
+    return Optimizer("rmsprop", transform, of_noise(tabulated_limit, rule), {"b2": b2})
 
 
 @kept
@@ -150,7 +150,7 @@ def s3(beta: float = 0.9, p: float = 3.0) -> Optimizer:
         raise ValueError(f"p must be >= 1, got {p:g}")
     nesterov = Weights(1 - beta, beta * (1 - beta), beta)
     transform = scale_by_s3(beta, p)
-    limit = functools.partial(tabulated_limit, RatioRule(nesterov, nesterov, p))
+    limit = of_noise(tabulated_limit, RatioRule(nesterov, nesterov, p))
     return Optimizer("s3", transform, limit, {"beta": beta, "p": p}, memory=1 / (1 - beta))
 
 
@@ -185,7 +185,7 @@ def long_memory_adam(b1: float, b2: float) -> Optimizer:
     correction Vhat = V / (1 - exp(-c2 t)) the limit has M = D^-1, phi = 1 / sqrt(Vhat) and noise
     (2P / Vhat) Khat (theory: section 11; arXiv:1412.6980). Needs label noise of finite variance; where its
     fourth moment is infinite the limit is reached slowly (4% off at d = 1024 for Student-t(3)).
-    0 <= ``b1`` < 1 and 0 < ``b2`` < 1.
+    For d -> infinity at fixed b2 it is that limit with V = 2P(R). 0 <= ``b1`` < 1 and 0 < ``b2`` < 1.
 
     Raises TypeError or ValueError if they do not lie there.
 
@@ -198,14 +198,10 @@ def long_memory_adam(b1: float, b2: float) -> Optimizer:
         if value >= 1:
             raise ValueError(f"{name} must be < 1, got {value:g}")
 
-    def problem_limit(problem, batch_size):
+    def limit(problem, batch_size):
+        if np.isinf(problem.d):
+            return adapted_adam_limit(problem.noise, batch_size)
         return long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)
 
-    return Optimizer(
-        "long_memory_adam",
-        optax.scale_by_adam(b1=b1, b2=b2, eps=0.0),
-        adapted_adam_limit,
-        {"b1": b1, "b2": b2},
-        problem_limit,
-        1 / (1 - b1),
-    )
+    transform = optax.scale_by_adam(b1=b1, b2=b2, eps=0.0)
+    return Optimizer("long_memory_adam", transform, limit, {"b1": b1, "b2": b2}, memory=1 / (1 - b1))

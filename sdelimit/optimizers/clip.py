@@ -7,7 +7,7 @@ import optax
 
 from sdelimit.limits.exact.clip_coordinate import ClipCoordinateLimit
 from sdelimit.limits.exact.clip_norm import clip_norm_limit
-from sdelimit.optimizers.optimizer import Optimizer, kept
+from sdelimit.optimizers.optimizer import Optimizer, kept, of_noise
 from sdelimit.support import arguments as check
 
 
@@ -30,7 +30,7 @@ def clip_norm(threshold: float) -> Optimizer:
     def transform(problem, batch_size):
         return _clip_by_norm(C * np.sqrt(problem.covariance.trace))
 
-    return Optimizer("clip_norm", transform, functools.partial(clip_norm_limit, C), {"threshold": C})
+    return Optimizer("clip_norm", transform, of_noise(clip_norm_limit, C), {"threshold": C})
 
 
 @kept
@@ -49,7 +49,7 @@ def clip_coordinate(threshold: float) -> Optimizer:
     'clip_coordinate'
     """
     c = check.real("threshold", threshold, positive=True)
-    return Optimizer("clip_coordinate", optax.clip(c), functools.partial(ClipCoordinateLimit, c), {"threshold": c})
+    return Optimizer("clip_coordinate", optax.clip(c), of_noise(ClipCoordinateLimit, c), {"threshold": c})
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from sdelimit.limits.limit import Limit
 from sdelimit.limits.measured.rule_checks import inspect_rule
 from sdelimit.limits.measured.scale_dependent import probed_sizes_limit
 from sdelimit.limits.measured.scale_free import probed_limit
-from sdelimit.optimizers.optimizer import Optimizer
+from sdelimit.optimizers.optimizer import Optimizer, of_noise
 from sdelimit.support import arguments as check
 
 
@@ -64,7 +64,7 @@ def from_optax(
 def _from_optax(transform, name, relative_error, seed):
     report = inspect_rule(transform, seed)
     limit = functools.partial(LIMITS[report.kind], transform, report, relative_error=relative_error, seed=seed)
-    return Optimizer(name, transform, _kept(limit), needs_variance=report.kind == "degree_1")
+    return Optimizer(name, transform, of_noise(_kept(limit)), needs_variance=report.kind == "degree_1")
 
 
 LIMITS = {"scale_free": probed_limit, "degree_1": probed_limit, "scale_dependent": probed_sizes_limit}

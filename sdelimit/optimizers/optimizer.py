@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import optax
 
 from sdelimit.limits.limit import Limit
-from sdelimit.noise.base import NoiseLaw
 from sdelimit.support import arguments as check
 
 
@@ -20,10 +19,10 @@ class Optimizer:
         transform: the rule, an ``optax.GradientTransformation`` that turns a gradient into the direction
             u_k; a step is theta <- theta - (eta(k/d) / d) u_k. A rule whose constants depend on the problem
             (clipping at C sqrt(tr K)) is a function (problem, batch_size) -> GradientTransformation instead.
-        limit: (noise, batch_size) -> ``Limit``, what the rule does to the risk when d is large.
+        limit: (problem, batch_size) -> limit, what the rule does to the risk when d is large. It reads of the problem
+            what the limit depends on: ``problem.noise``, for a few rules ``problem.d`` or
+            ``problem.covariance.mean_variance`` too. ``of_noise`` makes it of a function of (noise, batch_size).
         hyperparameters: the numbers that made it.
-        problem_limit: (problem, batch_size) -> limit, for a rule whose limit depends on the problem beyond its
-            noise (a memory of c d steps); ``limit`` then gives what it tends to near stationarity.
         memory: steps over which the rule averages gradients, 1/(1-beta) for momentum beta. The limit holds once
             memory / d is short compared with 1 / (eta phi lambda_max) (theory: section 7).
         needs_variance: whether steps are proportional to gradients, so that label noise of infinite variance makes
@@ -32,9 +31,8 @@ class Optimizer:
 
     name: str
     transform: optax.GradientTransformation | Callable[..., optax.GradientTransformation]
-    limit: Callable[[NoiseLaw, int], Limit] = field(repr=False)
+    limit: Callable[..., Limit] = field(repr=False)
     hyperparameters: dict = field(default_factory=dict)
-    problem_limit: Callable[..., Limit] | None = field(default=None, repr=False)
     memory: float = 1.0
     needs_variance: bool = False
 
@@ -45,10 +43,8 @@ class Optimizer:
                 "transform must be an optax.GradientTransformation or a function (problem, batch_size) -> one, "
                 f"got {check.describe(self.transform)}"
             )
-        for name in ("limit", "problem_limit"):
-            value = getattr(self, name)
-            if not callable(value) and not (value is None and name == "problem_limit"):
-                raise TypeError(f"{name} must be a function, got {check.describe(value)}")
+        if not callable(self.limit):
+            raise TypeError(f"limit must be a function of (problem, batch_size), got {check.describe(self.limit)}")
         check.real("memory", self.memory, positive=True)
         check.flag("needs_variance", self.needs_variance)
 
@@ -58,11 +54,14 @@ class Optimizer:
             return self.transform
         return self.transform(problem, batch_size)
 
-    def limit_of(self, problem, batch_size: int) -> Limit:
-        """The limit that describes the risk curve on ``problem``."""
-        if self.problem_limit is None:
-            return self.limit(problem.noise, batch_size)
-        return self.problem_limit(problem, batch_size)
+
+def of_noise(limit, *settings):
+    """(problem, batch_size) -> limit(*settings, problem.noise, batch_size): of the problem only its noise matters."""
+
+    def limit_on_problem(problem, batch_size):
+        return limit(*settings, problem.noise, batch_size)
+
+    return limit_on_problem
 
 
 def as_optimizer(value, name: str = "optimizer") -> Optimizer:

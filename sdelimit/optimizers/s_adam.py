@@ -54,11 +54,10 @@ def s_adam(
     bias_correction = check.flag("bias_correction", bias_correction)
     a, w = Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2)
 
-    def limit(noise, batch_size, tau=1.0):
-        return tabulated_limit(BrakedRule(a, w, 2, brake, probe_scale, n_probes, tau), noise, batch_size)
-
-    def problem_limit(problem, batch_size):
-        return limit(problem.noise, batch_size, float(np.sqrt(problem.covariance.trace / problem.d)))
+    def limit(problem, batch_size):
+        tau = float(np.sqrt(problem.covariance.mean_variance))
+        rule = BrakedRule(a, w, 2, brake, probe_scale, n_probes, tau)
+        return tabulated_limit(rule, problem.noise, batch_size)
 
     transform = scale_by_s_adam(b1, b2, brake, probe_scale, n_probes, bias_correction)
     settings = {
@@ -69,7 +68,7 @@ def s_adam(
         "n_probes": n_probes,
         "bias_correction": bias_correction,
     }
-    return Optimizer("s_adam", transform, limit, settings, problem_limit, 1 / (1 - b1))
+    return Optimizer("s_adam", transform, limit, settings, memory=1 / (1 - b1))
 
 
 def scale_by_s_adam(b1, b2, brake, probe_scale, n_probes, bias_correction) -> optax.GradientTransformationExtraArgs:

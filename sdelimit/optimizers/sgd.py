@@ -5,7 +5,7 @@ import functools
 import optax
 
 from sdelimit.limits.exact.sgd import sgd_limit
-from sdelimit.optimizers.optimizer import Optimizer
+from sdelimit.optimizers.optimizer import Optimizer, of_noise
 
 
 @functools.cache
@@ -18,4 +18,4 @@ def sgd() -> Optimizer:
     >>> sl.sgd().name
     'sgd'
     """
-    return Optimizer("sgd", optax.identity(), sgd_limit, needs_variance=True)
+    return Optimizer("sgd", optax.identity(), of_noise(sgd_limit), needs_variance=True)

@@ -1,14 +1,12 @@
 """Sign-based methods."""
 
-import functools
-
 import optax
 
 from sdelimit.limits.exact.sign import sign_limit
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
-from sdelimit.optimizers.optimizer import Optimizer, decay_rate, kept
+from sdelimit.optimizers.optimizer import Optimizer, decay_rate, kept, of_noise
 
 
 @kept
@@ -22,7 +20,7 @@ def sign_sgd() -> Optimizer:
     >>> sl.sign_sgd().name
     'sign_sgd'
     """
-    return Optimizer("sign_sgd", optax.scale_by_sign(), sign_limit)
+    return Optimizer("sign_sgd", optax.scale_by_sign(), of_noise(sign_limit))
 
 
 @kept
@@ -44,9 +42,7 @@ def signum(beta: float = 0.9) -> Optimizer:
     beta = decay_rate("beta", beta)
     rule = SignedRule(Weights(0.0, 1.0, beta))
     transform = optax.chain(optax.trace(beta), optax.scale_by_sign())
-    return Optimizer(
-        "signum", transform, functools.partial(tabulated_limit, rule), {"beta": beta}, memory=1 / (1 - beta)
-    )
+    return Optimizer("signum", transform, of_noise(tabulated_limit, rule), {"beta": beta}, memory=1 / (1 - beta))
 
 
 @kept
@@ -74,6 +70,6 @@ def lion(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
         raise ValueError("b2 must lie in (0, 1), got 0")
     older = b1 * (1 - b2) / b2
     rule = SignedRule(Weights(1 - b1 - older, older, b2))
-    limit = functools.partial(tabulated_limit, rule)
+    limit = of_noise(tabulated_limit, rule)
     transform = optax.scale_by_lion(b1=b1, b2=b2)
     return Optimizer("lion", transform, limit, {"b1": b1, "b2": b2}, memory=1 / (1 - b2))

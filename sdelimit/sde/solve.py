@@ -1,7 +1,6 @@
 """Paths of the homogenized SDE (theory: sections 1 and 3)."""
 
 import itertools
-import warnings
 from functools import partial
 
 import jax
@@ -12,10 +11,10 @@ from tqdm import tqdm
 from sdelimit.numerics import normals
 from sdelimit.numerics.precision import is_traced, x64
 from sdelimit.ode.learning_rate import learning_rates
-from sdelimit.ode.solve import solve_ode
+from sdelimit.ode.solve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.curves import DivergenceWarning, LimitWarning, RiskCurves, mark_divergence
+from sdelimit.results.curves import RiskCurves, mark_divergence
 from sdelimit.results.trust import doubts_of_paths
 from sdelimit.schedules import as_schedules, evaluate
 from sdelimit.sde.equations import path_stepper
@@ -91,8 +90,8 @@ def solve_sde(
     schedule, batched = as_schedules(lr)
     if batched or is_traced(schedule) or is_traced(evaluate(schedule, times)):
         raise TypeError("lr must be one concrete number or function of t in solve_sde; call it once for each lr")
-    limit = optimizer.limit_of(problem, batch_size)
-    theory = _theory(problem, optimizer, schedule, times, batch_size)
+    limit = optimizer.limit(problem, batch_size)
+    theory = _theory(problem, optimizer, limit, schedule, times, batch_size)
     advance, state, fastest = path_stepper(problem, limit, theory)
     _, stepping = learning_rates(schedule, False, times)
     edges, saved = _steps(theory, times, step_tolerance, fastest, stepping)
@@ -117,13 +116,10 @@ def solve_sde(
     )
 
 
-def _theory(problem, optimizer, schedule, times, batch_size):
-    """The mean risk on a fine grid."""
+def _theory(problem, optimizer, limit, schedule, times, batch_size):
+    """The mean risk on a fine grid. It warns of nothing: the paths report their own."""
     grid = np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
-    with warnings.catch_warnings():
-        for category in (DivergenceWarning, LimitWarning):  # the paths report their own
-            warnings.simplefilter("ignore", category)
-        return solve_ode(problem, optimizer, schedule, t=grid, batch_size=batch_size, rtol=1e-4, save_modes=False)
+    return solve_limit(problem, optimizer, limit, schedule, grid, batch_size=batch_size, rtol=1e-4, save_modes=False)
 
 
 def _steps(theory, times, tolerance, fastest, stepping):

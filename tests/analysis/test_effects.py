@@ -76,7 +76,7 @@ def test_identity_and_decomposition_hold_for_scale_dependent_rules():
 @pytest.mark.slow
 def test_identity_notices_a_wrong_effect():
     e = sign("laplace")
-    rule = dynamics(e.problem, e.optimizer.limit_of(e.problem, 1))
+    rule = dynamics(e.problem, e.optimizer.limit(e.problem, 1))
     wrong, none = replace(rule, noise_curvature=rule.noise_curvature * 1.001), np.zeros((e.curve.t.size, 0))
     assert identity_error(Factors(rule, 1, e.curve, none)) < 1e-10
     assert identity_error(Factors(wrong, 1, e.curve, none)) > 1e-5
@@ -138,7 +138,7 @@ def test_effects_are_those_of_simulated_clipped_updates():
 
 def preconditioner_at_start(e):
     """Mhat of a scale-dependent rule at the first risk; the result has it at the last."""
-    drift = e.optimizer.limit_of(e.problem, 1).drift(e.problem.initial_risk, STD)
+    drift = e.optimizer.limit(e.problem, 1).drift(e.problem.initial_risk, STD)
     return drift / np.sqrt(np.sum(drift**2 * STD**2) / np.sum(STD**2))
 
 

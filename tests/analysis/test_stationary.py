@@ -148,7 +148,7 @@ class Dip(eqx.Module):
 
 def custom(phi, psi=None, power=1):
     limit = Limit(phi, psi or UnitNoise(), power, ("rho",))
-    return sl.Optimizer("custom", optax.identity(), lambda noise, batch_size: limit)
+    return sl.Optimizer("custom", optax.identity(), lambda problem, batch_size: limit)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from sdelimit.limits.sampled.adam_eps import AdamEpsLimit
 from sdelimit.limits.sampled.kernel_family import semidefinite_fit
 from sdelimit.limits.sampled.laplace_transform import offset_factor
 from sdelimit.limits.scale_dependent import tabulated
+from sdelimit.problem.infinite import InfiniteProblem
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +31,7 @@ def sums(limit, R, sigma, rho):
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_vanishing_eps_recovers_adam(law, batch_size):
     adam = sl.limit_coefficients(sl.adam(B1, B2), law, batch_size)
-    limit = sl.adam(B1, B2, 1e-9).limit(law, batch_size)
+    limit = sl.adam(B1, B2, 1e-9).limit(InfiniteProblem(law), batch_size)
     for R in (0.02, 1.0):
         np.testing.assert_allclose(limit.drift(R, SIGMA) * SIGMA, adam.phi(R), rtol=1e-6)
         for rho in (0.5, 1.0):
@@ -40,7 +41,7 @@ def test_vanishing_eps_recovers_adam(law, batch_size):
 @by_law
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_huge_eps_recovers_sgd(law, batch_size):
-    limit = sl.adam(B1, B2, 1e9).limit(law, batch_size)
+    limit = sl.adam(B1, B2, 1e9).limit(InfiniteProblem(law), batch_size)
     for R in (0.02, 1.0):
         np.testing.assert_allclose(limit.drift(R, SIGMA), 1e-9, rtol=1e-6)
         expected = (2 * R + law.second_moment) / batch_size * np.outer(SIGMA, SIGMA) * KHAT / 1e18
@@ -115,10 +116,9 @@ def test_tables_over_risk_match_direct_evaluation(law):
 
 
 def test_key_names_every_hyperparameter():
-    keys = {sl.adam(*h).limit(LAWS[0], b).key for h in ((0.9, 0.99, 1.0), (0.9, 0.99, 2.0)) for b in (1, 2)}
-    assert (
-        len(keys | {sl.adam(0.9, 0.9, 1.0).limit(LAWS[0], 1).key, sl.adam(0.8, 0.99, 1.0).limit(LAWS[0], 1).key}) == 6
-    )
+    settings = [(0.9, 0.99, 1.0), (0.9, 0.99, 2.0), (0.9, 0.9, 1.0), (0.8, 0.99, 1.0)]
+    problem = InfiniteProblem(LAWS[0])
+    assert len({sl.adam(*given).limit(problem, b).key for given in settings for b in (1, 2)}) == 8
 
 
 def covariances(d):

@@ -10,10 +10,12 @@ from conftest import numpy_normals
 from scipy.signal import lfilter
 
 import sdelimit as sl
+from sdelimit.limits import RatioRule
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.sampled.s_adam import BrakedRule, weight
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.numerics import normals
+from sdelimit.problem.infinite import InfiniteProblem
 
 B1, B2 = 0.4, 0.6
 ADAM = Weights(0.0, 1 - B1, B1), Weights(0.0, 1 - B2, B2), 2
@@ -36,13 +38,13 @@ def rule_of(monkeypatch, **settings):
     """The rule whose coefficients ``sl.s_adam`` tabulates for its limit."""
     module = importlib.import_module("sdelimit.optimizers.s_adam")  # the package's attribute is the function
     monkeypatch.setattr(module, "tabulated_limit", lambda rule, noise, batch_size: rule)
-    return sl.s_adam(B1, B2, **settings).limit(sl.noise.Gaussian(0.5), 1)
+    return sl.s_adam(B1, B2, **settings).limit(InfiniteProblem(sl.noise.Gaussian(0.5)), 1)
 
 
 def test_without_brake_the_limit_drifts_as_adam(monkeypatch):
     noise, R = sl.noise.Gaussian(0.5), np.array([0.05, 2.0])
     found = [e.phi for e in rule_of(monkeypatch, brake=0.0).estimates(noise, R, 1, 20_000)]
-    np.testing.assert_allclose(found, sl.adam(B1, B2).limit.args[0].drift(noise, R, 1), rtol=1e-5)
+    np.testing.assert_allclose(found, RatioRule(*ADAM).drift(noise, R, 1), rtol=1e-5)
 
 
 def test_coefficients_match_histories_run_in_numpy(monkeypatch):

@@ -10,6 +10,7 @@ from sdelimit.analysis.coefficients import limit_coefficients
 from sdelimit.limits.exact.clip_coordinate import ClipCoordinateLimit, clip_spectrum
 from sdelimit.limits.scale_dependent import interpolation, tabulated
 from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.problem.infinite import InfiniteProblem
 
 LAWS = [
     sl.noise.NoNoise(),
@@ -102,7 +103,7 @@ def test_norm_clipping_of_gaussian_residuals_is_an_integral_over_their_length(ba
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_coordinate_clipping_coefficients_match_monte_carlo(law, batch_size):
     c = 0.5
-    limit = sl.clip_coordinate(c).limit(law, batch_size)
+    limit = sl.clip_coordinate(c).limit(InfiniteProblem(law), batch_size)
     xi = np.random.default_rng(9).standard_normal((SAMPLES, 3)) @ np.linalg.cholesky(KHAT).T
     for R in (0.05, 2.0):
         z, residual = residuals(law, R, batch_size)
@@ -115,7 +116,7 @@ def test_coordinate_clipping_coefficients_match_monte_carlo(law, batch_size):
 
 def test_drift_under_gaussian_residuals_is_an_integral_of_a_bessel_function():
     # E[q^2 erf(r / (|q| sqrt 2))] = (2/pi) int_0^r x K_1(x) dx for q ~ N(0, 1).
-    limit = sl.clip_coordinate(0.5).limit(sl.noise.Gaussian(0.7), 1)
+    limit = sl.clip_coordinate(0.5).limit(InfiniteProblem(sl.noise.Gaussian(0.7)), 1)
     R, sigma = 0.2, np.array([0.05, 0.3, 1.0, 7.0])
     r = 0.5 / (sigma * np.sqrt(2 * R + 0.49))
     exact = [integrate.quad(lambda x: x * special.k1(x), 0, end, epsabs=1e-13)[0] * 2 / np.pi for end in r]

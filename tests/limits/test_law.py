@@ -46,7 +46,7 @@ class Momentum(Law):
 
 
 def momentum(c=MEMORY):
-    return sl.Optimizer("momentum", sl.sgd().transform, lambda noise, b: Momentum(c, noise.second_moment / b))
+    return sl.Optimizer("momentum", sl.sgd().transform, lambda problem, b: Momentum(c, problem.noise.second_moment / b))
 
 
 def moments_by_scipy(problem, c, eta, t):

@@ -8,7 +8,8 @@ from conftest import assert_mean_and_covariance, one_step
 from scipy.integrate import solve_ivp
 
 import sdelimit as sl
-from sdelimit.limits.exact.long_memory_adam import long_memory_adam_limit
+from sdelimit.limits.exact.long_memory_adam import adapted_adam_limit, long_memory_adam_limit
+from sdelimit.optimizers.optimizer import of_noise
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_at_time_zero_the_second_moment_is_that_of_the_first_residual(problem):
 
 def test_short_memory_recovers_the_adapted_limit(problem):
     fast = sl.solve_ode(problem, rule(100.0), 0.5, 3.0)
-    adapted = sl.Optimizer("adapted", optax.identity(), rule(1.0).limit)
+    adapted = sl.Optimizer("adapted", optax.identity(), of_noise(adapted_adam_limit))
     np.testing.assert_allclose(fast.risk, sl.solve_ode(problem, adapted, 0.5, 3.0).risk, rtol=0.02)
 
 
@@ -72,7 +73,7 @@ def test_a_step_of_the_sde_has_the_mean_and_covariance_of_the_linear_equation():
     problem = sl.LinearRegression(s**2, sl.noise.Gaussian(25.0))
     w0 = np.sqrt(s) * problem.delta0
     exponent = eta * dt * s / np.sqrt(2 * problem.initial_risk + 25.0**2)
-    (w, memory), risk = one_step(problem, rule(1e-4, d).limit_of(problem, 1), dt, eta)
+    (w, memory), risk = one_step(problem, rule(1e-4, d).limit(problem, 1), dt, eta)
     covariance = np.diag(eta**2 * dt / d * s * -np.expm1(-2 * exponent) / (2 * exponent))
     assert_mean_and_covariance(w, np.exp(-exponent) * w0, covariance, bias=1e-3)
     np.testing.assert_allclose(memory[:, 1], -np.expm1(-1e-4 * dt), rtol=1e-12)
@@ -90,7 +91,7 @@ def test_stationary_risk_is_that_of_sgd_in_units_of_the_residual(problem):
 def test_what_adam_remembers_is_counted_in_units_of_d(problem):
     """1 - b2 = c2 / d: V relaxes at the rate c2."""
     for optimizer in (rule(3.0), sl.adam(0.5, 1 - 3 / 128, memory="long")):
-        assert optimizer.limit_of(problem, 1).rate == pytest.approx(3.0, rel=1e-12)
+        assert optimizer.limit(problem, 1).rate == pytest.approx(3.0, rel=1e-12)
 
 
 @pytest.mark.slow

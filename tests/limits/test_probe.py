@@ -13,6 +13,7 @@ from sdelimit.limits.measured.monte_carlo import ProbeWarning, probe
 from sdelimit.limits.measured.rule_checks import inspect_rule
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.problem.infinite import InfiniteProblem
 
 NO_NOISE = sl.noise.NoNoise()
 SIGNUM = optax.chain(optax.trace(0.9), optax.scale_by_sign())
@@ -146,7 +147,7 @@ def test_momentum_sgd_has_the_limit_of_sgd_with_its_gain():
     np.testing.assert_allclose(momentum.phi(R), 10 * sgd.phi(R), rtol=1e-9)
     np.testing.assert_allclose(momentum.kappa(0.5, R), 100 * sgd.kappa(0.5, R), rtol=1e-9)
     with pytest.raises(ValueError, match="finite variance"):
-        optimizer.limit(sl.noise.Cauchy(1.0), 1)
+        optimizer.limit(InfiniteProblem(sl.noise.Cauchy(1.0)), 1)
 
 
 @pytest.mark.slow
@@ -213,16 +214,17 @@ def assert_same_limit(found, known, R, drift=0.01, noise=0.015):
 @pytest.mark.slow
 def test_probing_coordinate_clipping_finds_its_limit(batch_size):
     noise = sl.noise.Gaussian(0.5)
-    found = sl.from_optax(optax.clip(0.5)).limit(noise, batch_size)
+    found = sl.from_optax(optax.clip(0.5)).limit(InfiniteProblem(noise), batch_size)
     assert found.relative_error < 3e-3
     for R in (1e-4, 0.1, 100.0):
-        assert_same_limit(found, sl.clip_coordinate(0.5).limit(noise, batch_size), R)
+        assert_same_limit(found, sl.clip_coordinate(0.5).limit(InfiniteProblem(noise), batch_size), R)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [sl.noise.StudentT(3.0, 0.3), sl.noise.Laplace(0.5)], ids=repr)
 def test_probing_coordinate_clipping_under_other_noise_finds_its_limit(noise):
-    found, known = (o.limit(noise, 1) for o in (sl.from_optax(optax.clip(0.5)), sl.clip_coordinate(0.5)))
+    rules = sl.from_optax(optax.clip(0.5)), sl.clip_coordinate(0.5)
+    found, known = (rule.limit(InfiniteProblem(noise), 1) for rule in rules)
     for R in (1e-4, 0.01, 0.3, 100.0):
         assert_same_limit(found, known, R, noise=0.025)
 
@@ -231,14 +233,14 @@ def test_probing_coordinate_clipping_under_other_noise_finds_its_limit(noise):
 @pytest.mark.parametrize("noise", [sl.noise.Gaussian(0.5), sl.noise.Laplace(0.5)], ids=repr)
 def test_probing_adam_with_eps_finds_its_limit(noise):
     rules = sl.from_optax(optax.scale_by_adam(0.9, 0.95, eps=0.1)), sl.adam(0.9, 0.95, eps=0.1)
-    found, known = (rule.limit(noise, 1) for rule in rules)
+    found, known = (rule.limit(InfiniteProblem(noise), 1) for rule in rules)
     for R in (1e-4, 0.1, 100.0):
         assert_same_limit(found, known, R)
 
 
 @pytest.mark.slow
 def test_a_sharper_probe_is_a_more_precise_one():
-    loose = sl.from_optax(optax.clip(0.5), relative_error=0.02).limit(NO_NOISE, 1)
+    loose = sl.from_optax(optax.clip(0.5), relative_error=0.02).limit(InfiniteProblem(NO_NOISE), 1)
     assert 3e-3 < loose.relative_error < 0.02
 
 

@@ -11,6 +11,7 @@ from sdelimit.limits.sampled.laplace_transform import OffsetRatioDrift
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.numerics.precision import x64
 from sdelimit.ode.equations import risk_system
+from sdelimit.problem.infinite import InfiniteProblem
 
 D, ETA = 6, 0.4
 RULE, NOISE = sl.clip_coordinate(0.7), sl.noise.Gaussian(0.5)
@@ -22,7 +23,7 @@ by_shape = pytest.mark.parametrize("shape", PROBLEMS)
 def slope_of_second_moments(problem, V, eta=ETA):
     """dV/dt = -eta (Phi K V + V K Phi) + (eta^2/d) N at R = tr(K V)/2, in the original coordinates."""
     K, std = problem.covariance.to_dense(), problem.covariance.std
-    limit, R = RULE.limit(problem.noise, 1), np.sum(K * V) / 2
+    limit, R = RULE.limit(problem, 1), np.sum(K * V) / 2
     decay = limit.drift(R, std)[:, None] * (K @ V)
     return eta**2 / D * limit.covariance(R, std, problem.covariance.correlation()) - eta * (decay + decay.T)
 
@@ -30,7 +31,7 @@ def slope_of_second_moments(problem, V, eta=ETA):
 @by_shape
 def test_the_risk_equations_are_those_of_the_second_moments(shape):
     problem = PROBLEMS[shape]
-    system = risk_system(problem, RULE.limit(NOISE, 1), np.ones(1), 1e-6, None, ETA)
+    system = risk_system(problem, RULE.limit(problem, 1), np.ones(1), 1e-6, None, ETA)
     with x64():
         y = system.initial()
         found, risk, seen = (
@@ -47,7 +48,7 @@ def test_the_risk_equations_are_those_of_the_second_moments(shape):
 def settled(problem):
     """V with dV/dt = 0, by following a linear equation at frozen R to its end until R reproduces itself."""
     K, std, khat = problem.covariance.to_dense(), problem.covariance.std, problem.covariance.correlation()
-    limit, R = RULE.limit(problem.noise, 1), 0.01
+    limit, R = RULE.limit(problem, 1), 0.01
     for _ in range(60):
         B = limit.drift(R, std)[:, None] * K
         identity = np.eye(D)
@@ -85,7 +86,8 @@ def test_a_step_of_the_sde_has_the_mean_and_covariance_of_the_linear_equation(sh
     Diagonal: exact. Dense: the noise comes between two halves of the decay.
     """
     noise, rule, dt, eta = sl.noise.Gaussian(25.0), sl.clip_coordinate(35.0), 1e4, 4e-5
-    problem, limit = sl.LinearRegression(PROBLEMS[shape].covariance, noise), rule.limit(noise, 1)
+    problem = sl.LinearRegression(PROBLEMS[shape].covariance, noise)
+    limit = rule.limit(problem, 1)
     std, khat, R = problem.covariance.std, problem.covariance.correlation(), problem.initial_risk
     B = eta * (std**2 * limit.drift(R, std))[:, None] * khat
     heat = eta**2 / D * np.outer(std, std) * limit.covariance(R, std, khat)
@@ -115,7 +117,7 @@ def memoryless():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adam_eps, "SAMPLES", 15_000)
         patch.setattr(adam_eps, "_MEMORY", {})
-        limit = sl.adam(0.0, 0.0, eps=0.2).limit(NOISE, 1)
+        limit = sl.adam(0.0, 0.0, eps=0.2).limit(InfiniteProblem(NOISE), 1)
         yield limit, limit.coefficients(0.3, np.array([0.3, 1.0]))
 
 

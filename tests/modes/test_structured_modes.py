@@ -120,7 +120,7 @@ def test_spiked_modes_are_as_accurate_as_they_say(strengths, monkeypatch):
 
 def test_spiked_modes_that_would_not_be_accurate_are_those_of_eigenvectors():
     problem = sl.LinearRegression(sl.covariance.spiked(200, [4.0]))
-    sign, sgd = (rule.limit_of(problem, 1) for rule in (sl.sign_sgd(), sl.sgd()))
+    sign, sgd = (rule.limit(problem, 1) for rule in (sl.sign_sgd(), sl.sgd()))
     assert structured(problem.covariance, 1, ("arcsin",), problem.delta0) is None
     assert modes(problem, sign) is dense_modes(problem, sign)
     assert modes(problem, sgd).vectors is None
@@ -132,7 +132,7 @@ def test_noise_factors_belong_to_the_modes_of_the_noise(covariance):
     problem = sl.LinearRegression(covariance, sl.noise.Gaussian(0.3))
     rules = (sl.sgd(),) if covariance is BLOCK else (sl.sgd(), sl.sign_sgd())
     for rule in rules:
-        limit = rule.limit_of(problem, 1)
+        limit = rule.limit(problem, 1)
         current, (name,) = noise_modes(problem, limit), limit.basis
         factor = noise_factor(problem, limit, name)
         diagonal = factor**2 if factor.ndim == 1 else np.sum(factor**2, axis=1)

@@ -28,7 +28,7 @@ def diagonal_problem(d, fastest, slowest):
 
 
 def system_of(problem, rule, eta, t, rtol=1e-6):
-    limit = rule.limit_of(problem, 1)
+    limit = rule.limit(problem, 1)
     return risk_system(problem, limit, np.atleast_1d(t), rtol, None, np.array([eta]))
 
 

@@ -69,8 +69,8 @@ def test_rules_with_bounded_steps_have_no_threshold():
     curve, texts = said(*ODE, PROBLEM, SIGN, 100.0)
     assert not texts
     for rule in (SIGN, sl.clip_norm(1.0)):
-        assert not doubts_of_theory(curve, rule.limit(PROBLEM.noise, 1))
-    assert doubts_of_theory(curve, SGD.limit(PROBLEM.noise, 1))
+        assert not doubts_of_theory(curve, rule.limit(PROBLEM, 1))
+    assert doubts_of_theory(curve, SGD.limit(PROBLEM, 1))
 
 
 def test_of_several_learning_rates_each_keeps_its_own_divergence():
@@ -146,8 +146,8 @@ def test_coefficients_sampled_too_crudely_are_warned_of_where_the_curve_needs_th
     phi, kappa = (crude, fine) if coefficient == "phi" else (fine, crude)
     errors = CoefficientErrors(log_R, phi, np.array([0.5, 1.0]), np.stack([fine, kappa], axis=1))
 
-    def limit(noise, batch_size):
-        return dataclasses.replace(SIGN.limit(noise, batch_size), errors=errors)
+    def limit(problem, batch_size):
+        return dataclasses.replace(SIGN.limit(problem, batch_size), errors=errors)
 
     rule = dataclasses.replace(SIGN, limit=limit)
     assert not said(*ODE, PROBLEM, rule, 0.3)[1]

@@ -102,7 +102,7 @@ def finished(tmp_path_factory):
 
 def test_optax_rules_are_told_apart_by_what_they_do():
     def describe(transform):
-        return checkpoint._describe(sl.Optimizer("same name", transform, lambda noise, batch_size: None), 5)
+        return checkpoint._describe(sl.Optimizer("same name", transform, lambda problem, batch_size: None), 5)
 
     rules = [optax.scale_by_rms(0.9), optax.scale_by_rms(0.8), optax.clip(1.0), optax.clip(2.0), optax.identity()]
     assert len({describe(rule) for rule in rules}) == len(rules)

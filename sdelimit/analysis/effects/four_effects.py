@@ -29,12 +29,12 @@ from sdelimit.analysis.effects.second_moments import dynamics
 from sdelimit.numerics.precision import is_traced, x64
 from sdelimit.ode.integrate import MAX_STEPS, integrate
 from sdelimit.ode.learning_rate import learning_rates
-from sdelimit.ode.solve import solve_ode
+from sdelimit.ode.solve import solve_limit
 from sdelimit.optimizers import sign_sgd
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.report.text import align
-from sdelimit.results.curves import RiskCurve
+from sdelimit.results.curves import RiskCurve, examined
 from sdelimit.schedules import as_schedule, evaluate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -147,10 +147,12 @@ def effects(
     finite = bool(np.isfinite(problem.noise.second_moment))
     order = None if order is None else _checked_order(order, finite, problem.noise)
     atol = 1e-10 * problem.initial_risk or None
-    curve = solve_ode(problem, optimizer, schedule, t=times, batch_size=batch_size, rtol=RTOL, atol=atol)
+    limit = optimizer.limit(problem, batch_size)
+    curve = solve_limit(problem, optimizer, limit, schedule, times, batch_size=batch_size, rtol=RTOL, atol=atol)
+    curve = examined(curve, limit)
     if not np.isfinite(curve.risk).all():
         raise ValueError(f"lr must be one at which {optimizer.name} is stable until t = {times[-1]:g}: {curve.status}")
-    rule = dynamics(problem, optimizer.limit_of(problem, batch_size))
+    rule = dynamics(problem, limit)
     build = Intermediates(rule, batch_size, times, RTOL, atol)
     risks, scalars = _solve_between(build, schedule, sgd_schedule, times, possible_orders(order, finite))
     factors = Factors(rule, batch_size, curve, scalars)
