@@ -15,7 +15,7 @@ from sdelimit.ode.solve import solve_ode
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurve
-from sdelimit.schedules import LogLinear, as_schedule, evaluate, log_linear
+from sdelimit.schedules import LearningRate, LogLinear, log_linear
 from sdelimit.support import arguments as check
 
 DIVERGED = 1e3
@@ -84,7 +84,7 @@ def optimize_schedule(
     knots = np.linspace(0.0, t_max, n_knots)
     if lr is None:
         lr = best_constant_lr(problem, optimizer, t_max=t_max, batch_size=batch_size).lr
-    start = evaluate(as_schedule(lr), knots)
+    start = LearningRate.single(lr).require_concrete("optimize_schedule").at(knots)
     if np.any(start <= 0):
         raise ValueError(f"lr must be > 0 at every knot to start from, got {start.min():g}")
 
