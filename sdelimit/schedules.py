@@ -2,16 +2,18 @@
 
 Each is callable on a JAX scalar and a pytree of its numbers, so the ODE can be differentiated with
 respect to them and another set of numbers reuses the compiled solver. Any JAX-traceable function of t
-does as well.
+does as well. ``LearningRate`` is what the solvers make of either, or of a number.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from sdelimit.numerics.jit import is_number
 from sdelimit.numerics.precision import is_traced, x64
@@ -168,70 +170,153 @@ def warmup(schedule, t_warmup) -> Schedule:
     Raises TypeError or ValueError if ``schedule`` is neither a number >= 0 nor a function of t that JAX can trace,
     or ``t_warmup`` is not > 0.
     """
-    return Warmup(as_schedule(schedule, "schedule"), _number("t_warmup", t_warmup, positive=True))
+    return Warmup(LearningRate.single(schedule, "schedule").schedule, _number("t_warmup", t_warmup, positive=True))
 
 
-def as_schedule(lr, name: str = "lr") -> Callable:
-    """A number as a constant schedule; a function of t as it is, after checking that JAX can trace it."""
-    if callable(lr):
-        with x64():
-            try:
-                out = jax.eval_shape(lr, jax.ShapeDtypeStruct((), jnp.float64))
-                if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
-                    shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", type(out).__name__)
-                    raise TypeError(f"{name} must return a real number, got shape {shape} and dtype {dtype}")
-            except TypeError as error:
-                if str(error).startswith(name):
-                    raise
-                raise _untraceable(name, error) from error
-            except Exception as error:
-                raise _untraceable(name, error) from error
-        try:
-            # Its numbers are traced; the rest names the compiled solver.
-            hash(tuple(jax.tree.leaves(eqx.partition(lr, is_number)[1])))
-        except TypeError:
-            return lambda t: lr(t)
-        return lr
-    return Constant(_number(name, lr, nonnegative=True))
+SCAN = 4096
+"""Points at which a learning rate that changes is looked at before solving."""
+JUMP = 0.02
+"""A change from one of these points to the next by more than this share of the largest eta is a jump."""
 
 
-def as_schedules(lr):
-    """(schedule, False) for a number or function; (schedule with array leaves, True) for an array of numbers."""
-    if callable(lr):
-        return as_schedule(lr), False
-    if is_traced(lr):
+class Scan(NamedTuple):
+    """eta at times close enough to show how large it gets and where it jumps.
+
+    Attributes:
+        t: (k,) times from 0 to the horizon; 0 alone for a constant learning rate.
+        eta: (k,) eta there, (m, 1) for m constants; traced by JAX if the learning rate is.
+    """
+
+    t: Float[np.ndarray, " k"]
+    eta: Float[np.ndarray, "*m k"]
+
+    @property
+    def is_constant(self) -> bool:
+        return self.t.size == 1
+
+    def jumps(self) -> Int[np.ndarray, " j"]:
+        """Each i such that eta jumps between t[i] and t[i+1]."""
+        return np.flatnonzero(np.abs(np.diff(self.eta)) > JUMP * self.eta.max())
+
+
+@dataclass(frozen=True, eq=False)
+class LearningRate:
+    """What a public function was given as ``lr``: checked once, by ``of`` or ``single``, and asked for all else.
+
+    Attributes:
+        schedule: eta as a function of one t, which JAX can trace; its numbers are the leaves of a pytree.
+        name: the argument that it came as, for messages.
+        count: m for m constants solved together, (m,) values of a ``Constant``; None for one learning rate.
+        traced: whether JAX is tracing it: its numbers are not known here.
+    """
+
+    schedule: Callable
+    name: str
+    count: int | None
+    traced: bool
+
+    @classmethod
+    def of(cls, lr, name: str = "lr") -> Self:
+        """A number, a function of t, or a (m,) array of numbers.
+
+        Raises TypeError or ValueError, naming the argument, for anything else, for numbers that are not finite and
+        >= 0, and for a function that JAX cannot trace or whose value is not a real number.
+        """
+        traced = not callable(lr) and is_traced(lr)
+        if callable(lr) or not (traced or isinstance(lr, (list, tuple)) or np.ndim(lr)):
+            return cls.single(lr, name)
+        if not traced:
+            values = check.array(name, lr, ndim=1)
+            if np.any(values < 0):
+                raise ValueError(f"{name} must be >= 0, got a smallest value of {values.min():g}")
+            return cls(Constant(check.frozen(values)), name, values.size, traced=False)
         value = lr if hasattr(lr, "ndim") else jnp.stack([jnp.asarray(x) for x in lr])
         if value.ndim > 1:
-            raise ValueError(f"lr must be a number or a (m,) array, got shape {value.shape}")
-        return Constant(value), value.ndim == 1
-    if not isinstance(lr, (list, tuple)) and np.ndim(lr) == 0:
-        return as_schedule(lr), False
-    values = check.array("lr", lr, ndim=1)
-    if np.any(values < 0):
-        raise ValueError(f"lr must be >= 0, got a smallest value of {values.min():g}")
-    return Constant(values), True
+            raise ValueError(f"{name} must be a number or a (m,) array, got shape {value.shape}")
+        return cls(Constant(value), name, value.size if value.ndim else None, traced=True)
+
+    @classmethod
+    def single(cls, lr, name: str = "lr") -> Self:
+        """A number or a function of t. Raises as ``of``, and TypeError for an array."""
+        if callable(lr):
+            schedule, traced = _function(name, lr)
+            return cls(schedule, name, None, traced)
+        return cls(Constant(_number(name, lr, nonnegative=True)), name, None, is_traced(lr))
+
+    def require_concrete(self, where: str) -> Self:
+        """Itself. Raises TypeError if JAX is tracing it."""
+        if self.traced:
+            raise TypeError(
+                f"{self.name} must be concrete in {where}, which JAX cannot differentiate as it can solve_ode; "
+                "got a traced value"
+            )
+        return self
+
+    def require_one_concrete(self, where: str) -> Self:
+        """Itself. Raises TypeError if it is several learning rates, or JAX is tracing it."""
+        if self.traced or self.count is not None:
+            raise TypeError(
+                f"{self.name} must be one concrete number or function of t in {where}; "
+                f"call it once for each {self.name}"
+            )
+        return self
+
+    def at(self, t: Float[np.ndarray, " n"]) -> Float[np.ndarray, "*m n"]:
+        """eta at the times ``t`` in float64, (n,), or (m, n) for m learning rates; a JAX array if it is traced.
+
+        Raises ValueError if one of them is negative or not finite.
+        """
+        constant = isinstance(self.schedule, Constant)
+        if constant and not self.traced:
+            eta = np.repeat(np.asarray(self.schedule.value, np.float64)[..., None], t.size, axis=-1)
+            return check.frozen(eta)
+        with x64():
+            eta = jax.vmap(self.schedule, out_axes=-1)(jnp.asarray(t, jnp.float64))
+        if self.traced:
+            return eta
+        eta = np.asarray(eta, np.float64)
+        bad = ~np.isfinite(eta) | (eta < 0)
+        if np.any(bad):
+            first = int(np.argmax(bad))
+            raise ValueError(f"{self.name} must be finite and >= 0 at every t, got {eta[first]:g} at t = {t[first]:g}")
+        return eta
+
+    @property
+    def initial(self) -> Float[np.ndarray, "*m"]:
+        """eta at t = 0."""
+        return self.at(np.zeros(1))[..., 0]
+
+    def scan(self, times: Float[np.ndarray, " n"]) -> Scan:
+        """eta on a fine grid from 0 to times[-1] that holds ``times``. Raises as ``at``."""
+        if isinstance(self.schedule, Constant):
+            # A traced value as it is: what is computed from it would become part of the program that JAX traces.
+            return Scan(np.zeros(1), self.schedule.value if self.traced else self.at(np.zeros(1)))
+        t = np.unique(np.concatenate([np.linspace(0.0, times[-1], SCAN), times]))
+        return Scan(t, self.at(t))
 
 
-def evaluate(schedule: Callable, t: Float[np.ndarray, " n"], name: str = "lr") -> Float[np.ndarray, " n"]:
-    """eta at the times ``t`` in float64; ValueError if one of them is negative or not finite."""
+def _function(name, lr):
+    """(a function of t as it is to be compiled, whether JAX is tracing what it computes with)."""
     with x64():
-        values = jax.vmap(schedule)(jnp.asarray(t, jnp.float64))
-    if is_traced(values):
-        return values
-    values = np.asarray(values, np.float64)
-    bad = ~np.isfinite(values) | (values < 0)
-    if np.any(bad):
-        first = int(np.argmax(bad))
-        raise ValueError(f"{name} must be finite and >= 0 at every t, got {values[first]:g} at t = {t[first]:g}")
-    return values
+        try:
+            # Anew: JAX keeps what it traced of a function, which may read variables that change.
+            operations, out = jax.make_jaxpr(lambda t: lr(t), return_shape=True)(jax.ShapeDtypeStruct((), jnp.float64))
+        except Exception as error:
+            raise TypeError(
+                f"{name} must be a number or a function of t that JAX can trace (jax.numpy, no Python branches on t); "
+                f"tracing it raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            ) from error
+    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
+        shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", type(out).__name__)
+        raise TypeError(f"{name} must return a real number, got shape {shape} and dtype {dtype}")
+    traced = is_traced((lr, operations.consts))
+    try:
+        # Its numbers are traced; the rest names the compiled solver.
+        hash(tuple(jax.tree.leaves(eqx.partition(lr, is_number)[1])))
+    except TypeError:
+        return lambda t: lr(t), traced
+    return lr, traced
 
 
 def _number(name, value, **bounds):
     return value if is_traced(value) else check.real(name, value, **bounds)
-
-
-def _untraceable(name, error):
-    return TypeError(
-        f"{name} must be a number or a function of t that JAX can trace (jax.numpy, no Python branches on t); "
-        f"tracing it raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    )

@@ -13,6 +13,7 @@ from sdelimit.ode.solve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurve, examined
+from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
 
@@ -112,7 +113,7 @@ class _Goal:
     def curves(self, lr, t_max) -> RiskCurve:
         """Risk curves for a number or array; those that diverge lose, without warning."""
         return solve_limit(
-            self.problem, self.optimizer, self.limit, lr, time_grid(t_max, None),
+            self.problem, self.optimizer, self.limit, LearningRate.of(lr), time_grid(t_max, None),
             batch_size=self.batch_size, save_modes=False,
         )  # fmt: skip
 

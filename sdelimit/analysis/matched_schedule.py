@@ -6,16 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from sdelimit.numerics.precision import is_traced, x64
+from sdelimit.numerics.precision import x64
 from sdelimit.ode.equations import risk_system
-from sdelimit.ode.integrate import MAX_STEPS, integrate
-from sdelimit.ode.learning_rate import learning_rates
+from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
 from sdelimit.ode.solve import solve_limit
 from sdelimit.ode.system import System, Tolerances
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import examined
-from sdelimit.schedules import Schedule, as_schedule
+from sdelimit.schedules import LearningRate, Schedule
 from sdelimit.support import arguments as check
 
 POINTS = 1025
@@ -103,21 +102,19 @@ def match_schedule(
     t_max = check.real("t_max", t_max, positive=True)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     check.choice("match", match, ("effective_lr", "mean_decay"))
-    schedule = as_schedule(lr)
-    if is_traced(schedule):
-        raise TypeError("lr must be concrete in match_schedule, got a traced value")
+    lr = LearningRate.single(lr).require_concrete("match_schedule")
     root_t = np.linspace(0.0, np.sqrt(t_max), POINTS)
     limits = [rule.limit(problem, batch_size) for rule in rules]
-    source = _source(problem, rules[0], limits[0], schedule, root_t**2, batch_size)
+    source = _source(problem, rules[0], limits[0], lr, root_t**2, batch_size)
     factor = 1.0 if match == "effective_lr" else _mean_rate(problem, limits[0]) / _mean_rate(problem, limits[1])
-    wanted = Matched(schedule, root_t, np.log(factor * source.phi))
+    wanted = LearningRate.single(Matched(lr.schedule, root_t, np.log(factor * source.phi)))
     phi = _phi_following(problem, rules[1], limits[1], wanted, source)
-    return Matched(schedule, root_t, np.log(factor * source.phi / phi))
+    return Matched(lr.schedule, root_t, np.log(factor * source.phi / phi))
 
 
-def _source(problem, optimizer, limit, schedule, times, batch_size):
+def _source(problem, optimizer, limit, lr, times, batch_size):
     """The curve whose drift is to be matched."""
-    curve = solve_limit(problem, optimizer, limit, schedule, times, batch_size=batch_size, rtol=RTOL, save_modes=False)
+    curve = solve_limit(problem, optimizer, limit, lr, times, batch_size=batch_size, rtol=RTOL, save_modes=False)
     if np.isfinite(curve.diverged_at):
         raise ValueError(f"lr must keep from_optimizer's risk finite up to t_max, but {optimizer.name} {curve.status}")
     return examined(curve, limit)
@@ -132,9 +129,8 @@ def _phi_following(problem, optimizer, limit, wanted, source):
     """phi_to along the curve on which eta_to phi_to is ``wanted``."""
     rule = risk_system(problem, limit, source.t, RTOL, None, source.lr)
     system = Following(rule, rule.decay, rule.times, rule.tolerances)
-    _, stepping = learning_rates(wanted, False, source.t)
     with x64():
-        out = integrate(wanted, system, stepping, False)
+        out = integrate(wanted, system, Stepping.along(wanted.scan(source.t)), False)
     if out["finished"]:
         return out["phi"]
     where = f"t = {out['end_time']:.4g} (risk {out['end_risk']:.3g})"

@@ -15,7 +15,7 @@ from sdelimit.ode.solve import check_rtol, solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurve, examined
-from sdelimit.schedules import LogLinear, as_schedule, evaluate, log_linear
+from sdelimit.schedules import LearningRate, LogLinear, log_linear
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
 
@@ -88,21 +88,22 @@ def optimize_schedule(
     if lr is None:
         check_start(problem)
         lr = best_for_horizon(problem, optimizer, limit, batch_size, t_max).lr
-    start = evaluate(as_schedule(lr), knots)
+    start = LearningRate.single(lr).require_concrete("optimize_schedule").at(knots)
     if np.any(start <= 0):
         raise ValueError(f"lr must be > 0 at every knot to start from, got {start.min():g}")
 
     def log_final_risk(log_lr):
         # At the times of the final curve, so that both are compiled once.
         curve = solve_limit(
-            problem, optimizer, limit, LogLinear(knots, log_lr), times,
+            problem, optimizer, limit, LearningRate.single(LogLinear(knots, log_lr)), times,
             batch_size=batch_size, rtol=rtol, save_modes=False,
         )  # fmt: skip
         return jnp.log(curve.risk[-1])
 
     found, history = _descend(log_final_risk, np.log(start), iterations, progress)
     schedule = log_linear(knots, np.exp(found.x))
-    curve = solve_limit(problem, optimizer, limit, schedule, times, batch_size=batch_size, save_modes=False)
+    rate = LearningRate.single(schedule)
+    curve = solve_limit(problem, optimizer, limit, rate, times, batch_size=batch_size, save_modes=False)
     curve = examined(curve, limit)
     status = "converged" if found.success else str(found.message)
     return OptimizedSchedule(schedule, float(curve.risk[-1]), curve, np.exp(history), status)

@@ -6,11 +6,10 @@ from scipy.interpolate import CubicHermiteSpline
 from sdelimit.data import row_stepper
 from sdelimit.data.data_regression import DataRegression
 from sdelimit.data.row_rules import rule_on_data
-from sdelimit.numerics.precision import is_traced
 from sdelimit.optimizers.optimizer import as_optimizer
 from sdelimit.results.curves import DivergenceWarning, LimitWarning, RiskCurve
 from sdelimit.results.trust import failures, told
-from sdelimit.schedules import as_schedules, evaluate
+from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
 
@@ -68,12 +67,10 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     tolerance = check.real("tolerance", tolerance, positive=True)
     problem.require_rows(times[-1], batch_size)
-    schedule, batched = as_schedules(lr)
-    if batched or is_traced(schedule):
-        raise TypeError("lr must be one concrete number or function of t in sl.data.solve_ode; call it for each lr")
-    eta = evaluate(schedule, times)
+    lr = LearningRate.of(lr).require_one_concrete("sl.data.solve_ode")
+    eta = lr.at(times)
     rule = rule_on_data(problem, optimizer, batch_size)
-    knots, status, diverged_at = _integrate(problem, rule, schedule, times[-1], tolerance)
+    knots, status, diverged_at = _integrate(problem, rule, lr, times[-1], tolerance)
     risk, slope, phi = _interpolated(knots, times)
     curve = RiskCurve(
         t=times, risk=risk, modes=None, decay=problem.covariance.std**2, lr=eta, phi=phi, slope=slope,
@@ -95,7 +92,7 @@ def _exhaustion(problem, end, batch_size) -> list[str]:
     ]
 
 
-def _integrate(problem, rule, schedule, end, tolerance):
+def _integrate(problem, rule, lr, end, tolerance):
     """Rows (t, R, dR/dt, phi) at the steps taken, the status, and the time of divergence."""
     state = row_stepper.start(problem, problem.d if rule.rate else 0)
     ceiling = BLOW_UP * max(problem.initial_risk, problem.noise.second_moment, 1e-290)
@@ -103,7 +100,7 @@ def _integrate(problem, rule, schedule, end, tolerance):
     t, h, knots = 0.0, 1 / problem.d, []
 
     def frozen_at(state, t):
-        return row_stepper.freeze(problem, rule, state, t, float(evaluate(schedule, np.array([t]))[0]))
+        return row_stepper.freeze(problem, rule, state, t, float(lr.at(np.array([t]))[0]))
 
     def knot(frozen, t):
         return t, row_stepper.risk(problem, frozen.state), row_stepper.slope(problem, frozen), frozen.phi

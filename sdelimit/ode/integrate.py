@@ -1,6 +1,6 @@
 """What the risk ODEs of all kinds of limits have in common."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import diffrax
 import jax
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from sdelimit.numerics.jit import jit, pinned
 from sdelimit.numerics.precision import is_traced
 from sdelimit.ode.system import System
+from sdelimit.schedules import SCAN, LearningRate, Scan
 
 MAX_STEPS = 100_000
 
@@ -25,25 +26,42 @@ class Stepping(NamedTuple):
     longest: float | None
     breaks: Float[np.ndarray, " k"] | None
 
+    @classmethod
+    def along(cls, scan: Scan) -> Self:
+        """Steps of at most 1% of the horizon, that end on both sides of a jump; where eta has many, short steps."""
+        if scan.is_constant:
+            return cls(None, None)
+        end = scan.t[-1]
+        if is_traced(scan.eta):
+            return cls(end / 100, None)
+        jumps = scan.jumps()
+        if jumps.size > BREAKS // 2:
+            return cls(end / SCAN, None)
+        if not jumps.size:
+            return cls(end / 100, None)
+        edges = np.unique(np.concatenate([scan.t[jumps], scan.t[jumps + 1]]))
+        return cls(end / 100, np.concatenate([edges, np.full(BREAKS - edges.size, np.inf)]))
+
 
 BREAKS = 64
 
 
-def integrate(schedule, system: System, stepping: Stepping, save_modes, batched: bool = False) -> dict:
+def integrate(lr: LearningRate, system: System, stepping: Stepping, save_modes) -> dict:
     """One curve, by an adaptive method, as the arrays that make a ``RiskCurve``; NumPy's unless JAX is tracing.
 
-    ``batched``: one for each entry of the schedule's leading axis.
+    For m learning rates m curves: the arrays have a leading axis.
     """
     n, d = system.times.size, system.decay.size
-    schedule = jax.tree.map(lambda leaf: pinned(leaf) if callable(leaf) else leaf, schedule)
-    out = (_integrate_many if batched else _integrate)(schedule, system.padded(), stepping, save_modes)
+    several = lr.count is not None
+    schedule = jax.tree.map(lambda leaf: pinned(leaf) if callable(leaf) else leaf, lr.schedule)
+    out = (_integrate_many if several else _integrate)(schedule, system.padded(), stepping, save_modes)
     if not is_traced(out):
         out = {name: np.asarray(value) for name, value in out.items()}
 
     def unpadded(name, value):
         if name in ENDS:
             return value
-        value = value[:, :n] if batched else value[:n]
+        value = value[:, :n] if several else value[:n]
         return value[..., :d] if name == "modes" and save_modes else value
 
     return {name: unpadded(name, value) for name, value in out.items()}

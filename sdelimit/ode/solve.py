@@ -1,20 +1,19 @@
 """The risk ODE (theory: sections 1-3)."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from sdelimit.numerics.precision import is_traced, x64
+from sdelimit.numerics.precision import x64
 from sdelimit.ode.differentiate import _traced
 from sdelimit.ode.equations import risk_system
-from sdelimit.ode.integrate import MAX_STEPS, integrate
-from sdelimit.ode.learning_rate import _rates, learning_rates
+from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurve, examined
-from sdelimit.schedules import as_schedules
+from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
 
@@ -82,10 +81,11 @@ def solve_ode(
     rtol, save_modes = check_rtol(rtol), check.flag("save_modes", save_modes, optional=True)
     with jax.ensure_compile_time_eval():
         limit = optimizer.limit(problem, batch_size)
+    rate = LearningRate.of(lr)
     curve = solve_limit(
-        problem, optimizer, limit, lr, times, batch_size=batch_size, rtol=rtol, atol=atol, save_modes=save_modes
+        problem, optimizer, limit, rate, times, batch_size=batch_size, rtol=rtol, atol=atol, save_modes=save_modes
     )
-    return curve if is_traced(curve.risk) else examined(curve, limit)
+    return curve if rate.traced else examined(curve, limit)
 
 
 def check_rtol(rtol) -> float:
@@ -97,30 +97,28 @@ def check_rtol(rtol) -> float:
 
 
 def solve_limit(
-    problem, optimizer, limit, lr, times, *, batch_size: int = 1, rtol: float = 1e-6, atol=None, save_modes=None
+    problem, optimizer, limit, lr: LearningRate, times, *, batch_size=1, rtol=1e-6, atol=None, save_modes=None
 ) -> RiskCurve:
     """``solve_ode`` for the ``limit`` of ``optimizer`` on ``problem``, without its checks and its warnings.
 
     For callers that need the limit themselves, so that the optimizer is asked for it once; ``times`` from
     ``time_grid``. A divergence is named in ``.status``; ``examined`` adds what else makes the curve doubtful.
     """
-    schedule, batched = as_schedules(lr)
-    eta, stepping = learning_rates(schedule, batched, times)
-    system = risk_system(problem, limit, times, rtol, atol, eta)
+    scan = lr.scan(times)
+    system = risk_system(problem, limit, times, rtol, atol, scan.eta)
     decay = system.decay
     if save_modes is None:
-        save_modes = times.size * decay.size * (jnp.size(schedule.value) if batched else 1) <= MOST_SAVED
+        save_modes = times.size * decay.size * (lr.count or 1) <= MOST_SAVED
     if not save_modes and decay.size > MOST_MODES:
         system = system.compressed(problem)
-    solve = partial(_solve, system=system, stepping=stepping, batched=batched, save_modes=save_modes)
-    if is_traced((schedule, eta)):
-        out = _traced(solve, schedule)
+    solve = partial(_solve, lr=lr, system=system, stepping=Stepping.along(scan), save_modes=save_modes)
+    if lr.traced:
+        out = _traced(solve, lr.schedule)
         return _curve(out, times, decay, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
-    out = solve(schedule)
+    out = solve(lr.schedule)
     if np.any(out["blown_up"]):  # the solver saved nothing from there on
-        out["lr"] = _rates(schedule, batched, times)
-    first = _rates(schedule, batched, np.zeros(1)) if np.any(out["blown_up"]) else out["lr"]
-    diverged_at, status = _report(out, system, batched, optimizer, np.atleast_2d(first)[:, 0])
+        out["lr"] = lr.at(times)
+    diverged_at, status = _report(out, system, lr, optimizer)
     return _curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status)
 
 
@@ -128,32 +126,30 @@ MOST_SAVED = 2**22
 MOST_MODES = 2**10
 
 
-def _solve(schedule, *, system, stepping, batched, save_modes):
-    """Curves in float64 from concrete inputs."""
+def _solve(schedule, *, lr, system, stepping, save_modes):
+    """Curves in float64 from concrete inputs; ``schedule`` is that of ``lr``, perhaps with other numbers."""
     with x64():
-        return integrate(schedule, system, stepping, save_modes, batched)
+        return integrate(replace(lr, schedule=schedule), system, stepping, save_modes)
 
 
-def _report(out, system, batched, optimizer, first_rates):
-    """(diverged_at, status) from a finished solve, which started at ``first_rates``; raises if it stopped short."""
+def _report(out, system, lr, optimizer):
+    """(diverged_at, status) from a finished solve; raises if it stopped short."""
     statuses, times = [], []
-    for finished, blown_up, t, risk, eta in zip(
-        *(np.atleast_1d(out[k]) for k in ("finished", "blown_up", "end_time", "end_risk")),
-        first_rates,
-        strict=True,
-    ):
+    ends = (np.atleast_1d(out[k]) for k in ("finished", "blown_up", "end_time", "end_risk"))
+    for i, (finished, blown_up, t, risk) in enumerate(zip(*ends, strict=True)):
         if finished:
             statuses.append("ok")
             times.append(np.inf)
         elif blown_up:
-            statuses.append(f"diverged at t = {t:.4g}: risk {risk:.3g} (lr {eta:g} at t = 0)")
+            start = np.ravel(lr.initial)[i]
+            statuses.append(f"diverged at t = {t:.4g}: risk {risk:.3g} (lr {start:g} at t = 0)")
             times.append(float(t))
         else:
             raise RuntimeError(
                 f"solve_ode({optimizer.name}) took {MAX_STEPS} steps and reached only t = {t:.4g} of "
                 f"{system.times[-1]:g} (risk {risk:.4g}); a larger rtol, a smaller lr or a shorter horizon needs fewer"
             )
-    return (np.array(times), tuple(statuses)) if batched else (times[0], statuses[0])
+    return (np.array(times), tuple(statuses)) if lr.count is not None else (times[0], statuses[0])
 
 
 def _curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status):

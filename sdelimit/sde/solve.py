@@ -9,14 +9,14 @@ import numpy as np
 from tqdm import tqdm
 
 from sdelimit.numerics import normals
-from sdelimit.numerics.precision import is_traced, x64
-from sdelimit.ode.learning_rate import learning_rates
+from sdelimit.numerics.precision import x64
+from sdelimit.ode.integrate import Stepping
 from sdelimit.ode.solve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurves, mark_divergence
 from sdelimit.results.trust import doubts_of_paths
-from sdelimit.schedules import as_schedules, evaluate
+from sdelimit.schedules import LearningRate
 from sdelimit.sde.equations import path_stepper
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -87,22 +87,20 @@ def solve_sde(
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     step_tolerance = check.real("step_tolerance", step_tolerance, positive=True)
     progress = check.flag("progress", progress, optional=True)
-    schedule, batched = as_schedules(lr)
-    if batched or is_traced(schedule) or is_traced(evaluate(schedule, times)):
-        raise TypeError("lr must be one concrete number or function of t in solve_sde; call it once for each lr")
+    lr = LearningRate.of(lr).require_one_concrete("solve_sde")
+    eta = lr.at(times)
     limit = optimizer.limit(problem, batch_size)
-    theory = _theory(problem, optimizer, limit, schedule, times, batch_size)
+    theory = _theory(problem, optimizer, limit, lr, times, batch_size)
     advance, state, fastest = path_stepper(problem, limit, theory)
-    _, stepping = learning_rates(schedule, False, times)
-    edges, saved = _steps(theory, times, step_tolerance, fastest, stepping)
-    eta = evaluate(schedule, (edges[1:] + edges[:-1]) / 2)
+    edges, saved = _steps(theory, times, step_tolerance, fastest, Stepping.along(lr.scan(times)))
+    middle = lr.at((edges[1:] + edges[:-1]) / 2)
     with x64():
-        risk = _run(advance, state, problem.initial_risk, np.diff(edges), eta, n_paths, seed, progress)[:, saved]
+        risk = _run(advance, state, problem.initial_risk, np.diff(edges), middle, n_paths, seed, progress)[:, saved]
     return mark_divergence(
         RiskCurves(
             t=times,
             risk=risk,
-            lr=evaluate(schedule, times),
+            lr=eta,
             diverged_at=np.full(n_paths, np.inf),
             status="ok",
             kind="sde",
@@ -116,10 +114,10 @@ def solve_sde(
     )
 
 
-def _theory(problem, optimizer, limit, schedule, times, batch_size):
+def _theory(problem, optimizer, limit, lr, times, batch_size):
     """The mean risk on a fine grid. It warns of nothing: the paths report their own."""
     grid = np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
-    return solve_limit(problem, optimizer, limit, schedule, grid, batch_size=batch_size, rtol=1e-4, save_modes=False)
+    return solve_limit(problem, optimizer, limit, lr, grid, batch_size=batch_size, rtol=1e-4, save_modes=False)
 
 
 def _steps(theory, times, tolerance, fastest, stepping):

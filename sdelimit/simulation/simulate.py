@@ -4,11 +4,11 @@ import jax
 import numpy as np
 
 from sdelimit.numerics.normals import ROUNDS
-from sdelimit.numerics.precision import is_traced, precision
+from sdelimit.numerics.precision import precision
 from sdelimit.optimizers.optimizer import as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurves, mark_divergence
-from sdelimit.schedules import as_schedules, evaluate
+from sdelimit.schedules import LearningRate
 from sdelimit.simulation import fused, loop, scan
 from sdelimit.simulation.checkpoint import checkpoint_of
 from sdelimit.simulation.run_plan import Experiment
@@ -194,14 +194,7 @@ def _learning_rates(lr, count, several, times):
     each = lr if several and isinstance(lr, (list, tuple)) else [lr] * count
     if len(each) != count:
         raise ValueError(f"lr must have one entry for each of the {count} optimizers, got {len(each)}")
-    values = []
-    for one in each:
-        schedule, batched = as_schedules(one)
-        eta = np.repeat(schedule.value[:, None], times.size, axis=1) if batched else evaluate(schedule, times)
-        if is_traced(eta):
-            raise TypeError("lr must be concrete in simulate, which JAX cannot differentiate; got a traced value")
-        values.append(eta)
-    return tuple(values)
+    return tuple(LearningRate.of(one).require_concrete("simulate").at(times) for one in each)
 
 
 def _chunk_length(chunk_steps, slots):

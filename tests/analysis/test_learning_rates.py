@@ -182,14 +182,14 @@ def test_search_does_not_warn_of_learning_rates_that_lose(recwarn):
 
 def test_an_array_schedule_is_compiled_once():
     """Schedules made of numbers are traced: another one of the same shape takes no new compilation."""
-    from sdelimit.schedules import as_schedule
+    from sdelimit.schedules import LearningRate
 
     for schedule in (
         sl.schedules.log_linear([0.0, 1.0], [0.3, 0.1]),
         sl.schedules.piecewise_constant([1.0], [0.3, 0.1]),
         sl.schedules.cosine(0.3, 1.0),
     ):
-        assert as_schedule(schedule) is schedule
+        assert LearningRate.of(schedule).schedule is schedule
 
 
 def test_log_linear_schedule():

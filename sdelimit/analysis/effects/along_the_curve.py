@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from sdelimit.analysis.effects.parts import LearningRate, NoiseCompression, NoiseReshaping, Preconditioning
+from sdelimit.analysis.effects.parts import EffectiveLearningRate, NoiseCompression, NoiseReshaping, Preconditioning
 from sdelimit.analysis.effects.second_moments import Dynamics
 from sdelimit.numerics.precision import evaluate_in_float64, x64
 from sdelimit.ode.equations import system_on
@@ -49,11 +49,11 @@ class Factors:
         sharpness = noise @ self.rule.noise_curvature / (noise @ self.rule.coefficients.noise_trace)
         return sharpness / (self.trace_of_square / self.trace)
 
-    def learning_rate(self, sgd_lr) -> LearningRate:
+    def learning_rate(self, sgd_lr) -> EffectiveLearningRate:
         """The first effect."""
         at = self._at(lambda R, drift, noise: self.rate(drift))
         curve = self.curve
-        return LearningRate(curve.t, curve.risk, curve.lr, curve.phi, self.rate(self.drift), sgd_lr, at)
+        return EffectiveLearningRate(curve.t, curve.risk, curve.lr, curve.phi, self.rate(self.drift), sgd_lr, at)
 
     def preconditioning(self) -> Preconditioning:
         """The second, at the last risk of the curve."""

@@ -20,22 +20,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdelimit.analysis.effects import parts
 from sdelimit.analysis.effects.ablations import Intermediates
 from sdelimit.analysis.effects.along_the_curve import Factors, identity_error
 from sdelimit.analysis.effects.decomposition import Decomposition, check_order, combinations, possible_orders
 from sdelimit.analysis.effects.names import EFFECTS
-from sdelimit.analysis.effects.parts import LearningRate, NoiseCompression, NoiseReshaping, Preconditioning
 from sdelimit.analysis.effects.second_moments import dynamics
-from sdelimit.numerics.precision import is_traced, x64
-from sdelimit.ode.integrate import MAX_STEPS, integrate
-from sdelimit.ode.learning_rate import learning_rates
+from sdelimit.numerics.precision import x64
+from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
 from sdelimit.ode.solve import solve_limit
 from sdelimit.optimizers import sign_sgd
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.report.text import align
 from sdelimit.results.curves import RiskCurve, examined
-from sdelimit.schedules import as_schedule, evaluate
+from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
 
@@ -60,10 +59,10 @@ class Effects:
     optimizer: Optimizer
     batch_size: int
     curve: RiskCurve
-    learning_rate: LearningRate
-    preconditioning: Preconditioning
-    noise_compression: NoiseCompression
-    noise_reshaping: NoiseReshaping
+    learning_rate: parts.EffectiveLearningRate
+    preconditioning: parts.Preconditioning
+    noise_compression: parts.NoiseCompression
+    noise_reshaping: parts.NoiseReshaping
     decomposition: Decomposition
     identity_error: float
 
@@ -141,20 +140,20 @@ def effects(
     problem, optimizer = check_problem(problem), as_optimizer(optimizer)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     times = time_grid(10.0 if t_max is None and t is None else t_max, t)
-    schedule = _concrete("lr", lr)
-    sgd_schedule = schedule if sgd_lr is None else _concrete("sgd_lr", sgd_lr)
-    sgd_eta = evaluate(sgd_schedule, times, "lr" if sgd_lr is None else "sgd_lr")
+    lr = LearningRate.single(lr).require_concrete("effects")
+    sgd_lr = lr if sgd_lr is None else LearningRate.single(sgd_lr, "sgd_lr").require_concrete("effects")
+    sgd_eta = sgd_lr.at(times)
     finite = bool(np.isfinite(problem.noise.second_moment))
     order = None if order is None else _checked_order(order, finite, problem.noise)
     atol = 1e-10 * problem.initial_risk or None
     limit = optimizer.limit(problem, batch_size)
-    curve = solve_limit(problem, optimizer, limit, schedule, times, batch_size=batch_size, rtol=RTOL, atol=atol)
+    curve = solve_limit(problem, optimizer, limit, lr, times, batch_size=batch_size, rtol=RTOL, atol=atol)
     curve = examined(curve, limit)
     if not np.isfinite(curve.risk).all():
         raise ValueError(f"lr must be one at which {optimizer.name} is stable until t = {times[-1]:g}: {curve.status}")
     rule = dynamics(problem, limit)
     build = Intermediates(rule, batch_size, times, RTOL, atol)
-    risks, scalars = _solve_between(build, schedule, sgd_schedule, times, possible_orders(order, finite))
+    risks, scalars = _solve_between(build, lr, sgd_lr, times, possible_orders(order, finite))
     factors = Factors(rule, batch_size, curve, scalars)
     return Effects(
         problem,
@@ -170,12 +169,6 @@ def effects(
     )
 
 
-def _concrete(name, lr):
-    if is_traced(lr):
-        raise TypeError(f"{name} must be concrete, got a traced value: differentiate solve_ode instead")
-    return as_schedule(lr, name)
-
-
 def _checked_order(order, finite, noise):
     order = check_order(order)
     if not finite and order[0] != "noise_compression":
@@ -186,19 +179,19 @@ def _checked_order(order, finite, noise):
     return order
 
 
-def _solve_between(build, schedule, sgd_schedule, times, orders):
+def _solve_between(build, lr, sgd_lr, times, orders):
     """Risk curve of every combination on the way, and the scalars of the rule's law along its own, (n, s)."""
-    used = [(s, *learning_rates(s, False, times)) for s in (sgd_schedule, schedule)]
+    used = [(rate, rate.scan(times)) for rate in (sgd_lr, lr)]
     risks, scalars = {}, np.zeros((times.size, 0))
     infinite = not np.isfinite(build.dynamics.problem.noise.second_moment)
     for on in combinations(orders):
         if infinite and not on:
             risks[on] = check.frozen(np.full(times.size, np.inf))
             continue
-        current, eta, stepping = used["learning_rate" in on]
-        system = build.system(on, eta)
+        current, scan = used["learning_rate" in on]
+        system = build.system(on, scan.eta)
         with x64():
-            out = integrate(current, system, stepping, False)
+            out = integrate(current, system, Stepping.along(scan), False)
         if not (out["finished"] or out["blown_up"]):
             raise RuntimeError(f"effects: SGD with {sorted(on)} took {MAX_STEPS} steps; take a smaller lr or horizon")
         risks[on] = check.frozen(np.where(np.isfinite(out["risk"]), out["risk"], np.inf))

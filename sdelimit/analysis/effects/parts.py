@@ -12,7 +12,7 @@ ROWS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class LearningRate:
+class EffectiveLearningRate:
     """Effective learning rate eta a(R), a(R)^2 = tr(Phi K Phi) / tr K: the learning rate of SGD with the same drift.
 
     For a rule with M = D^-1 it is eta phi(R) / sqrt(mean of sigma_i^2), so eta phi(R) for coordinates of unit
