@@ -273,6 +273,9 @@ OPTIMIZERS = [
     kind(sl.Optimizer, "limit must be a function", "mine", optax.identity(), 1.0),
     kind(sl.Optimizer, "problem_limit must be", "mine", optax.identity(), lambda noise, b: None, problem_limit=1),
     value(sl.Optimizer, "memory must be > 0", "mine", optax.identity(), lambda noise, b: None, memory=0.0),
+    kind(
+        sl.Optimizer, "formula must be an UpdateFormula", "mine", optax.identity(), lambda noise, b: None, formula="sgd"
+    ),
     kind(sl.sgd, "positional argument", 0.1),
     kind(sl.sign_sgd, "positional argument", 0.1),
     value(sl.signum, r"beta must lie in \[0, 1\)", 1.0),

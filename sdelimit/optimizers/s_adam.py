@@ -69,7 +69,7 @@ def s_adam(
         "n_probes": n_probes,
         "bias_correction": bias_correction,
     }
-    return Optimizer("s_adam", transform, limit, settings, problem_limit, 1 / (1 - b1))
+    return Optimizer("s_adam", transform, limit, settings, problem_limit=problem_limit, memory=1 / (1 - b1))
 
 
 def scale_by_s_adam(b1, b2, brake, probe_scale, n_probes, bias_correction) -> optax.GradientTransformationExtraArgs:

@@ -5,6 +5,7 @@ import functools
 import optax
 
 from sdelimit.limits.exact.sgd import sgd_limit
+from sdelimit.optimizers.formula import GradientUpdate
 from sdelimit.optimizers.optimizer import Optimizer
 
 
@@ -18,4 +19,5 @@ def sgd() -> Optimizer:
     >>> sl.sgd().name
     'sgd'
     """
-    return Optimizer("sgd", optax.identity(), sgd_limit, needs_variance=True)
+    transform = optax.identity()
+    return Optimizer("sgd", transform, sgd_limit, needs_variance=True, formula=GradientUpdate(transform))

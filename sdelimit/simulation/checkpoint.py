@@ -105,13 +105,14 @@ class _Another(ValueError):
     """The checkpoint belongs to another run."""
 
 
-def checkpoint_of(path, problem, optimizers, **settings) -> NoCheckpoint:
+def checkpoint_of(path, problem, optimizers, batch_size, **settings) -> NoCheckpoint:
     """The checkpoint at ``path`` of a run on ``problem`` with ``settings``; one that does nothing for None."""
     if path is None:
         return NoCheckpoint()
     fields = [f.name for f in dataclasses.fields(problem) if f.name not in ("_cache", "seed")]
     identity = {f"problem.{name}": _digest(getattr(problem, name)) for name in fields}
-    identity |= {f"optimizer[{i}]": _describe(rule, problem.d) for i, rule in enumerate(optimizers)}
+    identity |= {f"optimizer[{i}]": _describe(rule, problem, batch_size) for i, rule in enumerate(optimizers)}
+    settings["batch_size"] = batch_size
     identity |= {name: str(v) if isinstance(v, (int, str)) else _digest(v) for name, v in settings.items()}
     return Checkpoint(path, identity | numeric_versions())
 
@@ -145,13 +146,11 @@ def _feed(code, value):
         code.update(getattr(value, "__qualname__", "").encode())
 
 
-def _describe(optimizer, d) -> str:
-    """A rule by its name, its numbers and, for an optax rule, the operations of its update."""
+def _describe(optimizer, problem, batch_size) -> str:
+    """A rule by its name, its numbers and the operations of its update on ``problem``."""
     text = f"{optimizer.name} {sorted(optimizer.hyperparameters.items())}"
-    transform = optimizer.transform
-    if not isinstance(transform, optax.GradientTransformation):
-        return text
-    vector, update = jnp.zeros(d, jnp.float32), transform.update
+    transform = optimizer.rule(problem, batch_size)
+    vector, update = jnp.zeros(problem.d, jnp.float32), transform.update
     given = [vector, transform.init(vector), vector]
     if isinstance(transform, optax.GradientTransformationExtraArgs):  # what the simulator gives such rules
         given.append(jax.random.key_data(jax.random.key(0)))

@@ -125,7 +125,7 @@ def simulate(
     if checkpoint is not None and jax.process_count() > 1:
         raise ValueError(f"checkpoint must be None in a job of several processes, got {check.describe(checkpoint)}")
     saved = checkpoint_of(
-        checkpoint, problem, optimizers, lr=experiment.etas, t=steps, n_runs=n_runs, seed=seed, batch_size=batch_size,
+        checkpoint, problem, optimizers, batch_size, lr=experiment.etas, t=steps, n_runs=n_runs, seed=seed,
         dtype=np.dtype(dtype).name, sharpness=sharpness, chunk_steps=experiment.chunk_steps, generator=generator,
         taken=taken,
     )  # fmt: skip
