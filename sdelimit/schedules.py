@@ -177,15 +177,11 @@ def as_schedule(lr, name: str = "lr") -> Callable:
         with x64():
             try:
                 out = jax.eval_shape(lr, jax.ShapeDtypeStruct((), jnp.float64))
-                if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
-                    shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", type(out).__name__)
-                    raise TypeError(f"{name} must return a real number, got shape {shape} and dtype {dtype}")
-            except TypeError as error:
-                if str(error).startswith(name):
-                    raise
-                raise _untraceable(name, error) from error
             except Exception as error:
                 raise _untraceable(name, error) from error
+            if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
+                shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", type(out).__name__)
+                raise TypeError(f"{name} must return a real number, got shape {shape} and dtype {dtype}")
         try:
             # Its numbers are traced; the rest names the compiled solver.
             hash(tuple(jax.tree.leaves(eqx.partition(lr, is_number)[1])))

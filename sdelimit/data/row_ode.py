@@ -8,8 +8,8 @@ from sdelimit.data.data_regression import DataRegression
 from sdelimit.data.row_rules import rule_on_data
 from sdelimit.numerics.precision import is_traced
 from sdelimit.optimizers.optimizer import as_optimizer
-from sdelimit.results.curves import DivergenceWarning, LimitWarning, RiskCurve
-from sdelimit.results.trust import failures, told
+from sdelimit.results.curves import RiskCurve
+from sdelimit.results.trust import with_warnings
 from sdelimit.schedules import as_schedules, evaluate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -80,8 +80,8 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
         diverged_at=diverged_at, status=status, problem=problem, optimizer=optimizer, batch_size=batch_size,
         kind="data ODE",
     )  # fmt: skip
-    kinds = (DivergenceWarning, failures(status)), (LimitWarning, _exhaustion(problem, times[-1], batch_size))
-    return told(curve, f"sl.data.solve_ode({optimizer.name})", kinds, stacklevel=3)
+    doubts = _exhaustion(problem, times[-1], batch_size)
+    return with_warnings(curve, f"sl.data.solve_ode({optimizer.name})", doubts, stacklevel=3)
 
 
 def _exhaustion(problem, end, batch_size) -> list[str]:

@@ -206,11 +206,11 @@ def long_memory_adam(b1: float, b2: float) -> Optimizer:
     for name, value in (("b1", b1), ("b2", b2)):
         if value >= 1:
             raise ValueError(f"{name} must be < 1, got {value:g}")
+    transform = optax.scale_by_adam(b1=b1, b2=b2, eps=0.0)
 
     def problem_limit(problem, batch_size):
         return long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)
 
-    transform = optax.scale_by_adam(b1=b1, b2=b2, eps=0.0)
     return Optimizer(
         "long_memory_adam",
         transform,

@@ -8,16 +8,17 @@ from scipy.interpolate import CubicHermiteSpline
 
 from sdelimit.optimizers.optimizer import Optimizer
 from sdelimit.problem.linear_regression import LinearRegression
-from sdelimit.results.trust import doubts_of_runs, doubts_of_theory, failures, told
+from sdelimit.results.trust import (
+    DivergenceWarning,
+    LimitWarning,
+    doubts_of_runs,
+    doubts_of_theory,
+    warnings_of,
+    with_warnings,
+)
 from sdelimit.support import arguments as check
 
-
-class DivergenceWarning(UserWarning):
-    """A curve or run left every bound: the message says when and at what value."""
-
-
-class LimitWarning(UserWarning):
-    """A result is outside the range where it can be relied on: the message says why."""
+__all__ = ["DivergenceWarning", "LimitWarning", "RiskCurve", "RiskCurves", "examined", "mark_divergence"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,16 +158,13 @@ def _select(result, index, names):
     if index >= len(result.status):
         raise ValueError(f"index must be < {len(result.status)}, the number of learning rates, got {index}")
     taken = {name: getattr(result, name) for name in names}
-    others = tuple(set(failures(result.status)) - {result.status[index]})
-    own = tuple(text for text in result.warnings if not text.endswith(others))
     chosen = {name: None if value is None else value[index] for name, value in taken.items()}
-    return replace(result, **chosen, warnings=own)
+    return replace(result, **chosen, warnings=warnings_of(result, index))
 
 
 def examined(curve: RiskCurve, limit) -> RiskCurve:
     """The same curve with what makes it doubtful in ``.warnings``, and warned of in the name of ``solve_ode``."""
-    kinds = (DivergenceWarning, failures(curve.status)), (LimitWarning, doubts_of_theory(curve, limit))
-    return told(curve, f"solve_ode({curve.optimizer.name})", kinds)
+    return with_warnings(curve, f"solve_ode({curve.optimizer.name})", doubts_of_theory(curve, limit))
 
 
 BLOW_UP = 1e12
@@ -195,8 +193,7 @@ def mark_divergence(curves: RiskCurves) -> RiskCurves:
         diverged_at=diverged_at,
         status=tuple(statuses) if curves.risk.ndim == 3 else statuses[0],
     )
-    kinds = (DivergenceWarning, failures(statuses)), (LimitWarning, doubts)
-    return told(marked, f"{curves.kind} of {curves.optimizer.name}", kinds)
+    return with_warnings(marked, f"{curves.kind} of {curves.optimizer.name}", doubts)
 
 
 def _divergence_status(diverged_at, value, noun):
