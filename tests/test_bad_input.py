@@ -18,9 +18,10 @@ import sdelimit as sl
 from sdelimit.analysis.coefficients import LimitCoefficients
 from sdelimit.cli.main import main
 from sdelimit.limits.no_limit import NoLimitError
+from sdelimit.support.files import FileError
 
 noise, cov, sched, data = sl.noise, sl.covariance, sl.schedules, sl.data
-OWN = (NoLimitError,)
+OWN = (NoLimitError, FileError)
 """Our own classes derived from ValueError."""
 NAN, INF, HUGE = float("nan"), float("inf"), 10**400
 K = np.array([[2.0, 0.5], [0.5, 1.0]])

@@ -18,7 +18,7 @@ from sdelimit.experiments.best import best_rates
 from sdelimit.experiments.grid import cells, grid_settings
 from sdelimit.report.text import align
 from sdelimit.support import arguments as check
-from sdelimit.support.files import describe_inputs, locked
+from sdelimit.support.files import describe_inputs, locked, read_npz, reading
 from sdelimit.support.versions import version_info
 
 TABLE_SECONDS = 60.0
@@ -49,8 +49,11 @@ class Sweep:
         cell = check.integer("cell", cell, minimum=0)
         if not any(row["cell"] == cell for row in self.rows):
             raise ValueError(f"cell must be one of the {len(self.rows)} that are done, got {cell}")
-        with np.load(cell_file.cell_path(self.folder, cell), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name != "settings"}
+        path = cell_file.cell_path(self.folder, cell)
+        with reading("cell", path):
+            arrays = read_npz(path)
+        arrays.pop("settings", None)
+        return arrays
 
     def best(self) -> list[dict]:
         """The learning rate with the lowest risk at t_max, by theory and by the runs, for each other setting.

@@ -5,13 +5,11 @@ identifies the run. Restored arrays equal the saved ones bit for bit, and sample
 only, so a resumed run is the uninterrupted one.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import re
 import time
-import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +17,15 @@ import numpy as np
 import optax
 
 from sdelimit.numerics.jit import is_number
-from sdelimit.support.files import as_path, remove_leftover, replacing, writable_folder
+from sdelimit.support.files import (
+    FileError,
+    as_path,
+    read_npz,
+    reading,
+    remove_leftover,
+    replacing,
+    writable_folder,
+)
 from sdelimit.support.versions import numeric_versions
 
 SHARE = 0.05
@@ -52,13 +58,17 @@ class Checkpoint(NoCheckpoint):
         remove_leftover(self.path)
         if not self.path.exists():
             return 0, state, collected
-        with self._reading() as file:
+        with reading("checkpoint", self.path, "exists and is not a checkpoint of simulate", "choose another path"):
+            file = read_npz(self.path)
+            if str(file["format"]) != FORMAT:
+                raise ValueError("another kind of file")
             self._require_same(json.loads(str(file["identity"])))
             if any(file[f"state_{i}"].shape != leaf.shape for i, leaf in enumerate(leaves)):
-                raise _Another(f"checkpoint: {self.path} belongs to a run on another number of devices")
-            restored = [_placed(file[f"state_{i}"], leaf) for i, leaf in enumerate(leaves)]
+                raise self._another_run("belongs to a run on another number of devices")
+            saved, step = [file[f"state_{i}"] for i in range(len(leaves))], int(file["step"])
             values = [[[file[f"risk_{i}_{j}"] for j in range(int(n))]] for i, n in enumerate(file["measured"])]
-            return int(file["step"]), jax.tree.unflatten(structure, restored), values
+        restored = [_placed(value, leaf) for value, leaf in zip(saved, leaves, strict=True)]
+        return step, jax.tree.unflatten(structure, restored), values
 
     def keep(self, step, state, collected, last):
         """Save, unless the last save was too short ago; the last step is always saved."""
@@ -75,34 +85,17 @@ class Checkpoint(NoCheckpoint):
             )  # fmt: skip
         self.next_save = time.monotonic() + (time.monotonic() - started) / SHARE
 
-    @contextlib.contextmanager
-    def _reading(self):
-        try:
-            with np.load(self.path, allow_pickle=False) as file:
-                if "format" not in file or str(file["format"]) != FORMAT:
-                    raise ValueError("another kind of file")
-                yield file
-        except OSError as error:
-            raise ValueError(f"checkpoint: cannot read {self.path}: {error.strerror}") from error
-        except _Another:
-            raise
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"checkpoint: {self.path} exists and is not a checkpoint of simulate ({error}); choose another path"
-            ) from error
-
     def _require_same(self, saved):
         different = sorted(k for k in saved.keys() | self.identity.keys() if saved.get(k) != self.identity.get(k))
         if different:
             there, here = ({k: text for k, text in d.items() if k in different} for d in (saved, self.identity))
-            raise _Another(
-                f"checkpoint: {self.path} belongs to another run: {', '.join(different)} differ ({there} there, {here} "
-                "here); delete it or choose another path"
+            raise self._another_run(
+                f"belongs to another run: {', '.join(different)} differ ({there} there, {here} here); delete it or "
+                "choose another path"
             )
 
-
-class _Another(ValueError):
-    """The checkpoint belongs to another run."""
+    def _another_run(self, problem):
+        return FileError(f"checkpoint: {self.path} {problem}", self.path, problem)
 
 
 def checkpoint_of(path, problem, optimizers, batch_size, **settings) -> NoCheckpoint:

@@ -9,7 +9,6 @@ import hashlib
 import os
 import tempfile
 import warnings
-import zipfile
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -25,6 +24,7 @@ from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, Estimate, fit_kerne
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.numerics.log_log_spline import LogLogTable
+from sdelimit.support.files import FileError, read_npz, reading
 
 CACHE_VARIABLE = "SDELIMIT_CACHE"
 FORMAT = 1
@@ -240,11 +240,11 @@ def _save(path, text, table):
 def _load(path, text):
     """The stored table, or None with a warning if the file is damaged or belongs to something else."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["text"]) == text:
-                return Coefficients(**{name: stored[name] for name in Coefficients._fields})
-            reason = "it holds another table"
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        reason = f"{type(error).__name__}: {error}"
-    warnings.warn(f"ignoring {path} ({reason}); its coefficients are computed again", stacklevel=2)
-    return None
+        with reading("cache", path):
+            stored = read_npz(path, ["text", *Coefficients._fields])
+            if str(stored.pop("text")) != text:
+                raise ValueError("it holds another table")
+            return Coefficients(**stored)
+    except FileError as error:
+        warnings.warn(f"ignoring {path} ({error.problem}); its coefficients are computed again", stacklevel=2)
+        return None
