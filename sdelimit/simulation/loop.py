@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from sdelimit.numerics.integers import ceil_div
 from sdelimit.simulation.checkpoint import NoCheckpoint
 from sdelimit.simulation.run_plan import Experiment
 from sdelimit.simulation.sharding import RunSharding
@@ -24,7 +25,7 @@ def run(path, e: Experiment, sharding: RunSharding, saved: NoCheckpoint):
     bytes_per_run = e.batch_size * e.problem.d * np.dtype(e.dtype).itemsize
     groups = sharding.groups(GROUP_BYTES // bytes_per_run if sharding.device.platform == "cpu" else sharding.rows)
     block = min(block_length(groups[0].rows_per_device * bytes_per_run), e.chunk_steps)
-    length = -(-e.chunk_steps // block) * block
+    length = ceil_div(e.chunk_steps, block) * block
     streams, states = zip(*(path.start(e, group, block) for group in groups), strict=True)
     first, states, collected = saved.resume(states, [[] for _ in e.optimizers])
     with progress_bar(e.progress, e.slots - 1, "step", initial=min(first, e.slots - 1), leave=False) as bar:

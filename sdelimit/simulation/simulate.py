@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from sdelimit.numerics.integers import ceil_div
 from sdelimit.numerics.normals import ROUNDS
 from sdelimit.numerics.precision import is_traced, precision
 from sdelimit.optimizers.optimizer import as_optimizer
@@ -207,5 +208,5 @@ def _learning_rates(lr, count, several, times):
 def _chunk_length(chunk_steps, slots):
     """Steps per compiled call: as equal as possible, so that little of the last one is wasted."""
     longest = CHUNK_STEPS if chunk_steps is None else check.integer("chunk_steps", chunk_steps, minimum=1)
-    chunks = -(-slots // longest)
-    return int(-(-slots // chunks))
+    chunks = ceil_div(slots, longest)
+    return int(ceil_div(slots, chunks))
