@@ -24,6 +24,7 @@ from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, Estimate, fit_kerne
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.numerics.log_log_spline import LogLogTable
+from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, cubic_hermite
 from sdelimit.support.files import FileError, read_npz, reading
 
 CACHE_VARIABLE = "SDELIMIT_CACHE"
@@ -79,22 +80,12 @@ class ConstantNoise(eqx.Module):
 
 
 class TabulatedNoise(eqx.Module):
-    """psi(R), cubic in log R between uniform nodes and constant outside them."""
+    """psi(R), (p,), cubic in log R between uniform nodes and constant outside them."""
 
-    start: float
-    step: float
-    values: Float[np.ndarray, "n p"]
-    slopes: Float[np.ndarray, "n p"]
+    of_log_R: PiecewisePolynomial
 
     def __call__(self, R: Float[Array, ""]) -> Float[Array, " p"]:
-        values, slopes = jnp.asarray(self.values), jnp.asarray(self.slopes)
-        position = jnp.clip((jnp.log(R) - self.start) / self.step, 0.0, values.shape[0] - 1.0)
-        cell = jnp.minimum(jnp.floor(position).astype(jnp.int32), values.shape[0] - 2)
-        u = position - cell
-        left, right = values[cell], values[cell + 1]
-        left_slope, right_slope = slopes[cell] * self.step, slopes[cell + 1] * self.step
-        blend = u * u * (3 - 2 * u)
-        return left + blend * (right - left) + u * (1 - u) * ((1 - u) * left_slope - u * right_slope)
+        return self.of_log_R(jnp.log(R))
 
 
 class Coefficients(NamedTuple):
@@ -149,7 +140,7 @@ def _noise_table(table: Coefficients) -> TabulatedNoise:
     outside = (grid <= table.log_R[0]) | (grid >= table.log_R[-1])
     values = spline(np.clip(grid, table.log_R[0], table.log_R[-1]))
     slopes = np.where(outside[:, None], 0.0, spline(grid, nu=1))
-    return TabulatedNoise(float(grid[0]), float(grid[1] - grid[0]), np.maximum(values, 0.0), slopes)
+    return TabulatedNoise(cubic_hermite(grid, np.maximum(values, 0.0), slopes))
 
 
 def compute_coefficients(rule: Rule, noise: NoiseLaw, batch_size: int, samples: int, seed: int) -> Coefficients:
