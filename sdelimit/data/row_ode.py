@@ -6,6 +6,7 @@ from scipy.interpolate import CubicHermiteSpline
 from sdelimit.data import row_stepper
 from sdelimit.data.data_regression import DataRegression
 from sdelimit.data.row_rules import rule_on_data
+from sdelimit.numerics.floors import TINY_RISK
 from sdelimit.numerics.precision import is_traced
 from sdelimit.optimizers.optimizer import as_optimizer
 from sdelimit.results.curves import RiskCurve
@@ -98,7 +99,7 @@ def _exhaustion(problem, end, batch_size) -> list[str]:
 def _integrate(problem, rule, schedule, end, tolerance):
     """Rows (t, R, dR/dt, phi) at the steps taken, the status, and the time of divergence."""
     state = row_stepper.start(problem, problem.d if rule.rate else 0)
-    ceiling = BLOW_UP * max(problem.initial_risk, problem.noise.second_moment, 1e-290)
+    ceiling = BLOW_UP * max(problem.initial_risk, problem.noise.second_moment, TINY_RISK)
     shortest = 0.1 / problem.d
     t, h, knots = 0.0, 1 / problem.d, []
 
@@ -120,7 +121,7 @@ def _integrate(problem, rule, schedule, end, tolerance):
             middle = frozen_at(row_stepper.advance(first, state, h / 2), t + h / 2)
             after = row_stepper.advance(middle, state, h)
             crude, fine = (row_stepper.risk(problem, s) for s in (row_stepper.advance(first, state, h), after))
-            error = abs(crude - fine) / max(fine, 1e-290)
+            error = abs(crude - fine) / max(fine, TINY_RISK)
             taken, h = h, max(row_stepper.next_length(h, error, tolerance), shortest)
             if error <= tolerance or taken <= shortest * (1 + 1e-9):
                 break

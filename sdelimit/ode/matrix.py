@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from sdelimit.limits.scale_dependent import Profile, ScaleDependentLimit, Tables, expand, tabulate
 from sdelimit.modes.dense import correlation_of
+from sdelimit.numerics.floors import TINY_RISK
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.system import System, Tolerances, tolerances
 
@@ -133,7 +134,7 @@ def noise_variances(tables: Tables) -> Float[np.ndarray, "q d"]:
 def _mean_noise(tables, std, risk):
     """mean_i sigma_i^2 N_ii at one risk."""
     kernel = np.tensordot(
-        evaluate_in_float64(tables.kernels.profile, max(risk, 1e-290)), tables.kernels.members, axes=1
+        evaluate_in_float64(tables.kernels.profile, max(risk, TINY_RISK)), tables.kernels.members, axes=1
     )
     return float(np.mean(std**2 * np.einsum("di,kij,dj->d", tables.spread, kernel, tables.spread, optimize=True)))
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicHermiteSpline
 
+from sdelimit.numerics.floors import HUGE, TINY_RISK
 from sdelimit.optimizers.optimizer import Optimizer
 from sdelimit.problem.linear_regression import LinearRegression
 from sdelimit.results.trust import (
@@ -147,8 +148,8 @@ class RiskCurves:
         q = check.array("q", q, ndim=(0, 1))
         if np.any((q < 0) | (q > 1)):
             raise ValueError(f"q must lie in [0, 1], got {q}")
-        value = np.quantile(np.minimum(self.risk, 1e300), q, axis=-2)
-        return np.where(value < 1e290, value, np.inf)
+        value = np.quantile(np.minimum(self.risk, HUGE), q, axis=-2)
+        return np.where(value < HUGE / 1e10, value, np.inf)
 
 
 def _select(result, index, names):
@@ -179,7 +180,7 @@ def mark_divergence(curves: RiskCurves) -> RiskCurves:
     problem = curves.problem
     largest, size = float(np.max(curves.lr)), problem.covariance.trace / problem.d
     variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0
-    scale = max(problem.initial_risk, largest**2 * size * max(1.0, size * variance), 1e-290)
+    scale = max(problem.initial_risk, largest**2 * size * max(1.0, size * variance), TINY_RISK)
     gone = np.maximum.accumulate(~(curves.risk < BLOW_UP * scale), axis=-1)
     first = np.argmax(gone, axis=-1)
     diverged_at = np.where(gone.any(axis=-1), curves.t[first], np.inf)

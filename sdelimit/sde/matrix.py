@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdelimit.limits.scale_dependent import ScaleDependentLimit, expand, interpolation
+from sdelimit.numerics.floors import TINY_RISK
 from sdelimit.numerics.jit import jit
 from sdelimit.ode.matrix import DiagonalSystem, MatrixSystem, scale_dependent_system
 from sdelimit.sde.noise_increments import mean_decay, standard_normals
@@ -37,7 +38,7 @@ def scale_dependent_stepper(problem, limit: ScaleDependentLimit, theory):
 
 def _risks(theory):
     finite = theory.risk[np.isfinite(theory.risk) & (theory.risk > 0)]
-    return (finite.min(), finite.max()) if finite.size else (1e-290, 1e-290)
+    return (finite.min(), finite.max()) if finite.size else (TINY_RISK, TINY_RISK)
 
 
 def _steepness(limit, problem, theory):

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from sdelimit.numerics.floors import TINY_FLOAT32
 from sdelimit.numerics.integers import ceil_div
 from sdelimit.numerics.normals import ROUNDS
 from sdelimit.numerics.precision import is_traced, precision
@@ -183,7 +184,7 @@ def _require_range(problem, dtype):
         raise ValueError(f"dtype must be float32 or float64, got {check.describe(dtype)}")
     with np.errstate(over="ignore"):
         size = np.float32(problem.initial_risk)
-    if np.dtype(dtype) == np.float32 and (not 1e-30 < size < 1e30) and problem.initial_risk > 0:
+    if np.dtype(dtype) == np.float32 and (not TINY_FLOAT32 < size < 1 / TINY_FLOAT32) and problem.initial_risk > 0:
         raise ValueError(
             f"dtype must be float64 for a problem with initial risk {problem.initial_risk:g}, "
             "out of float32's safe range"

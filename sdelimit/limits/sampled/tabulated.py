@@ -23,6 +23,7 @@ from sdelimit.limits.limit import CoefficientErrors, Limit
 from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, Estimate, fit_kernel
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
+from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.log_log_spline import LogLogTable
 from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, cubic_hermite
 from sdelimit.support.files import FileError, read_npz, reading
@@ -160,7 +161,7 @@ def _collect(estimates, rule, noise, batch_size, grid=()):
     log_R = np.array(list(estimates))
     columns = (np.array(column) for column in zip(*estimates.values(), strict=True))
     drift = rule.drift(noise, np.exp(log_R), batch_size)
-    log_drift = np.log(np.maximum(rule.drift(noise, np.exp(np.asarray(grid)), batch_size), 1e-300))
+    log_drift = np.log(np.maximum(rule.drift(noise, np.exp(np.asarray(grid)), batch_size), TINY))
     return Coefficients(log_R, *columns, drift, np.asarray(grid, float), log_drift)
 
 
