@@ -215,8 +215,8 @@ MUTATIONS = tuple(
         (
             "noise-density",
             "sdelimit/noise/density.py",
-            "np.exp(-a * e**2)), 1e-300",
-            "np.exp(-1.05 * a * e**2)), 1e-300",
+            "np.exp(-a * e**2)), TINY",
+            "np.exp(-1.05 * a * e**2)), TINY",
             PHI,
         ),
         (

@@ -8,6 +8,7 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.optimize import brentq, minimize_scalar
 
 from sdelimit.analysis.equilibrium import balance_of
+from sdelimit.numerics.floors import HUGE
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.solve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
@@ -24,7 +25,6 @@ ACCURACY = 1e-3
 """Accuracy of log lr."""
 LONGEST = 4.0**20
 """Longest horizon tried for a target."""
-HUGE = 1e300
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import minimize
-from tqdm import tqdm
 
 from sdelimit.analysis.best_lr import best_for_horizon, check_start
 from sdelimit.numerics.precision import x64
@@ -18,6 +17,7 @@ from sdelimit.results.curves import RiskCurve, examined
 from sdelimit.schedules import LearningRate, LogLinear, log_linear
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
+from sdelimit.support.progress import progress_bar
 
 DIVERGED = 1e3
 """Stands for the logarithm of an infinite risk."""
@@ -123,7 +123,7 @@ def _descend(log_risk, start, iterations, progress):
     history = [objective(start)[0]]
     if history[0] == DIVERGED:
         raise ValueError("lr must keep the risk finite up to t_max to start from, but it diverges")
-    with tqdm(total=iterations, unit="step", disable=None if progress is None else not progress, leave=False) as bar:
+    with progress_bar(progress, iterations, "step", leave=False) as bar:
 
         def record(intermediate_result):
             history.append(float(intermediate_result.fun))

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from scipy.optimize import brentq
 
 from sdelimit.analysis.equilibrium import Balance, balance_of
+from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import x64
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
@@ -148,7 +149,7 @@ def _log_learning_rates(balance: Balance, log_R) -> Float[np.ndarray, " n"]:
 @jit
 def _mapped(balance, log_R):
     # A drift that underflows (two-point noise at small R) balances no learning rate: log 0, kept finite.
-    return jax.lax.map(lambda x: jnp.log(jnp.maximum(balance.learning_rate(jnp.exp(x)), 1e-300)), log_R)
+    return jax.lax.map(lambda x: jnp.log(jnp.maximum(balance.learning_rate(jnp.exp(x)), TINY)), log_R)
 
 
 def _last_slope(log_R, log_eta):
@@ -158,7 +159,7 @@ def _last_slope(log_R, log_eta):
 def _settle(balance, grid, eta, initial_risk):
     """The stable root of eta(R) = ``eta`` that the risk moves to from ``initial_risk``; 0 or infinity if none."""
     log_R, log_eta = grid
-    excess, start = log_eta - np.log(eta), np.log(max(initial_risk, 1e-300))
+    excess, start = log_eta - np.log(eta), np.log(max(initial_risk, TINY))
     rising = np.flatnonzero((excess[:-1] <= 0) & (excess[1:] > 0))
     roots = np.array([_root(balance, log_R[i : i + 2], eta) for i in rising])
     # Of the curve itself: between two points of the grid it can lie on the other side than their chord.

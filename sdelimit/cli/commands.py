@@ -8,7 +8,7 @@ import click
 from sdelimit.experiments.rerun import rerun
 from sdelimit.experiments.sweep import read_sweep, sweep
 from sdelimit.support import arguments as check
-from sdelimit.support.files import replacing, writable_folder
+from sdelimit.support.files import reading, replacing, writable_folder
 
 KEYS = ("optimizer", "lr", "t_max", "d", "covariance", "noise", "batch_size", "seed", "n_runs", "points")
 REQUIRED = KEYS[:4]
@@ -57,12 +57,8 @@ def _progress(out):
 
 def _read_config(path) -> dict:
     """The arguments of ``sweep`` in a TOML file."""
-    try:
+    with reading("config", path, "is not a TOML file"):
         config = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ValueError(f"config: cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ValueError(f"config: {path} is not a TOML file: {error}") from error
     for key in config:
         check.choice("config", key, KEYS)
     missing = [key for key in REQUIRED if key not in config]

@@ -8,6 +8,7 @@ import scipy.linalg
 from jaxtyping import Array, Float
 
 from sdelimit.covariance.base import Covariance
+from sdelimit.numerics.integers import ceil_div
 from sdelimit.support import arguments as check
 
 
@@ -58,7 +59,7 @@ def _recursion(rho, v: Float[Array, "... d"], m: int = 64) -> Float[Array, "... 
     entry between blocks. O(d m) multiplications, all of them in matrix products.
     """
     d = v.shape[-1]
-    blocks = -(-d // m)
+    blocks = ceil_div(d, m)
     padding = [(0, 0)] * (v.ndim - 1) + [(0, blocks * m - d)]
     pieces = jnp.pad(v, padding).reshape(*v.shape[:-1], blocks, m)
     lag = jnp.arange(m)[:, None] - jnp.arange(m)[None, :]

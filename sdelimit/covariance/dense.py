@@ -6,6 +6,7 @@ from jaxtyping import Float
 
 from sdelimit.covariance.base import Covariance
 from sdelimit.covariance.diagonal import _diagonal
+from sdelimit.numerics.floors import TINY
 from sdelimit.support import arguments as check
 
 
@@ -102,7 +103,7 @@ def _dense(K, name: str) -> Covariance:
         return _with_factor(K, np.linalg.cholesky(K))
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(K)
-    if values[0] < -1e-6 * max(values[-1], 1e-300):
+    if values[0] < -1e-6 * max(values[-1], TINY):
         raise ValueError(f"{name} must be positive semidefinite, got a smallest eigenvalue of {values[0]:g}")
     return _with_factor(K, vectors * np.sqrt(np.maximum(values, 0)))
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from sdelimit.data.data_regression import DataRegression, from_arrays
 from sdelimit.support import arguments as check
-from sdelimit.support.files import as_path
+from sdelimit.support.files import as_path, reading
 
 PIXELS = 3072
 CLASSES = 10
@@ -81,13 +81,9 @@ def _empty_array(kind, shape, code):
 
 def _read_batch(path):
     """(images (k, 3072), labels (k,)) of one file."""
-    try:
-        with open(path, "rb") as file:
-            batch = _ArraysOnly(file, encoding="bytes").load()
-    except OSError as error:
-        raise ValueError(f"folder: cannot read {path}: {error.strerror}") from error
-    except Exception as error:  # a damaged pickle can raise anything
-        raise ValueError(f"folder: {path} is not a CIFAR-10 batch: {error}") from error
+    # A damaged pickle can raise anything.
+    with reading("folder", path, "is not a CIFAR-10 batch", damage=Exception), open(path, "rb") as file:
+        batch = _ArraysOnly(file, encoding="bytes").load()
     if not isinstance(batch, dict) or not {b"data", b"labels"} <= set(batch):
         raise ValueError(f"folder: {path} is not a CIFAR-10 batch: it must be a dictionary with data and labels")
     images, labels = batch[b"data"], batch[b"labels"]

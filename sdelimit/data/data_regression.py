@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from sdelimit.covariance.dense import from_data
 from sdelimit.noise.empirical import Empirical
+from sdelimit.numerics.floors import TINY
 from sdelimit.problem.linear_regression import LinearRegression
 from sdelimit.problem.sample_stream import Stream
 from sdelimit.support import arguments as check
@@ -186,7 +187,7 @@ def _prepared(X, center, scale, name):
     X = X - X.mean(axis=0) if center else X
     size = np.sqrt(np.mean(X**2, axis=0))
     largest = np.max(np.abs(X), initial=0.0) if not center else np.max(size)
-    flat = size <= 1e-12 * max(largest, 1e-300)
+    flat = size <= 1e-12 * max(largest, TINY)
     if np.any(flat):
         kind = "constant" if center else "zero"
         raise ValueError(
@@ -200,5 +201,5 @@ def _least_squares(X, y, ridge):
     K, moment = X.T @ X / X.shape[0], X.T @ y / X.shape[0]
     values, vectors = np.linalg.eigh(K)
     values = values + ridge * np.trace(K) / K.shape[0]
-    inverse = np.where(values > 1e-10 * values[-1], 1 / np.maximum(values, 1e-300), 0.0)
+    inverse = np.where(values > 1e-10 * values[-1], 1 / np.maximum(values, TINY), 0.0)
     return vectors @ (inverse * (vectors.T @ moment))

@@ -1,12 +1,10 @@
 """Problems from .npz, .npy and CSV files."""
 
-import zipfile
-
 import numpy as np
 
 from sdelimit.data.data_regression import DataRegression, from_arrays
 from sdelimit.support import arguments as check
-from sdelimit.support.files import as_path, load_array
+from sdelimit.support.files import FileError, as_path, load_array, reading
 
 
 def from_file(path, **options) -> DataRegression:
@@ -24,9 +22,10 @@ def from_file(path, **options) -> DataRegression:
     path = as_path("path", path)
     try:
         return from_arrays(*_arrays(path), **options)
+    except FileError:
+        raise
     except (TypeError, ValueError) as error:
-        text = str(error)
-        raise type(error)(text if str(path) in text else f"{path}: {text}") from error
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _arrays(path):
@@ -40,13 +39,8 @@ def _arrays(path):
 
 
 def _from_npz(path):
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = {"X", "y"} - set(file.files)
-            if missing:
-                raise ValueError(f"{path}: data must hold arrays X and y, got {sorted(file.files)}")
+    with reading("path", path, "is not an .npz file of arrays"), np.load(path, allow_pickle=False) as file:
+        if {"X", "y"} <= set(file.files):
             return file["X"], file["y"]
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is not an .npz file: {error}") from error
+        names = sorted(file.files)
+    raise ValueError(f"data must hold arrays X and y, got {names}")

@@ -6,9 +6,10 @@ from scipy.interpolate import CubicHermiteSpline
 from sdelimit.data import row_stepper
 from sdelimit.data.data_regression import DataRegression
 from sdelimit.data.row_rules import rule_on_data
+from sdelimit.numerics.floors import TINY_RISK
 from sdelimit.optimizers.optimizer import as_optimizer
-from sdelimit.results.curves import DivergenceWarning, LimitWarning, RiskCurve
-from sdelimit.results.trust import failures, told
+from sdelimit.results.curves import RiskCurve
+from sdelimit.results.trust import with_warnings
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -77,8 +78,8 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
         diverged_at=diverged_at, status=status, problem=problem, optimizer=optimizer, batch_size=batch_size,
         kind="data ODE",
     )  # fmt: skip
-    kinds = (DivergenceWarning, failures(status)), (LimitWarning, _exhaustion(problem, times[-1], batch_size))
-    return told(curve, f"sl.data.solve_ode({optimizer.name})", kinds, stacklevel=3)
+    doubts = _exhaustion(problem, times[-1], batch_size)
+    return with_warnings(curve, f"sl.data.solve_ode({optimizer.name})", doubts, stacklevel=3)
 
 
 def _exhaustion(problem, end, batch_size) -> list[str]:
@@ -95,7 +96,7 @@ def _exhaustion(problem, end, batch_size) -> list[str]:
 def _integrate(problem, rule, lr, end, tolerance):
     """Rows (t, R, dR/dt, phi) at the steps taken, the status, and the time of divergence."""
     state = row_stepper.start(problem, problem.d if rule.rate else 0)
-    ceiling = BLOW_UP * max(problem.initial_risk, problem.noise.second_moment, 1e-290)
+    ceiling = BLOW_UP * max(problem.initial_risk, problem.noise.second_moment, TINY_RISK)
     shortest = 0.1 / problem.d
     t, h, knots = 0.0, 1 / problem.d, []
 
@@ -117,7 +118,7 @@ def _integrate(problem, rule, lr, end, tolerance):
             middle = frozen_at(row_stepper.advance(first, state, h / 2), t + h / 2)
             after = row_stepper.advance(middle, state, h)
             crude, fine = (row_stepper.risk(problem, s) for s in (row_stepper.advance(first, state, h), after))
-            error = abs(crude - fine) / max(fine, 1e-290)
+            error = abs(crude - fine) / max(fine, TINY_RISK)
             taken, h = h, max(row_stepper.next_length(h, error, tolerance), shortest)
             if error <= tolerance or taken <= shortest * (1 + 1e-9):
                 break

@@ -4,6 +4,7 @@ import numpy as np
 
 from sdelimit.data.data_regression import DataRegression
 from sdelimit.data.row_moments import Moments, gradient_moments, sign_moments
+from sdelimit.optimizers.formula import AdamUpdate, GradientUpdate, SignUpdate
 from sdelimit.optimizers.optimizer import as_optimizer
 from sdelimit.problem.linear_regression import check_problem
 from sdelimit.support import arguments as check
@@ -59,26 +60,30 @@ class SlowAdam:
 
 def rule_on_data(problem, optimizer, batch_size):
     """The prediction for ``optimizer``; ValueError for one that has none."""
-    if optimizer.name == "sgd":
-        return Gradient(batch_size)
-    if optimizer.name == "sign_sgd":
-        if batch_size > 1:
-            raise ValueError(f"batch_size must be 1 for sign_sgd in sl.data.solve_ode, got {batch_size}")
-        return Sign()
-    if optimizer.name in ("adam", "long_memory_adam"):
-        if np.any(problem.covariance.std == 0):
-            column = int(np.argmin(problem.covariance.std))
-            raise ValueError(f"X must not have a zero column for a rule that divides by sigma_i: column {column} is")
-        settings = optimizer.hyperparameters
-        if settings.get("eps", 0.0) == 0 and 1 / (1 - settings["b2"]) >= LEAST_MEMORY:
-            return SlowAdam(batch_size, problem.d * (1 - settings["b2"]))
-        raise ValueError(
-            f"optimizer must be Adam with eps = 0 and 1/(1-b2) >= {LEAST_MEMORY} in sl.data.solve_ode, got {settings}; "
-            "sl.solve_ode has its Gaussian theory"
-        )
+    match optimizer.formula:
+        case GradientUpdate():
+            return Gradient(batch_size)
+        case SignUpdate():
+            if batch_size > 1:
+                raise ValueError(f"batch_size must be 1 for sign_sgd in sl.data.solve_ode, got {batch_size}")
+            return Sign()
+        case AdamUpdate() as adam:
+            return _slow_adam(problem, optimizer, adam, batch_size)
     raise ValueError(
         f"optimizer must be sgd, sign_sgd or adam in sl.data.solve_ode, got {optimizer.name}; "
         "sl.solve_ode has the Gaussian theory of every rule"
+    )
+
+
+def _slow_adam(problem, optimizer, adam, batch_size):
+    if np.any(problem.covariance.std == 0):
+        column = int(np.argmin(problem.covariance.std))
+        raise ValueError(f"X must not have a zero column for a rule that divides by sigma_i: column {column} is")
+    if adam.scale_free and 1 / (1 - adam.b2) >= LEAST_MEMORY:
+        return SlowAdam(batch_size, problem.d * (1 - adam.b2))
+    raise ValueError(
+        f"optimizer must be Adam with eps = 0 and 1/(1-b2) >= {LEAST_MEMORY} in sl.data.solve_ode, got "
+        f"{optimizer.hyperparameters}; sl.solve_ode has its Gaussian theory"
     )
 
 

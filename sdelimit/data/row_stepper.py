@@ -21,6 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from sdelimit.numerics.floors import TINY
+
 SAFETY, SHRINK, GROW = 0.9, 0.3, 2.0
 SMALL = 0.25
 """Norm of a matrix whose exponential is summed from its Taylor series; larger ones are halved until they are so."""
@@ -95,7 +97,7 @@ def slope(problem, frozen: Frozen) -> float:
 def _propagators(B, S, h):
     """exp(-B h), int_0^h exp(-B s) ds, and int_0^h exp(-B s) S exp(-B' s) ds: by Taylor series, then doubling."""
     size = np.linalg.norm(B, 1) * h
-    doublings = max(0, int(np.ceil(np.log2(max(size, 1e-300) / SMALL))))
+    doublings = max(0, int(np.ceil(np.log2(max(size, TINY) / SMALL))))
     h = h / 2**doublings
     term = np.eye(len(B))
     decay, integral = term.copy(), h * term
@@ -117,4 +119,4 @@ def _propagators(B, S, h):
 
 def next_length(h, error, tolerance):
     """A step length whose error should be ``tolerance``, for errors that grow like h^2."""
-    return h * float(np.clip(SAFETY * np.sqrt(tolerance / max(error, 1e-300)), SHRINK, GROW))
+    return h * float(np.clip(SAFETY * np.sqrt(tolerance / max(error, TINY)), SHRINK, GROW))

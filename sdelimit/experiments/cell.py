@@ -3,8 +3,6 @@
 import functools
 import json
 import warnings
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from sdelimit.report.comparison import compare
 from sdelimit.report.text import BAND
 from sdelimit.results.curves import LimitWarning
 from sdelimit.simulation.simulate import simulate
-from sdelimit.support.files import replacing
+from sdelimit.support.files import FileError, read_npz, reading, replacing
 
 STATUSES = ("ok", "failed", "diverged", "no theory")
 NUMBERS = ("theory_risk", "run_risk", "run_standard_error", "run_q10", "run_q90", "max_relative_error")
@@ -113,13 +111,11 @@ def load_row(path, index, cell: Cell, identity, then="will be computed again") -
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            record = json.loads(str(file["settings"]))
-        reason = _what_is_wrong(record, index, cell, identity)
-    except IsADirectoryError:
-        reason = "it is a folder"
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = f"it cannot be read: {error!r}"
+        with reading("cell", path):
+            record = json.loads(str(read_npz(path, ["settings"])["settings"]))
+            reason = _what_is_wrong(record, index, cell, identity)
+    except FileError as error:
+        reason = "it is a folder" if path.is_dir() else f"it cannot be read: {error.problem}"
     if reason:
         warnings.warn(f"{path} is damaged and {then}: {reason}", stacklevel=2)
         return None

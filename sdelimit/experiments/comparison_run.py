@@ -6,6 +6,7 @@ import numpy as np
 
 from sdelimit import data
 from sdelimit.experiments import specs
+from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.ode.solve import solve_ode
 from sdelimit.optimizers import Optimizer
 from sdelimit.problem.linear_regression import LinearRegression
@@ -83,8 +84,8 @@ def _theory(problem, rule, lr, n_paths, seed, given):
     """(ODE, SDE paths), or the reason why the rule has no limit here."""
     try:
         rule.limit(problem, given["batch_size"])
-    except ValueError as error:
-        return f"{error}".split(":")[0]
+    except NoLimitError as error:
+        return error.reason
     return solve_ode(problem, rule, lr, **given), solve_sde(problem, rule, lr, n_paths=n_paths, seed=seed, **given)
 
 

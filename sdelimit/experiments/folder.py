@@ -9,7 +9,7 @@ from pathlib import Path
 from sdelimit.experiments.cell import COLUMNS, cell_path, load_row
 from sdelimit.experiments.grid import cells, require_settings
 from sdelimit.support import arguments as check
-from sdelimit.support.files import as_path, remove_leftover, replacing, temporary, writable_folder
+from sdelimit.support.files import as_path, reading, remove_leftover, replacing, temporary, writable_folder
 from sdelimit.support.versions import numeric_versions
 
 IDENTITY, TABLE, PARQUET = "sweep.json", "table.csv", "table.parquet"
@@ -124,7 +124,8 @@ def _remove_folder(path):
 
 def _read_identity(name, path) -> dict:
     """What ``sweep.json`` holds. ValueError naming the argument if that cannot be a sweep's."""
-    try:
+    advice = "choose another folder, or discard what this one holds and start again: sweep with force"
+    with reading(name, path, "is damaged", advice):
         identity = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(identity, dict):
             raise ValueError(f"it holds {check.describe(identity)}")
@@ -133,11 +134,6 @@ def _read_identity(name, path) -> dict:
                 raise ValueError(f"its {part} are {check.describe(identity.get(part))}")
         if identity.get("format") == FORMAT:
             require_settings(identity["settings"])
-    except OSError as error:
-        raise ValueError(f"{name}: cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        advice = "choose another folder, or discard what this one holds and start again: sweep with force"
-        raise ValueError(f"{name}: {path} is damaged: {error}; {advice}") from error
     return identity
 
 

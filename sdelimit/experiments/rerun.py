@@ -1,7 +1,6 @@
 """Repeat a result from its file alone, and say how far the two are apart."""
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from sdelimit.experiments.comparison_run import experiment_of, run_experiment
 from sdelimit.experiments.curve_files import curve_arrays
 from sdelimit.experiments.grid import Cell
 from sdelimit.report.text import align
-from sdelimit.support.files import as_path, find_input
+from sdelimit.support.files import as_path, find_input, read_npz, reading
 from sdelimit.support.versions import version_info
 
 ROUNDING = 1e-4
@@ -82,14 +81,9 @@ def rerun(file) -> Rerun:
 
 def _read(path):
     """(settings, arrays) of a result file."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-            record = json.loads(str(arrays.pop("settings")))
-    except OSError as error:
-        raise ValueError(f"file: cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"file: {path} is not a result of sdelimit compare or a cell of a sweep") from error
+    with reading("file", path, "is not a result of sdelimit compare or a cell of a sweep"):
+        arrays = read_npz(path)
+        record = json.loads(str(arrays.pop("settings")))
     if not isinstance(record, dict) or record.get("command") not in REPEAT:
         raise ValueError(f"file: {path} does not say which command made it; only {' and '.join(REPEAT)} are repeated")
     return record, arrays

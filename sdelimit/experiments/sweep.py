@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
-from tqdm import tqdm
 
 from sdelimit.experiments import cell as cell_file
 from sdelimit.experiments import folder as sweep_folder
@@ -18,7 +17,8 @@ from sdelimit.experiments.best import best_rates
 from sdelimit.experiments.grid import cells, grid_settings
 from sdelimit.report.text import align
 from sdelimit.support import arguments as check
-from sdelimit.support.files import describe_inputs, locked
+from sdelimit.support.files import describe_inputs, locked, read_npz, reading
+from sdelimit.support.progress import progress_bar
 from sdelimit.support.versions import version_info
 
 TABLE_SECONDS = 60.0
@@ -49,8 +49,11 @@ class Sweep:
         cell = check.integer("cell", cell, minimum=0)
         if not any(row["cell"] == cell for row in self.rows):
             raise ValueError(f"cell must be one of the {len(self.rows)} that are done, got {cell}")
-        with np.load(cell_file.cell_path(self.folder, cell), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name != "settings"}
+        path = cell_file.cell_path(self.folder, cell)
+        with reading("cell", path):
+            arrays = read_npz(path)
+        arrays.pop("settings", None)
+        return arrays
 
     def best(self) -> list[dict]:
         """The learning rate with the lowest risk at t_max, by theory and by the runs, for each other setting.
@@ -173,8 +176,7 @@ def _run(folder, identity, retry_failed, progress):
         rows = {index: row for index, row in rows.items() if row["status"] != "failed"}
     common = {name: settings[name] for name in ("t_max", "points", "n_runs")} | version_info()
     problem_of, written = functools.lru_cache(maxsize=1)(cell_file.problem_of), time.monotonic()
-    disable = None if progress is None else not progress
-    with tqdm(total=len(plan), initial=len(rows), unit="cell", disable=disable, smoothing=0.05) as bar:
+    with progress_bar(progress, len(plan), "cell", initial=len(rows), smoothing=0.05) as bar:
         try:
             for index, cell in enumerate(plan):
                 if index in rows:

@@ -9,7 +9,6 @@ with M_k positive semidefinite, so N is. A rule gives phi and M_k at a few stand
 ``tabulated`` turns them into functions of log R and of all coordinates.
 """
 
-import functools
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -17,9 +16,9 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.interpolate import make_interp_spline
 
 from sdelimit.limits.law import Operators, ScalarLaw
+from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, quintic
 
 STEP = 0.3
 """Spacing of the tables in log R."""
@@ -108,21 +107,14 @@ class Profile(eqx.Module):
     Outside the grid the shape a stays what it is at the end and the size continues as a power of R.
     """
 
-    start: float
-    step: float
-    coefficients: Float[np.ndarray, "6 n p"]
+    log_size_and_shape: PiecewisePolynomial
     slopes: Float[np.ndarray, " 2"]
 
     def __call__(self, R: Float[Array, ""]) -> Float[Array, " p"]:
-        c = jnp.asarray(self.coefficients)
-        n = c.shape[1]
-        offset = jnp.log(R) - self.start
-        inside = jnp.clip(offset, 0.0, n * self.step)
-        cell = jnp.clip(jnp.floor(inside / self.step), 0, n - 1).astype(jnp.int32)
-        x = inside - cell * self.step
-        value = functools.reduce(lambda total, k: total * x + c[k, cell], range(1, 6), c[0, cell])
-        beyond = jnp.minimum(offset, 0.0) * self.slopes[0] + jnp.maximum(offset - n * self.step, 0.0) * self.slopes[1]
-        return jnp.exp(value[0] + beyond) * value[1:]
+        log_R = jnp.log(R)
+        value = self.log_size_and_shape(log_R)
+        below, above = self.log_size_and_shape.beyond(log_R)
+        return jnp.exp(value[0] + below * self.slopes[0] + above * self.slopes[1]) * value[1:]
 
 
 class Family(NamedTuple):
@@ -196,10 +188,5 @@ def _family(log_R, values, size, tolerance) -> Family:
     u = u[:, s > tolerance * s[0]]
     members = u.T @ flat
     columns = np.concatenate([np.log(size)[:, None], u], axis=1)
-    spline = make_interp_spline(log_R, columns, k=5)
-    edges, middles = log_R[:-1], (log_R[:-1] + log_R[1:]) / 2
-    derivatives = [spline(edges, nu=k) for k in range(5)] + [spline(middles, nu=5)]
-    factorials = [1, 1, 2, 6, 24, 120]
-    coefficients = np.stack([f / n for f, n in zip(derivatives, factorials, strict=True)][::-1])
-    slopes = spline(log_R[[0, -1]], nu=1)[:, 0]
-    return Family(Profile(log_R[0], STEP, coefficients, slopes), members.reshape(-1, *shape))
+    spline, slopes = quintic(log_R, columns)
+    return Family(Profile(spline, slopes[:, 0]), members.reshape(-1, *shape))

@@ -10,6 +10,8 @@ as (3 + sqrt 8)^-n.
 import numpy as np
 from jaxtyping import Float
 
+from sdelimit.numerics.floors import TINY
+
 POINTS = 14
 """Chebyshev points an octave."""
 RATE = 3 + 8**0.5
@@ -31,7 +33,7 @@ def compress(decay: Float[np.ndarray, " d"], weights: Float[np.ndarray, "p d"]):
     ``POINTS`` modes keep them, so k <= min(d, POINTS (OCTAVES + 1)); condition numbers of 10^6 and 10^12 give k of at
     most 280 and 560. Source: Trefethen, Approximation Theory and Approximation Practice, theorem 8.2.
     """
-    octave = np.minimum(np.log2(decay.max() / np.maximum(decay, 1e-300)), OCTAVES).astype(np.int32)
+    octave = np.minimum(np.log2(decay.max() / np.maximum(decay, TINY)), OCTAVES).astype(np.int32)
     count = np.bincount(octave, minlength=OCTAVES + 1)
     kept = count[octave] <= POINTS
     crowded = np.flatnonzero(count > POINTS)

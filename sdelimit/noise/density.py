@@ -12,6 +12,7 @@ from scipy import integrate, special
 
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.quadrature import _log_grid, _logistic_grid
+from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.log_log_spline import LogLogTable
 from sdelimit.support import arguments as check
 
@@ -135,7 +136,7 @@ class _Quadrature:
     def gaussian_factor_table(self):
         log_a = _log_grid()
         a = np.exp(log_a)
-        return LogLogTable(log_a, np.log(np.maximum(self.integrate(lambda e: np.exp(-a * e**2)), 1e-300)))
+        return LogLogTable(log_a, np.log(np.maximum(self.integrate(lambda e: np.exp(-a * e**2)), TINY)))
 
     def quantiles(self):
         u = np.unique(np.concatenate([np.linspace(self.low, self.high, 20001), np.arcsinh(self.points)]))

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex64, Float32, UInt32
 
+from sdelimit.numerics.integers import ceil_div
+
 ROUNDS = {"threefry": 20, "fast": 13}
 """Rounds of Threefry for each generator. Its authors recommend 20, and report 13 as the fewest that pass all tests."""
 
@@ -36,7 +38,7 @@ def normal_pairs(keys: UInt32[Array, "runs 2"], index, batch_size: int, d: int, 
 
     Complex, because XLA on CPU computes an operation with two results twice, once for each.
     """
-    half = -(-d // 2)
+    half = ceil_div(d, 2)
     # JAX's own fold_in and split count with a zero in the first word: no counter is used twice.
     step = (index.astype(jnp.uint32) + np.uint32(1))[:, None, None, None]
     position = jnp.arange(batch_size * half, dtype=jnp.uint32).reshape(batch_size, half)

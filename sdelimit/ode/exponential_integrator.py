@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from sdelimit.numerics.floors import TINY
+
 NODES = np.array([0.0, (1 - (3 / 7) ** 0.5) / 2, 0.5, (1 + (3 / 7) ** 0.5) / 2, 1.0])
 """Lobatto points of a step, at which polynomials of degree 4 meet the scalars."""
 SWEEPS = 4
@@ -55,9 +57,6 @@ class Path(eqx.Module):
         decayed, functions = phi_functions(self.decay * s, self.rate.size)
         weights = s * part ** powers[:, None] * self.ratio
         return decayed * self.y0 + sum(f * (w @ self.sources) for f, w in zip(functions, weights, strict=True))
-
-
-TINY = 1e-300
 
 
 class Interpolation(diffrax.AbstractLocalInterpolation):

@@ -17,8 +17,9 @@ from jaxtyping import Float
 
 from sdelimit.limits.law import Operators, ScalarLaw
 from sdelimit.modes.dense import correlation_of
+from sdelimit.numerics.floors import TINY_RISK
 from sdelimit.numerics.precision import evaluate_in_float64
-from sdelimit.ode.system import SMALLEST_RISK, System, Tolerances, tolerances
+from sdelimit.ode.system import System, Tolerances, tolerances
 
 
 class Matrices(NamedTuple):
@@ -87,7 +88,7 @@ def matrix_system(problem, operators: Operators, times, rtol, atol, eta) -> Matr
 def system_of_matrices(problem, matrices: Matrices, law: ScalarLaw, times, rtol, atol, eta) -> MatrixSystem:
     """The risk ODE of ``law``'s coefficients of given matrices."""
     risk0, none = problem.initial_risk, np.zeros(0)
-    noise = evaluate_in_float64(law.noise_coefficients, max(risk0, SMALLEST_RISK), none)
+    noise = evaluate_in_float64(law.noise_coefficients, max(risk0, TINY_RISK), none)
     noise_risk = float(noise @ matrices.noise_power) / (2 * problem.d)
     # The error of the risk, a sum over many entries of Z, is far below the typical error of an entry.
     bounds = tolerances(risk0, noise_risk, problem.d, rtol * problem.d**0.25, atol, eta)

@@ -12,10 +12,11 @@ from jaxtyping import Float
 from sdelimit.limits.law import Law, moment_pairs
 from sdelimit.modes.compression import compress
 from sdelimit.modes.decoupled import Modes
+from sdelimit.numerics.floors import TINY_RISK
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.exponential_integrator import Exponential
-from sdelimit.ode.system import SMALLEST_RISK, System, Tolerances, largest_rate, tolerances
+from sdelimit.ode.system import System, Tolerances, largest_rate, tolerances
 
 SHARED_MODES = 64
 """Numbers of modes are rounded up to a multiple of this."""
@@ -155,7 +156,7 @@ def mode_system(current: Modes, law: Law, d: int, times, rtol, atol, eta) -> Mod
     """The risk ODE of ``law`` in given coordinates."""
     moments0, forcing, rates = law.initial_moments(current.w0), current.forcing / d, current.rates
     risk0 = float(current.decay @ moments0[0] / 2)
-    first = evaluate_in_float64(partial(_coefficients, law), [max(risk0, SMALLEST_RISK)])[0]
+    first = evaluate_in_float64(partial(_coefficients, law), [max(risk0, TINY_RISK)])[0]
     source = first[len(rates) :] @ forcing
     bounds = tolerances(risk0, float(current.decay @ source) / 2, d, rtol, atol, eta)
     stiff = False

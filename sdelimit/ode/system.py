@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from sdelimit.numerics.floors import NEGLIGIBLE, TINY_RISK
 from sdelimit.numerics.precision import is_traced
 from sdelimit.support import arguments as check
 
@@ -16,8 +17,6 @@ SHARED_TIMES = 8
 """Numbers of times are rounded up to a multiple of this."""
 BLOW_UP = 1e12
 """A risk this many times its natural scale counts as diverged."""
-SMALLEST_RISK = 1e-290
-"""Stands for a risk of zero where coefficients are evaluated; it and its inverse are far from the ends of float64."""
 
 
 class System(eqx.Module):
@@ -86,9 +85,9 @@ def tolerances(risk0, noise_risk, d, rtol, atol, eta) -> Tolerances:
     ``noise_risk`` is the risk that noise adds in unit time at eta = 1.
     """
     step = max(largest_rate(eta), 1e-12)
-    scale = max(risk0, step**2 * noise_risk, SMALLEST_RISK)
+    scale = max(risk0, step**2 * noise_risk, TINY_RISK)
     atol = 1e-10 * scale if atol is None else check.real("atol", atol, positive=True)
-    return Tolerances(rtol, atol / d, 1e-30 * scale, BLOW_UP * scale)
+    return Tolerances(rtol, atol / d, NEGLIGIBLE * scale, BLOW_UP * scale)
 
 
 def largest_rate(eta) -> float:

@@ -10,6 +10,7 @@ from sdelimit.limits.sampled.adam_eps import AdamEpsLimit
 from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
+from sdelimit.optimizers.formula import AdamUpdate
 from sdelimit.optimizers.optimizer import Optimizer, decay_rate, kept, of_noise
 from sdelimit.support import arguments as check
 
@@ -65,7 +66,14 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
         return fixed_memory_limit(problem, batch_size)
 
     settings = {"b1": b1, "b2": b2, "eps": eps, "memory": memory}
-    return Optimizer("adam", transform, limit, settings, memory=1 / (1 - b1))
+    return Optimizer(
+        "adam",
+        transform,
+        limit,
+        settings,
+        memory=1 / (1 - b1),
+        formula=AdamUpdate(transform, b1=b1, b2=b2, eps=eps or TINY, scale_free=eps == 0),
+    )
 
 
 @kept
@@ -197,11 +205,18 @@ def long_memory_adam(b1: float, b2: float) -> Optimizer:
     for name, value in (("b1", b1), ("b2", b2)):
         if value >= 1:
             raise ValueError(f"{name} must be < 1, got {value:g}")
+    transform = optax.scale_by_adam(b1=b1, b2=b2, eps=0.0)
 
     def limit(problem, batch_size):
         if np.isinf(problem.d):
             return adapted_adam_limit(problem.noise, batch_size)
         return long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)
 
-    transform = optax.scale_by_adam(b1=b1, b2=b2, eps=0.0)
-    return Optimizer("long_memory_adam", transform, limit, {"b1": b1, "b2": b2}, memory=1 / (1 - b1))
+    return Optimizer(
+        "long_memory_adam",
+        transform,
+        limit,
+        {"b1": b1, "b2": b2},
+        memory=1 / (1 - b1),
+        formula=AdamUpdate(transform, b1=b1, b2=b2, eps=0.0, scale_free=True),
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import optax
 
 from sdelimit.limits.limit import Limit
+from sdelimit.optimizers.formula import UpdateFormula
 from sdelimit.support import arguments as check
 
 
@@ -27,6 +28,8 @@ class Optimizer:
             memory / d is short compared with 1 / (eta phi lambda_max) (theory: section 7).
         needs_variance: whether steps are proportional to gradients, so that label noise of infinite variance makes
             the mean risk infinite.
+        formula: what ``transform`` computes, for the rules that the fused kernel or ``sl.data.solve_ode`` knows; None
+            for any other rule. Another transformation put in by ``dataclasses.replace`` leaves it behind.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Optimizer:
     hyperparameters: dict = field(default_factory=dict)
     memory: float = 1.0
     needs_variance: bool = False
+    formula: UpdateFormula | None = field(default=None, repr=False)
 
     def __post_init__(self):
         check.text("name", self.name)
@@ -47,6 +51,10 @@ class Optimizer:
             raise TypeError(f"limit must be a function of (problem, batch_size), got {check.describe(self.limit)}")
         check.real("memory", self.memory, positive=True)
         check.flag("needs_variance", self.needs_variance)
+        if self.formula is not None and not isinstance(self.formula, UpdateFormula):
+            raise TypeError(f"formula must be an UpdateFormula or None, got {check.describe(self.formula)}")
+        if self.formula is not None and self.formula.transform is not self.transform:
+            object.__setattr__(self, "formula", None)
 
     def rule(self, problem, batch_size: int) -> optax.GradientTransformation:
         """The rule as it acts on ``problem``."""

@@ -5,6 +5,7 @@ import functools
 import optax
 
 from sdelimit.limits.exact.sgd import sgd_limit
+from sdelimit.optimizers.formula import GradientUpdate
 from sdelimit.optimizers.optimizer import Optimizer, of_noise
 
 
@@ -18,4 +19,5 @@ def sgd() -> Optimizer:
     >>> sl.sgd().name
     'sgd'
     """
-    return Optimizer("sgd", optax.identity(), of_noise(sgd_limit), needs_variance=True)
+    transform = optax.identity()
+    return Optimizer("sgd", transform, of_noise(sgd_limit), needs_variance=True, formula=GradientUpdate(transform))

@@ -6,6 +6,7 @@ from sdelimit.limits.exact.sign import sign_limit
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
+from sdelimit.optimizers.formula import SignUpdate
 from sdelimit.optimizers.optimizer import Optimizer, decay_rate, kept, of_noise
 
 
@@ -20,7 +21,8 @@ def sign_sgd() -> Optimizer:
     >>> sl.sign_sgd().name
     'sign_sgd'
     """
-    return Optimizer("sign_sgd", optax.scale_by_sign(), of_noise(sign_limit))
+    transform = optax.scale_by_sign()
+    return Optimizer("sign_sgd", transform, of_noise(sign_limit), formula=SignUpdate(transform))
 
 
 @kept

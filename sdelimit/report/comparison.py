@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from sdelimit.numerics.floors import HUGE
 from sdelimit.report.text import BAND, align, describe_lr
 from sdelimit.results.curves import RiskCurve, RiskCurves
 from sdelimit.support import arguments as check
@@ -150,7 +151,7 @@ def _coverage(runs, paths):
 
 
 def _capped(risk):
-    return np.minimum(risk, 1e300)
+    return np.minimum(risk, HUGE)
 
 
 HEADER = ("optimizer", "noise", "d", "runs", "lr", "max rel. error", "at t", "MC s.e.", "in 10-90% band", "status")

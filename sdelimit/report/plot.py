@@ -1,12 +1,11 @@
 """Figures of results. No computation, and no change of matplotlib's global state."""
 
-import math
-
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sdelimit.numerics.integers import ceil_div
 from sdelimit.report.text import BAND, describe_lr
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -27,7 +26,7 @@ def plot_reports(reports, path=None) -> Figure:
     for report in reports:
         panels.setdefault(repr(report.runs.problem.noise), []).append(report)
     columns = min(len(panels), 3)
-    rows = math.ceil(len(panels) / columns)
+    rows = ceil_div(len(panels), columns)
     figure = Figure(figsize=(5.2 * columns, 3.9 * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()

@@ -6,18 +6,20 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicHermiteSpline
 
+from sdelimit.numerics.floors import HUGE, TINY_RISK
 from sdelimit.optimizers.optimizer import Optimizer
 from sdelimit.problem.linear_regression import LinearRegression
-from sdelimit.results.trust import doubts_of_runs, doubts_of_theory, failures, told
+from sdelimit.results.trust import (
+    DivergenceWarning,
+    LimitWarning,
+    doubts_of_runs,
+    doubts_of_theory,
+    warnings_of,
+    with_warnings,
+)
 from sdelimit.support import arguments as check
 
-
-class DivergenceWarning(UserWarning):
-    """A curve or run left every bound: the message says when and at what value."""
-
-
-class LimitWarning(UserWarning):
-    """A result is outside the range where it can be relied on: the message says why."""
+__all__ = ["DivergenceWarning", "LimitWarning", "RiskCurve", "RiskCurves", "examined", "mark_divergence"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +148,8 @@ class RiskCurves:
         q = check.array("q", q, ndim=(0, 1))
         if np.any((q < 0) | (q > 1)):
             raise ValueError(f"q must lie in [0, 1], got {q}")
-        value = np.quantile(np.minimum(self.risk, 1e300), q, axis=-2)
-        return np.where(value < 1e290, value, np.inf)
+        value = np.quantile(np.minimum(self.risk, HUGE), q, axis=-2)
+        return np.where(value < HUGE / 1e10, value, np.inf)
 
 
 def _select(result, index, names):
@@ -157,16 +159,13 @@ def _select(result, index, names):
     if index >= len(result.status):
         raise ValueError(f"index must be < {len(result.status)}, the number of learning rates, got {index}")
     taken = {name: getattr(result, name) for name in names}
-    others = tuple(set(failures(result.status)) - {result.status[index]})
-    own = tuple(text for text in result.warnings if not text.endswith(others))
     chosen = {name: None if value is None else value[index] for name, value in taken.items()}
-    return replace(result, **chosen, warnings=own)
+    return replace(result, **chosen, warnings=warnings_of(result, index))
 
 
 def examined(curve: RiskCurve, limit) -> RiskCurve:
     """The same curve with what makes it doubtful in ``.warnings``, and warned of in the name of ``solve_ode``."""
-    kinds = (DivergenceWarning, failures(curve.status)), (LimitWarning, doubts_of_theory(curve, limit))
-    return told(curve, f"solve_ode({curve.optimizer.name})", kinds)
+    return with_warnings(curve, f"solve_ode({curve.optimizer.name})", doubts_of_theory(curve, limit))
 
 
 BLOW_UP = 1e12
@@ -181,7 +180,7 @@ def mark_divergence(curves: RiskCurves) -> RiskCurves:
     problem = curves.problem
     largest, size = float(np.max(curves.lr)), problem.covariance.trace / problem.d
     variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0
-    scale = max(problem.initial_risk, largest**2 * size * max(1.0, size * variance), 1e-290)
+    scale = max(problem.initial_risk, largest**2 * size * max(1.0, size * variance), TINY_RISK)
     gone = np.maximum.accumulate(~(curves.risk < BLOW_UP * scale), axis=-1)
     first = np.argmax(gone, axis=-1)
     diverged_at = np.where(gone.any(axis=-1), curves.t[first], np.inf)
@@ -195,8 +194,7 @@ def mark_divergence(curves: RiskCurves) -> RiskCurves:
         diverged_at=diverged_at,
         status=tuple(statuses) if curves.risk.ndim == 3 else statuses[0],
     )
-    kinds = (DivergenceWarning, failures(statuses)), (LimitWarning, doubts)
-    return told(marked, f"{curves.kind} of {curves.optimizer.name}", kinds)
+    return with_warnings(marked, f"{curves.kind} of {curves.optimizer.name}", doubts)
 
 
 def _divergence_status(diverged_at, value, noun):

@@ -56,21 +56,51 @@ def doubts_of_runs(curves) -> tuple[str, ...]:
     return (f"{noise} has no fourth moment: the risk of a run has infinite variance, so no standard error is reliable",)
 
 
-def told(result, source: str, kinds, stacklevel: int = 4):
-    """``result`` with ``.warnings``, all of them also given to ``warnings.warn``.
+class DivergenceWarning(UserWarning):
+    """A curve or run left every bound: the message says when and at what value."""
 
-    ``kinds`` are pairs of a warning category and texts; ``stacklevel`` 4 is the caller of the function that calls the
-    one that calls this.
+
+class LimitWarning(UserWarning):
+    """A result is outside the range where it can be relied on: the message says why."""
+
+
+class ResultWarning(str):
+    """One text of a result's ``.warnings``, with what it is about.
+
+    Attributes:
+        category: the class of warning it was given as.
+        learning_rate: index of the learning rate that it concerns, of an array of them; None if it concerns all.
     """
-    texts = [(category, f"{source}: {text}") for category, some in kinds for text in some]
-    for category, text in texts:
-        warnings.warn(text, category, stacklevel=stacklevel)
-    return replace(result, warnings=tuple(text for _, text in texts))
+
+    def __new__(cls, text: str, category: type[Warning], learning_rate: int | None = None):
+        self = super().__new__(cls, text)
+        self.category, self.learning_rate = category, learning_rate
+        return self
+
+    def __getnewargs__(self):
+        return str(self), self.category, self.learning_rate
 
 
-def failures(status) -> list[str]:
-    """The statuses that are not "ok"."""
-    return [one for one in ((status,) if isinstance(status, str) else status) if one != "ok"]
+def with_warnings(result, source: str, doubts, stacklevel: int = 4):
+    """``result`` with its divergence and the texts ``doubts`` in ``.warnings``, all also given to ``warnings.warn``.
+
+    ``source`` begins each text; ``stacklevel`` 4 is the caller of the function that calls the one that calls this.
+    """
+    several = not isinstance(result.status, str)
+    found = [
+        ResultWarning(f"{source}: {status}", DivergenceWarning, index if several else None)
+        for index, status in enumerate(result.status if several else [result.status])
+        if status != "ok"
+    ]
+    found += [ResultWarning(f"{source}: {text}", LimitWarning) for text in doubts]
+    for text in found:
+        warnings.warn(str(text), text.category, stacklevel=stacklevel)
+    return replace(result, warnings=tuple(found))
+
+
+def warnings_of(result, index: int) -> tuple[str, ...]:
+    """The warnings of ``result`` that concern learning rate number ``index``."""
+    return tuple(text for text in result.warnings if getattr(text, "learning_rate", None) in (None, index))
 
 
 def _long_momentum(curve):

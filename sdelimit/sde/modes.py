@@ -8,6 +8,7 @@ import numpy as np
 
 from sdelimit.limits.law import Law, moment_pairs
 from sdelimit.modes.decoupled import Modes, noise_along_mean
+from sdelimit.numerics.floors import NEGLIGIBLE, TINY
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.matrices import exponentials
 from sdelimit.numerics.precision import evaluate_in_float64
@@ -20,9 +21,6 @@ from sdelimit.sde.noise_increments import (
     standard_normals,
 )
 
-SMALLEST = 1e-300
-"""Keeps quotients of vanishing numbers defined: above the subnormal numbers, whose reciprocals overflow."""
-
 
 def mode_stepper(problem, law: Law, current: Modes, factors, theory):
     """(advance, state of one path at t = 0, largest decay rate at eta phi = 1).
@@ -31,7 +29,7 @@ def mode_stepper(problem, law: Law, current: Modes, factors, theory):
     """
     increments = noise_increments(law, current, factors, theory)
     along = None if law.fluctuations is None else float32_transpose(noise_along_mean(problem, law))
-    floor = 1e-30 * max(float(theory.risk[0]), float(theory.lr.max()) ** 2 * current.decay.max(), SMALLEST)
+    floor = NEGLIGIBLE * max(float(theory.risk[0]), float(theory.lr.max()) ** 2 * current.decay.max(), TINY)
     arrays = current.decay, current.rates, current.forcing / problem.d
     rest = np.zeros((law.size - 1, problem.d))
     state = current.w0 if law.size == 1 else np.concatenate([current.w0[None], rest])
@@ -133,13 +131,13 @@ def _with_fluctuations(law, R, psi, steps, b, z, other):
     relative to psi: lognormal, of variance spread / steps. What rounding or an estimate makes negative counts as 0.
     """
     gamma, spread, coupling = (x[:, None] for x in jax.vmap(law.fluctuations)(R))
-    square = jnp.maximum(jnp.sum(b**2, axis=-1, keepdims=True), SMALLEST)
+    square = jnp.maximum(jnp.sum(b**2, axis=-1, keepdims=True), TINY)
     unit = jnp.sum(b * z, axis=-1, keepdims=True) / jnp.sqrt(square)
     along = unit / jnp.sqrt(square) * b
     variance = jnp.maximum(gamma + psi / (2 * R[:, None]), 0.0)  # Var(T) / s^2
-    correlation = coupling / jnp.sqrt(jnp.maximum(spread * variance, coupling**2 + SMALLEST))
+    correlation = coupling / jnp.sqrt(jnp.maximum(spread * variance, coupling**2 + TINY))
     # A larger T moves delta against v.
     mixed = -correlation * unit + jnp.sqrt(1 - correlation**2) * other
-    log_variance = jnp.log1p(spread / jnp.maximum(steps, SMALLEST))
+    log_variance = jnp.log1p(spread / jnp.maximum(steps, TINY))
     G = jnp.exp(jnp.sqrt(log_variance) * mixed - log_variance / 2)
     return jnp.sqrt(G) * (z - along) + jnp.sqrt(jnp.maximum(1 + gamma * square, 0.0)) * along

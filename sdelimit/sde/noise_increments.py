@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from sdelimit.modes.decoupled import Modes
 from sdelimit.numerics import normals
+from sdelimit.numerics.floors import TINY_RISK
 from sdelimit.numerics.matrices import semidefinite_root
 from sdelimit.numerics.precision import evaluate_in_float64
 
@@ -17,8 +18,6 @@ MARGIN = 2.0
 """How far, in log R, the paths are expected to stray beyond the range of the mean risk."""
 SAME = 1e-3
 """Shapes whose kernels' parts of the noise differ by less are one shape."""
-SMALLEST_RISK = 1e-290
-"""Stands for the risks of a curve that has none that is positive and finite."""
 
 
 class IndependentIncrements(eqx.Module):
@@ -127,7 +126,7 @@ def _factor_of_sum(weights, covariances):
 def risks_of(theory) -> tuple[float, float]:
     """Smallest and largest risk of a curve, of those that are positive and finite."""
     finite = theory.risk[np.isfinite(theory.risk) & (theory.risk > 0)]
-    return (finite.min(), finite.max()) if finite.size else (SMALLEST_RISK, SMALLEST_RISK)
+    return (finite.min(), finite.max()) if finite.size else (TINY_RISK, TINY_RISK)
 
 
 def mean_decay(x):

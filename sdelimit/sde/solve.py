@@ -6,7 +6,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from sdelimit.numerics import normals
 from sdelimit.numerics.precision import x64
@@ -20,6 +19,7 @@ from sdelimit.schedules import LearningRate
 from sdelimit.sde.equations import path_stepper
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
+from sdelimit.support.progress import progress_bar
 
 CHUNK_STEPS = 64
 MAX_STEPS = 100_000
@@ -155,7 +155,7 @@ def _run(advance, state, risk0, dt, eta, n_paths, seed, progress):
     keys = jax.vmap(partial(normals.run_key, seed))(jnp.arange(n_paths, dtype=jnp.uint32))
     state = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_paths, *x.shape)), state)
     risks = [np.full((1, n_paths), risk0)]
-    with tqdm(total=dt.size, unit="step", disable=None if progress is None else not progress, leave=False) as bar:
+    with progress_bar(progress, dt.size, "step", leave=False) as bar:
         for start in range(0, dt.size, CHUNK_STEPS):
             # Steps past the end have length zero; they change nothing and are dropped.
             piece = [

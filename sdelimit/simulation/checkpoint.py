@@ -5,13 +5,11 @@ identifies the run. Restored arrays equal the saved ones bit for bit, and sample
 only, so a resumed run is the uninterrupted one.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import re
 import time
-import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +17,15 @@ import numpy as np
 import optax
 
 from sdelimit.numerics.jit import is_number
-from sdelimit.support.files import as_path, remove_leftover, replacing, writable_folder
+from sdelimit.support.files import (
+    FileError,
+    as_path,
+    read_npz,
+    reading,
+    remove_leftover,
+    replacing,
+    writable_folder,
+)
 from sdelimit.support.versions import numeric_versions
 
 SHARE = 0.05
@@ -52,13 +58,17 @@ class Checkpoint(NoCheckpoint):
         remove_leftover(self.path)
         if not self.path.exists():
             return 0, state, collected
-        with self._reading() as file:
+        with reading("checkpoint", self.path, "exists and is not a checkpoint of simulate", "choose another path"):
+            file = read_npz(self.path)
+            if str(file["format"]) != FORMAT:
+                raise ValueError("another kind of file")
             self._require_same(json.loads(str(file["identity"])))
             if any(file[f"state_{i}"].shape != leaf.shape for i, leaf in enumerate(leaves)):
-                raise _Another(f"checkpoint: {self.path} belongs to a run on another number of devices")
-            restored = [_placed(file[f"state_{i}"], leaf) for i, leaf in enumerate(leaves)]
+                raise self._another_run("belongs to a run on another number of devices")
+            saved, step = [file[f"state_{i}"] for i in range(len(leaves))], int(file["step"])
             values = [[[file[f"risk_{i}_{j}"] for j in range(int(n))]] for i, n in enumerate(file["measured"])]
-            return int(file["step"]), jax.tree.unflatten(structure, restored), values
+        restored = [_placed(value, leaf) for value, leaf in zip(saved, leaves, strict=True)]
+        return step, jax.tree.unflatten(structure, restored), values
 
     def keep(self, step, state, collected, last):
         """Save, unless the last save was too short ago; the last step is always saved."""
@@ -75,43 +85,27 @@ class Checkpoint(NoCheckpoint):
             )  # fmt: skip
         self.next_save = time.monotonic() + (time.monotonic() - started) / SHARE
 
-    @contextlib.contextmanager
-    def _reading(self):
-        try:
-            with np.load(self.path, allow_pickle=False) as file:
-                if "format" not in file or str(file["format"]) != FORMAT:
-                    raise ValueError("another kind of file")
-                yield file
-        except OSError as error:
-            raise ValueError(f"checkpoint: cannot read {self.path}: {error.strerror}") from error
-        except _Another:
-            raise
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"checkpoint: {self.path} exists and is not a checkpoint of simulate ({error}); choose another path"
-            ) from error
-
     def _require_same(self, saved):
         different = sorted(k for k in saved.keys() | self.identity.keys() if saved.get(k) != self.identity.get(k))
         if different:
             there, here = ({k: text for k, text in d.items() if k in different} for d in (saved, self.identity))
-            raise _Another(
-                f"checkpoint: {self.path} belongs to another run: {', '.join(different)} differ ({there} there, {here} "
-                "here); delete it or choose another path"
+            raise self._another_run(
+                f"belongs to another run: {', '.join(different)} differ ({there} there, {here} here); delete it or "
+                "choose another path"
             )
 
+    def _another_run(self, problem):
+        return FileError(f"checkpoint: {self.path} {problem}", self.path, problem)
 
-class _Another(ValueError):
-    """The checkpoint belongs to another run."""
 
-
-def checkpoint_of(path, problem, optimizers, **settings) -> NoCheckpoint:
+def checkpoint_of(path, problem, optimizers, batch_size, **settings) -> NoCheckpoint:
     """The checkpoint at ``path`` of a run on ``problem`` with ``settings``; one that does nothing for None."""
     if path is None:
         return NoCheckpoint()
     fields = [f.name for f in dataclasses.fields(problem) if f.name not in ("_cache", "seed")]
     identity = {f"problem.{name}": _digest(getattr(problem, name)) for name in fields}
-    identity |= {f"optimizer[{i}]": _describe(rule, problem.d) for i, rule in enumerate(optimizers)}
+    identity |= {f"optimizer[{i}]": _describe(rule, problem, batch_size) for i, rule in enumerate(optimizers)}
+    settings["batch_size"] = batch_size
     identity |= {name: str(v) if isinstance(v, (int, str)) else _digest(v) for name, v in settings.items()}
     return Checkpoint(path, identity | numeric_versions())
 
@@ -145,13 +139,11 @@ def _feed(code, value):
         code.update(getattr(value, "__qualname__", "").encode())
 
 
-def _describe(optimizer, d) -> str:
-    """A rule by its name, its numbers and, for an optax rule, the operations of its update."""
+def _describe(optimizer, problem, batch_size) -> str:
+    """A rule by its name, its numbers and the operations of its update on ``problem``."""
     text = f"{optimizer.name} {sorted(optimizer.hyperparameters.items())}"
-    transform = optimizer.transform
-    if not isinstance(transform, optax.GradientTransformation):
-        return text
-    vector, update = jnp.zeros(d, jnp.float32), transform.update
+    transform = optimizer.rule(problem, batch_size)
+    vector, update = jnp.zeros(problem.d, jnp.float32), transform.update
     given = [vector, transform.init(vector), vector]
     if isinstance(transform, optax.GradientTransformationExtraArgs):  # what the simulator gives such rules
         given.append(jax.random.key_data(jax.random.key(0)))

@@ -3,11 +3,12 @@
 from functools import partial
 
 import numpy as np
-from tqdm import tqdm
 
+from sdelimit.numerics.integers import ceil_div
 from sdelimit.simulation.checkpoint import NoCheckpoint
 from sdelimit.simulation.run_plan import Experiment
 from sdelimit.simulation.sharding import RunSharding
+from sdelimit.support.progress import progress_bar
 
 BLOCK_BYTES = 2 * 2**20
 """Samples drawn at once: few enough to stay in cache, many enough rows for an efficient matrix product."""
@@ -24,12 +25,10 @@ def run(path, e: Experiment, sharding: RunSharding, saved: NoCheckpoint):
     bytes_per_run = e.batch_size * e.problem.d * np.dtype(e.dtype).itemsize
     groups = sharding.groups(GROUP_BYTES // bytes_per_run if sharding.device.platform == "cpu" else sharding.rows)
     block = min(block_length(groups[0].rows_per_device * bytes_per_run), e.chunk_steps)
-    length = -(-e.chunk_steps // block) * block
+    length = ceil_div(e.chunk_steps, block) * block
     streams, states = zip(*(path.start(e, group, block) for group in groups), strict=True)
     first, states, collected = saved.resume(states, [[] for _ in e.optimizers])
-    with tqdm(
-        total=e.slots - 1, initial=min(first, e.slots - 1), unit="step", disable=_silent(e.progress), leave=False
-    ) as bar:
+    with progress_bar(e.progress, e.slots - 1, "step", initial=min(first, e.slots - 1), leave=False) as bar:
         for start in range(first, e.slots, length):
             advance = partial(path.chunk, e, start, length, block)
             states, parts = zip(*map(advance, groups, streams, states), strict=True)
@@ -46,11 +45,6 @@ def run(path, e: Experiment, sharding: RunSharding, saved: NoCheckpoint):
 def block_length(bytes_per_step: int) -> int:
     """Steps whose samples are drawn at once."""
     return int(np.clip(BLOCK_BYTES // bytes_per_step, 1, MAX_BLOCK))
-
-
-def _silent(progress):
-    """tqdm's ``disable``: None shows the bar on a terminal only."""
-    return None if progress is None else not progress
 
 
 def _runs_first(parts, ndim):

@@ -6,6 +6,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from sdelimit.numerics.integers import ceil_div
+
 
 class RunSharding:
     """Runs ``first`` to ``first + n_runs``, filled up to ``rows`` so that every device has as many.
@@ -20,7 +22,7 @@ class RunSharding:
             devices = devices[: rows or n_runs]
         self.mesh = Mesh(np.array(devices), ("runs",))
         self.n_runs, self.first = n_runs, first
-        self.rows = rows or -(-n_runs // len(devices)) * len(devices)
+        self.rows = rows or ceil_div(n_runs, len(devices)) * len(devices)
 
     @property
     def n_devices(self) -> int:
@@ -37,8 +39,8 @@ class RunSharding:
 
     def groups(self, largest: int) -> "list[RunSharding]":
         """The same runs in groups of at most ``largest`` a device, as equal as possible."""
-        count = -(-self.rows_per_device // max(largest, 1))
-        rows = -(-self.rows_per_device // count) * self.n_devices
+        count = ceil_div(self.rows_per_device, max(largest, 1))
+        rows = ceil_div(self.rows_per_device, count) * self.n_devices
         return [RunSharding(min(rows, self.n_runs - i), i, rows) for i in range(0, self.n_runs, rows)]
 
     def place(self, tree):

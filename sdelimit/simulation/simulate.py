@@ -3,6 +3,8 @@
 import jax
 import numpy as np
 
+from sdelimit.numerics.floors import TINY_FLOAT32
+from sdelimit.numerics.integers import ceil_div
 from sdelimit.numerics.normals import ROUNDS
 from sdelimit.numerics.precision import precision
 from sdelimit.optimizers.optimizer import as_optimizer
@@ -125,7 +127,7 @@ def simulate(
     if checkpoint is not None and jax.process_count() > 1:
         raise ValueError(f"checkpoint must be None in a job of several processes, got {check.describe(checkpoint)}")
     saved = checkpoint_of(
-        checkpoint, problem, optimizers, lr=experiment.etas, t=steps, n_runs=n_runs, seed=seed, batch_size=batch_size,
+        checkpoint, problem, optimizers, batch_size, lr=experiment.etas, t=steps, n_runs=n_runs, seed=seed,
         dtype=np.dtype(dtype).name, sharpness=sharpness, chunk_steps=experiment.chunk_steps, generator=generator,
         taken=taken,
     )  # fmt: skip
@@ -182,7 +184,7 @@ def _require_range(problem, dtype):
         raise ValueError(f"dtype must be float32 or float64, got {check.describe(dtype)}")
     with np.errstate(over="ignore"):
         size = np.float32(problem.initial_risk)
-    if np.dtype(dtype) == np.float32 and (not 1e-30 < size < 1e30) and problem.initial_risk > 0:
+    if np.dtype(dtype) == np.float32 and (not TINY_FLOAT32 < size < 1 / TINY_FLOAT32) and problem.initial_risk > 0:
         raise ValueError(
             f"dtype must be float64 for a problem with initial risk {problem.initial_risk:g}, "
             "out of float32's safe range"
@@ -200,5 +202,5 @@ def _learning_rates(lr, count, several, times):
 def _chunk_length(chunk_steps, slots):
     """Steps per compiled call: as equal as possible, so that little of the last one is wasted."""
     longest = CHUNK_STEPS if chunk_steps is None else check.integer("chunk_steps", chunk_steps, minimum=1)
-    chunks = -(-slots // longest)
-    return int(-(-slots // chunks))
+    chunks = ceil_div(slots, longest)
+    return int(ceil_div(slots, chunks))

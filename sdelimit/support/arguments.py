@@ -65,21 +65,12 @@ def text(name: str, value) -> str:
 
 def array(name: str, value, *, shape: tuple | None = None, ndim: int | tuple | None = None) -> np.ndarray:
     """``value`` as a new finite float64 array of the wanted shape or number of dimensions."""
-    try:
-        result = np.asarray(value)
-        if result.dtype.kind == "c":
-            raise TypeError(f"{name} must be real, got complex values")
-        if result.dtype.kind not in "fiu" and result.dtype != object:
-            raise TypeError(f"{name} must hold real numbers, got dtype {result.dtype}")
-        result = result.astype(np.float64)
-    except TypeError as error:
-        if str(error).startswith(name):
-            raise
-        raise TypeError(f"{name} must be an array of real numbers, got {describe(value)}") from error
-    except ValueError as error:
-        raise TypeError(f"{name} must be an array of real numbers, got {describe(value)}") from error
-    except OverflowError as error:
-        raise ValueError(f"{name} must be finite in floating point, got {describe(value)}") from error
+    given = _converted(name, value, value)
+    if given.dtype.kind == "c":
+        raise TypeError(f"{name} must be real, got complex values")
+    if given.dtype.kind not in "fiu" and given.dtype != object:
+        raise TypeError(f"{name} must hold real numbers, got dtype {given.dtype}")
+    result = _converted(name, value, given, np.float64)
     if shape is not None and result.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {result.shape}")
     if ndim is not None and result.ndim not in np.atleast_1d(ndim):
@@ -91,6 +82,16 @@ def array(name: str, value, *, shape: tuple | None = None, ndim: int | tuple | N
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
         raise ValueError(f"{name} must be finite, got {result[where]} at index {where}")
     return result
+
+
+def _converted(name, value, given, dtype=None):
+    """``given`` as a new array of ``dtype``; what NumPy cannot make of it is said of the argument ``value``."""
+    try:
+        return np.array(given, dtype) if dtype else np.asarray(given)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be an array of real numbers, got {describe(value)}") from error
+    except OverflowError as error:
+        raise ValueError(f"{name} must be finite in floating point, got {describe(value)}") from error
 
 
 def frozen(value: np.ndarray) -> np.ndarray:

@@ -1,10 +1,14 @@
-"""Files that are whole or absent, and folders that are found to be writable before any work is done."""
+"""Files that are whole or absent, folders that are found to be writable before any work is done, and one error for
+whatever is wrong with a file that is read."""
 
 import contextlib
 import errno
 import hashlib
 import os
 import shutil
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,55 @@ import numpy as np
 from sdelimit.support import arguments as check
 
 PROBE_BYTES = 2**16
+DAMAGE = (
+    ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a damaged archive, array or JSON text raises, or taking from it what it does not hold."""
+
+
+class FileError(ValueError):
+    """A file cannot be read, or does not hold what it should. The message names it.
+
+    Attributes:
+        path: the file.
+        problem: what is wrong, in words that do not name it.
+    """
+
+    def __init__(self, message: str, path, problem: str):
+        super().__init__(message, path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self):
+        return self.args[0]
+
+
+@contextlib.contextmanager
+def reading(name: str, path, what: str = "is damaged", advice: str = "", damage=DAMAGE):
+    """Turn whatever goes wrong inside, where ``path`` is read and checked, into a FileError.
+
+    The message is "name: cannot read path: ..." if the system refuses, and "name: path what: ...; advice" for
+    exceptions of the classes ``damage``.
+    """
+    try:
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        problem = error.strerror or str(error)
+        raise FileError(f"{name}: cannot read {path}: {problem}", path, problem) from error
+    except damage as error:
+        problem = str(error) if isinstance(error, ValueError) else repr(error)
+        raise FileError(f"{name}: {path} {what}: {problem}{advice and '; '}{advice}", path, problem) from error
+
+
+def read_npz(path, names=None) -> dict[str, np.ndarray]:
+    """The arrays ``names``, or all, of an .npz file; nothing is unpickled. To be called inside ``reading``."""
+    file = np.load(path, allow_pickle=False)
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise ValueError("it is not an .npz file")
+    with file:
+        return {name: file[name] for name in (file.files if names is None else names)}
 
 
 def as_path(name: str, value) -> Path:
@@ -144,14 +197,10 @@ def find_input(name: str, recorded: dict, beside: Path) -> str:
 
 def load_array(path: str, name: str) -> np.ndarray:
     """An array of numbers from a .npy or .csv file (never unpickled)."""
-    try:
+    with reading(name, path, "does not hold an array of numbers"):
         if Path(path).suffix == ".npy":
             return check.array(name, np.load(path, allow_pickle=False))
         return check.array(name, np.loadtxt(path, delimiter=","))
-    except OSError as error:
-        raise ValueError(f"{name}: cannot read {path}: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"{name}: {path} does not hold an array of numbers: {error}") from error
 
 
 def is_file(text):

@@ -1,5 +1,6 @@
 """Problems made from real data: their statistics, one-pass runs, two theories, loaders, errors."""
 
+import dataclasses
 import pickle
 import sys
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from click.testing import CliRunner
 
@@ -400,6 +402,19 @@ def test_covers_says_which_rules_and_problems_have_a_theory_from_the_rows():
     assert sl.data.covers(HEAVY, sl.sgd(), 3) and sl.data.covers(HEAVY, sl.adam(0.9, 0.999))
     assert not sl.data.covers(HEAVY, sl.lion()) and not sl.data.covers(HEAVY, sl.sign_sgd(), 2)
     assert not sl.data.covers(HEAVY.gaussian(), sl.sgd())
+
+
+def test_a_rule_is_known_by_its_formula_and_not_by_its_name():
+    """A name is a label: momentum called sgd is not SGD, and SGD by another name is."""
+    for known in (sl.sgd(), sl.sign_sgd(), sl.adam(0.9, 0.999), sl.long_memory_adam(0.9, 0.999)):
+        other = sl.from_optax(optax.trace(0.9), name=known.name)
+        assert not sl.data.covers(HEAVY, other)
+        with pytest.raises(ValueError, match="optimizer must be sgd, sign_sgd or adam"):
+            sl.data.solve_ode(HEAVY, other, 0.1, 1.0)
+        assert sl.data.covers(HEAVY, dataclasses.replace(known, name="another"))
+    renamed = dataclasses.replace(sl.sgd(), name="another")
+    risks = [sl.data.solve_ode(HEAVY, rule, 0.1, 1.0).risk for rule in (renamed, sl.sgd())]
+    assert np.array_equal(*risks)
 
 
 def test_wrong_types_are_named():

@@ -1,12 +1,17 @@
 """Limit coefficients of SGD and signSGD."""
 
+import pickle
+
 import jax
 import numpy as np
+import optax
 import pytest
 from scipy.special import gamma
 
 import sdelimit as sl
+from sdelimit.experiments.comparison_run import _theory
 from sdelimit.limits.exact.sign import batch_sign_drift
+from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.numerics.precision import evaluate_in_float64
 
 
@@ -17,6 +22,31 @@ def test_gaussian_batch_drift_is_the_ratio_of_gamma_functions():
         expected = np.sqrt(2 / np.pi) * np.sqrt(2) * gamma((b + 1) / 2) / gamma(b / 2) / np.sqrt(2 * risk + v**2)
         coefficients = sl.limit_coefficients(sl.sign_sgd(), sl.noise.Gaussian(v), batch_size=b)
         np.testing.assert_allclose(coefficients.phi(risk), expected, rtol=1e-12)
+
+
+RULES_OF_FINITE_VARIANCE = [sl.sgd(), sl.long_memory_adam(0.9, 0.999), sl.from_optax(optax.trace(0.5))]
+
+
+@pytest.mark.parametrize("rule", RULES_OF_FINITE_VARIANCE, ids=lambda rule: rule.name)
+def test_where_there_is_no_limit_the_error_has_the_reason_apart(rule):
+    with pytest.raises(NoLimitError) as caught:
+        rule.limit(sl.noise.Cauchy(0.3), 1)
+    error = caught.value
+    assert error.reason.startswith("noise must have finite variance") and error.reason.endswith("E[eps^2] = inf")
+    assert str(error) == f"{error.reason}: {error.consequence}" == str(pickle.loads(pickle.dumps(error)))
+
+
+def test_only_a_missing_limit_is_reported_as_one():
+    """Any other error of a rule's limit is an error of the comparison."""
+    problem = sl.LinearRegression(np.ones(4), sl.noise.Cauchy(0.3))
+    given = {"t": np.array([0.0, 1.0]), "batch_size": 1}
+    assert _theory(problem, sl.sgd(), 0.1, 1, 0, given).endswith("E[eps^2] = inf")
+
+    def broken(noise, batch_size):
+        raise ValueError("my limit: is broken")
+
+    with pytest.raises(ValueError, match="my limit: is broken"):
+        _theory(problem, sl.Optimizer("broken", optax.identity(), broken), 0.1, 1, 0, given)
 
 
 @pytest.mark.parametrize("b", [2, 3, 8])

@@ -1,6 +1,7 @@
 """What is not to be relied on is found, named, kept in ``.status`` and ``.warnings``, and warned of."""
 
 import dataclasses
+import pickle
 import warnings
 
 import numpy as np
@@ -78,6 +79,28 @@ def test_of_several_learning_rates_each_keeps_its_own_divergence():
     assert len(texts) == 3
     assert [sum("diverged" in text for text in curves.select(i).warnings) for i in range(3)] == [0, 1, 1]
     assert "lr 12 at t = 0" in curves.select(2).warnings[0]
+
+
+def test_a_warning_knows_its_category_and_its_learning_rate():
+    """Two equal rates have the same text: each curve has it once. Pickled, a warning is what it was."""
+    curves, _ = said(*ODE, PROBLEM, SGD, [0.5, 12.0, 12.0])
+    assert [(text.category, text.learning_rate) for text in curves.warnings] == [
+        (sl.DivergenceWarning, 1),
+        (sl.DivergenceWarning, 2),
+        (sl.LimitWarning, None),
+    ]
+    assert curves.warnings[0] == curves.warnings[1]
+    assert [sum("diverged" in text for text in curves.select(i).warnings) for i in range(3)] == [0, 1, 1]
+    again = pickle.loads(pickle.dumps(curves.warnings))
+    assert again == curves.warnings and again[1].learning_rate == 2 and again[2].category is sl.LimitWarning
+    single, _ = said(*ODE, PROBLEM, SGD, 12.0)
+    assert single.warnings[0].learning_rate is None
+
+
+def test_a_users_own_text_stays_whatever_it_ends_with():
+    curves, _ = said(*ODE, PROBLEM, SGD, [0.5, 12.0])
+    noted = dataclasses.replace(curves, warnings=(f"my note: {curves.status[1]}", *curves.warnings))
+    assert noted.select(0).warnings[0] == f"my note: {curves.status[1]}"
 
 
 def test_runs_that_leave_the_floating_point_range_are_counted():

@@ -102,19 +102,23 @@ def finished(tmp_path_factory):
 
 def test_optax_rules_are_told_apart_by_what_they_do():
     def describe(transform):
-        return checkpoint._describe(sl.Optimizer("same name", transform, lambda problem, batch_size: None), 5)
+        rule = sl.Optimizer("same name", transform, lambda problem, batch_size: None)
+        return checkpoint._describe(rule, PROBLEM, batch_size=1)
 
     rules = [optax.scale_by_rms(0.9), optax.scale_by_rms(0.8), optax.clip(1.0), optax.clip(2.0), optax.identity()]
     assert len({describe(rule) for rule in rules}) == len(rules)
     assert describe(optax.clip(1.0)) == describe(optax.clip(1.0))
+    by_problem = [describe(lambda problem, batch_size, c=c: optax.clip(c)) for c in (1.0, 2.0)]
+    assert by_problem[0] != by_problem[1] and by_problem[0] == describe(optax.clip(1.0))
 
 
 def test_chains_and_rearranged_blocks_are_told_apart(tmp_path):
     """A chain asks for extra arguments; blocks in another order have the same numbers."""
     first, second = (sl.from_optax(optax.chain(optax.scale_by_sign(), optax.scale(b))) for b in (1.0, 0.1))
-    d = PROBLEM.d
-    assert checkpoint._describe(first, d) != checkpoint._describe(second, d)
-    assert checkpoint._describe(sl.s_adam(0.5, 0.8), d) == checkpoint._describe(sl.s_adam(0.5, 0.8), d)
+    chains = [checkpoint._describe(rule, PROBLEM, 1) for rule in (first, second)]
+    assert chains[0] != chains[1]
+    again = [checkpoint._describe(sl.s_adam(0.5, 0.8), PROBLEM, 1) for _ in range(2)]
+    assert again[0] == again[1]
     long, short = sl.covariance.ar1(8, 0.9), sl.covariance.ar1(4, 0.9)
     one, other = (sl.covariance.block(*blocks) for blocks in ((long, short), (short, long)))
     assert checkpoint._digest(one) != checkpoint._digest(other)

@@ -77,6 +77,16 @@ def test_mean_and_spread_of_fused_runs_are_those_of_independent_plain_runs():
 def test_a_changed_adam_is_not_taken_for_adam():
     assert fused_rule(sl.adam(0.8, b2=0.9)) is not None
     assert fused_rule(dataclasses.replace(sl.adam(), transform=optax.scale_by_amsgrad())) is None
+    assert fused_rule(sl.long_memory_adam(0.9, 0.99)) is None  # without eps, 0/0 where a block is filled up
+
+
+def test_the_kernel_knows_a_rule_by_its_formula_and_not_by_its_name():
+    for rule in RULES:
+        renamed = dataclasses.replace(rule, name="another")
+        assert fused_rule(renamed) == fused_rule(rule)
+        assert dataclasses.replace(rule, transform=optax.trace(0.9)).formula is None
+        assert fused_rule(sl.from_optax(optax.trace(0.9), name=rule.name)) is None
+    assert fused_rule(sl.from_optax(optax.scale_by_adam(0.9, 0.99), name="adam")) is None
 
 
 @pytest.mark.parametrize(("name", "d"), [("power_law", 20), ("power_law", 8192), ("ar1", 2048)])

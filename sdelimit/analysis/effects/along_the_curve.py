@@ -5,9 +5,9 @@ import numpy as np
 
 from sdelimit.analysis.effects.parts import EffectiveLearningRate, NoiseCompression, NoiseReshaping, Preconditioning
 from sdelimit.analysis.effects.second_moments import Dynamics
+from sdelimit.numerics.floors import TINY_RISK
 from sdelimit.numerics.precision import evaluate_in_float64, x64
 from sdelimit.ode.equations import system_on
-from sdelimit.ode.system import SMALLEST_RISK
 from sdelimit.results.curves import RiskCurve
 from sdelimit.support import arguments as check
 
@@ -20,7 +20,7 @@ class Factors:
         self.noise_variance = float(rule.problem.noise.second_moment)
         self.trace = float(rule.problem.covariance.trace)
         self.trace_of_square = float(np.sum(rule.covariance**2))
-        self.risk = np.maximum(curve.risk, SMALLEST_RISK)
+        self.risk = np.maximum(curve.risk, TINY_RISK)
         self.drift, self.noise = self.coefficients(self.risk, scalars)
 
     def coefficients(self, R, scalars):

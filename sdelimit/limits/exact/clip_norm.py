@@ -20,6 +20,7 @@ from sdelimit.limits.limit import Limit
 from sdelimit.limits.residual_law import noise_scale, residual_sample
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
+from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.log_log_spline import LogLogTable
 
 NODES = 2048
@@ -119,7 +120,7 @@ def _batch_tables(threshold, noise, batch_size, log_R):
     """mu and nu over log R, from where neither R nor 2 log C moves the law of the residual to where s is all of it."""
     sample = residual_sample(noise, batch_size)
     values = np.array([batch_clip(threshold, *sample, R) for R in np.exp(log_R)])
-    return np.maximum(values.T, 1e-300)
+    return np.maximum(values.T, TINY)
 
 
 def batch_clip(threshold, means, variances, q, R):

@@ -19,6 +19,7 @@ import numpy as np
 from sdelimit.limits.exact.sign import UnitNoise
 from sdelimit.limits.law import ScalarLaw
 from sdelimit.limits.limit import Limit
+from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.support import arguments as check
 
@@ -81,8 +82,8 @@ def adapted_adam_limit(noise: NoiseLaw, batch_size: int) -> Limit:
 def _finite_variance(noise):
     variance = noise.second_moment
     if not np.isfinite(variance):
-        raise ValueError(
-            f"noise must have finite variance for Adam with long memory, got {noise} with E[eps^2] = {variance}: "
-            "averages of squared gradients over O(d) steps then do not settle. With b2 fixed Adam has a limit."
+        raise NoLimitError(
+            f"noise must have finite variance for Adam with long memory, got {noise} with E[eps^2] = {variance}",
+            "averages of squared gradients over O(d) steps then do not settle. With b2 fixed Adam has a limit.",
         )
     return float(variance)

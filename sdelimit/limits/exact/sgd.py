@@ -6,6 +6,7 @@ import numpy as np
 
 from sdelimit.limits.exact.step_fluctuations import sgd_fluctuations
 from sdelimit.limits.limit import Limit
+from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.noise.base import NoiseLaw
 
 
@@ -27,13 +28,13 @@ class ResidualVariance(eqx.Module):
 
 
 def sgd_limit(noise: NoiseLaw, batch_size: int) -> Limit:
-    """Limit of SGD. ValueError if the label noise has infinite variance: SGD then has no risk curve."""
+    """Limit of SGD. NoLimitError if the label noise has infinite variance: SGD then has no risk curve."""
     variance = noise.second_moment
     if not np.isfinite(variance):
-        raise ValueError(
-            f"noise must have finite variance for SGD, got {noise} with E[eps^2] = {variance}: "
+        raise NoLimitError(
+            f"noise must have finite variance for SGD, got {noise} with E[eps^2] = {variance}",
             "SGD's steps are proportional to the residual, so its mean risk is infinite after one step. "
-            "Rules that bound the residual (sign_sgd, clipping) have a limit under this noise."
+            "Rules that bound the residual (sign_sgd, clipping) have a limit under this noise.",
         )
     b = float(batch_size)
     return Limit(

@@ -14,6 +14,7 @@ from sdelimit.limits.limit import Limit
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
+from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.log_log_spline import LogLogTable
 from sdelimit.numerics.precision import evaluate_in_float64
 
@@ -87,4 +88,4 @@ def _batch_drift_table(noise, batch_size) -> LogLogTable:
     unit = noise_scale(noise)
     log_R = np.arange(-55.0, 55.05, 0.1)
     values = evaluate_in_float64(lambda R: batch_sign_drift(noise, batch_size, R), unit**2 * np.exp(log_R))
-    return LogLogTable(log_R + 2 * np.log(unit), np.log(np.maximum(values, 1e-300)))
+    return LogLogTable(log_R + 2 * np.log(unit), np.log(np.maximum(values, TINY)))

@@ -13,6 +13,7 @@ from sdelimit.limits.residual_law import typical_residual
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics import normals
+from sdelimit.numerics.integers import ceil_div
 from sdelimit.numerics.jit import jit
 
 LARGEST = 1e10
@@ -27,7 +28,7 @@ class _Sampler:
     """Independent chains at every size, advanced round by round, and the averages over time of each chain."""
 
     def __init__(self, transform, noise, R, batch_size, sizes, memory, seed):
-        block = max(8, 8 * -(-memory.window // 8))  # few shapes, so that compiled code is used again
+        block = max(8, 8 * ceil_div(memory.window, 8))  # few shapes, so that compiled code is used again
         sizes = np.asarray(sizes, np.float32)
         chains = int(np.clip(2**21 // (block * sizes.size), 256, max(256, ELEMENTS // sizes.size)))
         self.shape = int(np.clip(2048 // block, 6, 64)), block, chains
@@ -39,7 +40,7 @@ class _Sampler:
         self.state = state, moving, transform.init(jnp.zeros(chains * sizes.size * (CHAIN_RHO.size - 1)))
         self.rounds = self.averaged = 0
         self.total = None
-        for _ in range(-(-memory.burn_in // (self.shape[0] * block))):
+        for _ in range(ceil_div(memory.burn_in, self.shape[0] * block)):
             self._run()
 
     @property

@@ -13,6 +13,7 @@ from sdelimit.limits.limit import Limit
 from sdelimit.limits.measured.forgetting_time import TOLERANCE, Memory, longest, measure_memory
 from sdelimit.limits.measured.monte_carlo import MAX_CHAIN_STEPS, probe
 from sdelimit.limits.measured.rule_checks import ProbeReport
+from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.limits.noise_kernel import Estimate
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.sampled.laplace_transform import ratio_drift
@@ -143,7 +144,8 @@ class SizedNoise(eqx.Module):
 
 def _require_variance(noise):
     if not np.isfinite(noise.second_moment):
-        raise ValueError(
+        raise NoLimitError(
             f"noise must have finite variance for a rule whose steps are proportional to the gradient, got {noise} "
-            f"with E[eps^2] = {noise.second_moment}: its mean risk is infinite after one step"
+            f"with E[eps^2] = {noise.second_moment}",
+            "its mean risk is infinite after one step",
         )

@@ -27,6 +27,7 @@ from scipy.signal import lfilter
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.noise.base import NoiseLaw
+from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.precision import evaluate_in_float64
 
 STEP = 0.1
@@ -92,7 +93,7 @@ class _ResidualTransform:
         self.unit = noise_scale(noise)
         log_a = np.arange(self.x[0] - 40, 40.05, STEP)
         factor = evaluate_in_float64(noise.gaussian_factor, np.exp(log_a) / self.unit**2)
-        self.log_G = make_interp_spline(log_a, np.log(np.maximum(factor, 1e-300)), k=5)
+        self.log_G = make_interp_spline(log_a, np.log(np.maximum(factor, TINY)), k=5)
 
     def __call__(self, R):
         grow = 1 + 2 * np.exp(self.x)

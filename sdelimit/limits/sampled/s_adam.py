@@ -23,6 +23,7 @@ from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.sampled.gradient_histories import estimates, residuals
 from sdelimit.limits.sampled.ratio import RatioRule, direction_slope, kernel_products, mean, total_weight
 from sdelimit.noise.base import NoiseLaw
+from sdelimit.numerics.floors import TINY_FLOAT32
 from sdelimit.numerics.jit import jit
 
 
@@ -76,4 +77,4 @@ def weight(l, key, rule):  # noqa: E741
 def irregularity(D):
     """rho = Var(D) / (E[D^2] + eps) over the first axis; eps only guards 0/0."""
     square = jnp.mean(D**2, axis=0)
-    return (square - jnp.mean(D, axis=0) ** 2) / jnp.maximum(square, 1e-30)
+    return (square - jnp.mean(D, axis=0) ** 2) / jnp.maximum(square, TINY_FLOAT32)

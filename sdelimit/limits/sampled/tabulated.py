@@ -9,7 +9,6 @@ import hashlib
 import os
 import tempfile
 import warnings
-import zipfile
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -24,7 +23,10 @@ from sdelimit.limits.limit import CoefficientErrors, Limit
 from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, Estimate, fit_kernel
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
+from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.log_log_spline import LogLogTable
+from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, cubic_hermite
+from sdelimit.support.files import FileError, read_npz, reading
 
 CACHE_VARIABLE = "SDELIMIT_CACHE"
 FORMAT = 1
@@ -79,22 +81,12 @@ class ConstantNoise(eqx.Module):
 
 
 class TabulatedNoise(eqx.Module):
-    """psi(R), cubic in log R between uniform nodes and constant outside them."""
+    """psi(R), (p,), cubic in log R between uniform nodes and constant outside them."""
 
-    start: float
-    step: float
-    values: Float[np.ndarray, "n p"]
-    slopes: Float[np.ndarray, "n p"]
+    of_log_R: PiecewisePolynomial
 
     def __call__(self, R: Float[Array, ""]) -> Float[Array, " p"]:
-        values, slopes = jnp.asarray(self.values), jnp.asarray(self.slopes)
-        position = jnp.clip((jnp.log(R) - self.start) / self.step, 0.0, values.shape[0] - 1.0)
-        cell = jnp.minimum(jnp.floor(position).astype(jnp.int32), values.shape[0] - 2)
-        u = position - cell
-        left, right = values[cell], values[cell + 1]
-        left_slope, right_slope = slopes[cell] * self.step, slopes[cell + 1] * self.step
-        blend = u * u * (3 - 2 * u)
-        return left + blend * (right - left) + u * (1 - u) * ((1 - u) * left_slope - u * right_slope)
+        return self.of_log_R(jnp.log(R))
 
 
 class Coefficients(NamedTuple):
@@ -149,7 +141,7 @@ def _noise_table(table: Coefficients) -> TabulatedNoise:
     outside = (grid <= table.log_R[0]) | (grid >= table.log_R[-1])
     values = spline(np.clip(grid, table.log_R[0], table.log_R[-1]))
     slopes = np.where(outside[:, None], 0.0, spline(grid, nu=1))
-    return TabulatedNoise(float(grid[0]), float(grid[1] - grid[0]), np.maximum(values, 0.0), slopes)
+    return TabulatedNoise(cubic_hermite(grid, np.maximum(values, 0.0), slopes))
 
 
 def compute_coefficients(rule: Rule, noise: NoiseLaw, batch_size: int, samples: int, seed: int) -> Coefficients:
@@ -169,7 +161,7 @@ def _collect(estimates, rule, noise, batch_size, grid=()):
     log_R = np.array(list(estimates))
     columns = (np.array(column) for column in zip(*estimates.values(), strict=True))
     drift = rule.drift(noise, np.exp(log_R), batch_size)
-    log_drift = np.log(np.maximum(rule.drift(noise, np.exp(np.asarray(grid)), batch_size), 1e-300))
+    log_drift = np.log(np.maximum(rule.drift(noise, np.exp(np.asarray(grid)), batch_size), TINY))
     return Coefficients(log_R, *columns, drift, np.asarray(grid, float), log_drift)
 
 
@@ -240,11 +232,11 @@ def _save(path, text, table):
 def _load(path, text):
     """The stored table, or None with a warning if the file is damaged or belongs to something else."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["text"]) == text:
-                return Coefficients(**{name: stored[name] for name in Coefficients._fields})
-            reason = "it holds another table"
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        reason = f"{type(error).__name__}: {error}"
-    warnings.warn(f"ignoring {path} ({reason}); its coefficients are computed again", stacklevel=2)
-    return None
+        with reading("cache", path):
+            stored = read_npz(path, ["text", *Coefficients._fields])
+            if str(stored.pop("text")) != text:
+                raise ValueError("it holds another table")
+            return Coefficients(**stored)
+    except FileError as error:
+        warnings.warn(f"ignoring {path} ({error.problem}); its coefficients are computed again", stacklevel=2)
+        return None

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from sdelimit.numerics import normals
+from sdelimit.numerics.integers import ceil_div
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.sums import dot
 from sdelimit.simulation.fused.kernel import advance
@@ -21,7 +22,7 @@ def start(e, group, block):
     del block
     keys = jax.vmap(partial(normals.run_key, e.seed))(jnp.arange(group.rows, dtype=jnp.uint32) + group.first)
     stream = e.problem.stream(keys, e.slots - 1, e.generator).placed(group.place)
-    half, length = -(-e.problem.d // 2), _sampler(e.problem).half
+    half, length = ceil_div(e.problem.d, 2), _sampler(e.problem).half
     delta0 = [np.pad(part, (0, length - part.size)) for part in np.split(e.problem.delta0.astype(np.float32), [half])]
 
     def initial(optimizer, eta):
@@ -71,7 +72,7 @@ def _words_and_noise(stream, index):
 @jit
 def _risk(covariance, d, first, second):
     """R = delta' K delta / 2, (runs, m), of the halves of delta."""
-    half = -(-d // 2)
+    half = ceil_div(d, 2)
     delta = jnp.concatenate([first[..., :half], second[..., : d - half]], axis=-1)
     return dot(delta, covariance.apply(delta)) / 2
 

@@ -5,10 +5,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from sdelimit.optimizers.adaptive import TINY, adam
+from sdelimit.optimizers.formula import AdamUpdate, GradientUpdate, SignUpdate
 from sdelimit.optimizers.optimizer import Optimizer
-from sdelimit.optimizers.sgd import sgd
-from sdelimit.optimizers.sign import sign_sgd
 
 
 class FusedRule(NamedTuple):
@@ -24,20 +22,18 @@ class FusedRule(NamedTuple):
 
 
 def fused_rule(optimizer: Optimizer) -> FusedRule | None:
-    """The rule of ``optimizer``, if it is one of those that the kernel knows."""
-    if optimizer is sgd():
-        return FusedRule(_sgd)
-    if optimizer is sign_sgd():
-        return FusedRule(_sign_sgd)
-    settings = optimizer.hyperparameters
-    if optimizer.name == "adam" and _update_of(optimizer) == _update_of(adam()):
-        b1, b2, eps = settings["b1"], settings["b2"], settings["eps"] or TINY
-        return FusedRule(_adam, 2, (b1, b2), (b1, b2, eps))
+    """The rule of ``optimizer``, if it is one of those that the kernel knows.
+
+    Adam needs eps > 0: the coordinates that fill up a block have zero gradients, and their direction must be 0.
+    """
+    match optimizer.formula:
+        case GradientUpdate():
+            return FusedRule(_sgd)
+        case SignUpdate():
+            return FusedRule(_sign_sgd)
+        case AdamUpdate(b1=b1, b2=b2, eps=eps) if eps > 0:
+            return FusedRule(_adam, n_state=2, decays=(b1, b2), settings=(b1, b2, eps))
     return None
-
-
-def _update_of(optimizer):
-    return optimizer.transform.update.__qualname__
 
 
 def _sgd(gradient, state, corrections):

@@ -10,6 +10,7 @@ import numpy as np
 from sdelimit.covariance.ar1 import AR1
 from sdelimit.covariance.base import Covariance, Scaled
 from sdelimit.covariance.diagonal import Diagonal
+from sdelimit.numerics.integers import ceil_div
 
 AR1_LEAST = 256
 """Least H of an AR(1): its matrix products need 16 rows and 16 columns."""
@@ -39,12 +40,12 @@ def fused_sampler(covariance: Covariance) -> FusedSampler | None:
 
 def _padded_half(d: int, least: int = 16) -> int:
     """H: the power of two that holds half of d coordinates."""
-    return max(1 << (-(-d // 2) - 1).bit_length(), least)
+    return max(1 << (ceil_div(d, 2) - 1).bit_length(), least)
 
 
 def _halves(values, least=16):
     """(d,) values as (2, H): the two halves of the coordinates, filled up with zeros."""
-    d, half = values.size, -(-values.size // 2)
+    d, half = values.size, ceil_div(values.size, 2)
     halves = np.zeros((2, _padded_half(d, least)), np.float32)
     halves[0, :half], halves[1, : d - half] = values[:half], values[half:]
     return halves
@@ -58,12 +59,12 @@ def _diagonal(z, tables):
 def _ar1_tables(ar1, std):
     """Powers of rho for the blocked recursion below: each half is n rows of m coordinates, m n = H."""
     half = _padded_half(ar1.d, AR1_LEAST)
-    m = 1 << -(-(half.bit_length() - 1) // 2)
+    m = 1 << ceil_div(half.bit_length() - 1, 2)
     n = half // m
     innovations = np.full(ar1.d, ar1.innovation)
     innovations[0] = 1.0
     last = np.zeros(half)
-    last[-(-ar1.d // 2) - 1] = 1.0
+    last[ceil_div(ar1.d, 2) - 1] = 1.0
 
     def powers(exponent):
         return np.where(exponent >= 0, float(ar1.rho) ** np.maximum(exponent, 0), 0.0)
