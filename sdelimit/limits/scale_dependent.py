@@ -18,6 +18,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.interpolate import make_interp_spline
 
+from sdelimit.numerics.memo import content_key
+
 STEP = 0.3
 """Spacing of the tables in log R."""
 DRIFT_TOLERANCE, NOISE_TOLERANCE = 1e-7, 1e-5
@@ -26,7 +28,7 @@ large sigma is small next to the mean, and matters most."""
 
 
 class ScaleDependentLimit(eqx.Module):
-    """What a scale-dependent rule does to the risk. Subclasses give ``key``, ``coefficients`` and ``risk_range``.
+    """What a scale-dependent rule does to the risk. Subclasses give ``coefficients`` and ``risk_range``.
 
     Attributes:
         exponents: the powers k of Khat_ij in the noise covariance.
@@ -36,8 +38,8 @@ class ScaleDependentLimit(eqx.Module):
 
     @property
     def key(self) -> tuple:
-        """The rule's name and numbers: with the noise law, what makes the limit."""
-        raise NotImplementedError
+        """The limit by its content, to look up what was made of it."""
+        return content_key(self)
 
     def coefficients(self, R: float, sigma: Float[np.ndarray, " s"]):
         """phi(sigma_i; R), (s,), and M_k(sigma_i, sigma_j; R), (k, s, s), as NumPy arrays."""
