@@ -1,6 +1,5 @@
 """One cell of a sweep: theory and experiment at one point of the grid, and its file."""
 
-import functools
 import json
 import warnings
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 
 from sdelimit.experiments import specs
 from sdelimit.experiments.grid import Cell
+from sdelimit.numerics.memo import memoized
 from sdelimit.ode.solve import solve_ode
 from sdelimit.problem.linear_regression import LinearRegression
 from sdelimit.report.comparison import compare
@@ -79,7 +79,7 @@ def has_mean(row) -> bool:
     return _has_mean(row["optimizer"], row["noise"])
 
 
-@functools.lru_cache
+@memoized
 def _has_mean(optimizer, noise):
     if not specs.parse_optimizer(optimizer).needs_variance or specs.is_file(noise):
         return True

@@ -1,6 +1,5 @@
 """Theory and experiment over a grid of settings, in a folder that survives any interruption."""
 
-import functools
 import importlib.util
 import json
 import time
@@ -15,6 +14,7 @@ from sdelimit.experiments import cell as cell_file
 from sdelimit.experiments import folder as sweep_folder
 from sdelimit.experiments.best import best_rates
 from sdelimit.experiments.grid import cells, grid_settings
+from sdelimit.numerics.memo import memoized
 from sdelimit.report.text import align
 from sdelimit.support import arguments as check
 from sdelimit.support.files import describe_inputs, locked, read_npz, reading
@@ -175,7 +175,7 @@ def _run(folder, identity, retry_failed, progress):
     if retry_failed:
         rows = {index: row for index, row in rows.items() if row["status"] != "failed"}
     common = {name: settings[name] for name in ("t_max", "points", "n_runs")} | version_info()
-    problem_of, written = functools.lru_cache(maxsize=1)(cell_file.problem_of), time.monotonic()
+    problem_of, written = memoized(cell_file.problem_of, size=1), time.monotonic()
     with progress_bar(progress, len(plan), "cell", initial=len(rows), smoothing=0.05) as bar:
         try:
             for index, cell in enumerate(plan):

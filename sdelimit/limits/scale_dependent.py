@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sdelimit.limits.law import Operators, ScalarLaw
+from sdelimit.numerics.memo import content_key
 from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, quintic
 
 STEP = 0.3
@@ -28,7 +29,7 @@ large sigma is small next to the mean, and matters most."""
 
 
 class ScaleDependentLimit(eqx.Module):
-    """What a scale-dependent rule does to the risk. Subclasses give ``key``, ``coefficients`` and ``risk_range``.
+    """What a scale-dependent rule does to the risk. Subclasses give ``coefficients`` and ``risk_range``.
 
     Attributes:
         exponents: the powers k of Khat_ij in the noise covariance.
@@ -45,8 +46,8 @@ class ScaleDependentLimit(eqx.Module):
 
     @property
     def key(self) -> tuple:
-        """The rule's name and numbers: with the noise law, what makes the limit."""
-        raise NotImplementedError
+        """The limit by its content, to look up what was made of it."""
+        return content_key(self)
 
     def on(self, problem) -> "TabulatedOperators":
         """phi and M_k tabulated for the standard deviations of ``problem``, once for each problem and rule."""

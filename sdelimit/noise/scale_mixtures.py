@@ -1,7 +1,5 @@
 """Gaussians of random variance: Student-t, Cauchy, Laplace."""
 
-import functools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,6 +11,7 @@ from scipy import special
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.quadrature import _log_grid, _symmetric_quadrature
 from sdelimit.numerics.log_log_spline import LogLogTable
+from sdelimit.numerics.memo import memoized
 from sdelimit.support import arguments as check
 
 LARGEST_DF = 1e8
@@ -182,7 +181,7 @@ def _gamma_quadrature(shape: float, n: int):
     return np.exp(u), weights / weights.sum()
 
 
-@functools.lru_cache(maxsize=64)
+@memoized
 def _student_table(df: float) -> LogLogTable:
     # T^2 = df N^2 / (2 gamma), gamma ~ Gamma(df/2), and E exp(-b N^2) = (1 + 2b)^(-1/2).
     log_a = _log_grid()

@@ -10,8 +10,9 @@ from sdelimit.limits.sampled.adam_eps import AdamEpsLimit
 from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
+from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import AdamUpdate
-from sdelimit.optimizers.optimizer import Optimizer, decay_rate, kept, of_noise
+from sdelimit.optimizers.optimizer import Optimizer, decay_rate, of_noise
 from sdelimit.support import arguments as check
 
 TINY = 1e-20
@@ -20,7 +21,7 @@ SLOW_STEPS, SLOW_SHARE = 20, 8
 """A second moment is slow if it remembers more steps than this and more than this share of d."""
 
 
-@kept
+@memoized
 def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "auto") -> Optimizer:
     """Adam: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; u = mhat / (sqrt(vhat) + eps).
 
@@ -76,7 +77,7 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
     )
 
 
-@kept
+@memoized
 def nadam(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
     """NAdam, as in optax: Adam's moments, u = (b1 mhat + (1-b1) ghat) / sqrt(vhat).
 
@@ -109,7 +110,7 @@ def _moment_decays(b1, b2):
     return b1, b2
 
 
-@kept
+@memoized
 def rmsprop(b2: float = 0.9) -> Optimizer:
     """RMSprop: v = b2 v + (1-b2) g^2; u = g / sqrt(vhat).
 
@@ -134,7 +135,7 @@ def rmsprop(b2: float = 0.9) -> Optimizer:
     return Optimizer("rmsprop", transform, of_noise(tabulated_limit, rule), {"b2": b2})
 
 
-@kept
+@memoized
 def s3(beta: float = 0.9, p: float = 3.0) -> Optimizer:
     """S3: m = beta m + (1-beta) g; n = beta m + (1-beta) g; v, b likewise with |g|^p; u = n / b^(1/p).
 
@@ -184,7 +185,7 @@ def scale_by_s3(beta: float, p: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-@kept
+@memoized
 def long_memory_adam(b1: float, b2: float) -> Optimizer:
     """Adam (eps = 0) described by its long-memory limit, in which c2 = d (1 - b2) stays fixed as d grows.
 

@@ -1,17 +1,16 @@
 """Clipping: of the gradient's norm, or of each of its coordinates."""
 
-import functools
-
 import numpy as np
 import optax
 
 from sdelimit.limits.exact.clip_coordinate import ClipCoordinateLimit
 from sdelimit.limits.exact.clip_norm import clip_norm_limit
-from sdelimit.optimizers.optimizer import Optimizer, kept, of_noise
+from sdelimit.numerics.memo import memoized
+from sdelimit.optimizers.optimizer import Optimizer, of_noise
 from sdelimit.support import arguments as check
 
 
-@kept
+@memoized
 def clip_norm(threshold: float) -> Optimizer:
     """Norm-clipped SGD: u = g min(1, C sqrt(tr K) / |g|) with C = ``threshold``.
 
@@ -33,7 +32,7 @@ def clip_norm(threshold: float) -> Optimizer:
     return Optimizer("clip_norm", transform, of_noise(clip_norm_limit, C), {"threshold": C})
 
 
-@kept
+@memoized
 def clip_coordinate(threshold: float) -> Optimizer:
     """Coordinate-clipped SGD: u_i = clip(g_i, -c, c) with c = ``threshold``.
 
@@ -52,6 +51,6 @@ def clip_coordinate(threshold: float) -> Optimizer:
     return Optimizer("clip_coordinate", optax.clip(c), of_noise(ClipCoordinateLimit, c), {"threshold": c})
 
 
-@functools.cache
+@memoized
 def _clip_by_norm(radius):
     return optax.clip_by_global_norm(float(radius))

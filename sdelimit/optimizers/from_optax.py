@@ -1,18 +1,16 @@
 """Any coordinatewise optax rule."""
 
-import functools
-
-import equinox as eqx
-import jax
-import numpy as np
 import optax
 
-from sdelimit.limits.limit import Limit
 from sdelimit.limits.measured.rule_checks import inspect_rule
 from sdelimit.limits.measured.scale_dependent import probed_sizes_limit
 from sdelimit.limits.measured.scale_free import probed_limit
+from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.optimizer import Optimizer, of_noise
 from sdelimit.support import arguments as check
+
+MEASURED = 64
+"""Rules, and limits of rules under one noise law, that are remembered."""
 
 
 def from_optax(
@@ -33,7 +31,7 @@ def from_optax(
 
     sampled at gradient sizes from 1e-5 to 1e5, closely where the rule changes its behaviour, and taken to be powers
     of the size beyond. The first use takes about ten seconds for Gaussian label noise or none, up to a minute for
-    other laws; results are kept for the life of the process.
+    other laws; results stay in memory, the last 64 of them.
 
     Args:
         transform: ``optax.scale_by_...`` or a chain of them: the direction, without learning rate or sign. A rule
@@ -60,29 +58,22 @@ def from_optax(
     return _from_optax(transform, name, relative_error, seed)
 
 
-@functools.lru_cache(maxsize=64)
+@memoized(size=MEASURED)
 def _from_optax(transform, name, relative_error, seed):
-    report = inspect_rule(transform, seed)
-    limit = functools.partial(LIMITS[report.kind], transform, report, relative_error=relative_error, seed=seed)
-    return Optimizer(name, transform, of_noise(_kept(limit)), needs_variance=report.kind == "degree_1")
+    limit = of_noise(_measured_limit, transform, relative_error, seed)
+    return Optimizer(name, transform, limit, needs_variance=_inspected(transform, seed).kind == "degree_1")
 
+
+_inspected = memoized(inspect_rule, size=MEASURED)
 
 LIMITS = {"scale_free": probed_limit, "degree_1": probed_limit, "scale_dependent": probed_sizes_limit}
 """kind of rule -> (transform, report, noise, batch_size, relative_error, seed) -> limit."""
 
 
-def _kept(limit):
-    """``limit``, computed once for each noise law and batch size."""
-    results: dict[tuple, Limit] = {}
-
-    def lookup(noise, batch_size):
-        leaves, structure = jax.tree.flatten(eqx.filter(noise, eqx.is_array_like))
-        key = (structure, *(np.asarray(leaf).tobytes() for leaf in leaves), batch_size)
-        if key not in results:
-            results[key] = limit(noise, batch_size)
-        return results[key]
-
-    return lookup
+@memoized(size=MEASURED)
+def _measured_limit(transform, relative_error, seed, noise, batch_size):
+    report = _inspected(transform, seed)
+    return LIMITS[report.kind](transform, report, noise, batch_size, relative_error=relative_error, seed=seed)
 
 
 def _name(transform):

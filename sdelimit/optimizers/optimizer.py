@@ -1,6 +1,5 @@
 """An optimizer is a rule and a limit."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -79,21 +78,6 @@ def as_optimizer(value, name: str = "optimizer") -> Optimizer:
     if not isinstance(value, Optimizer):
         raise TypeError(f"{name} must be an optimizer such as sl.sign_sgd(), got {check.describe(value)}")
     return value
-
-
-def kept(make):
-    """Calls with equal arguments give the same object; those that cannot be looked up reach ``make``, which checks."""
-    cached = functools.lru_cache(maxsize=None, typed=True)(make)  # typed: True is not 1
-
-    @functools.wraps(make)
-    def call(*args, **kwargs):
-        try:
-            hash((args, *kwargs.values()))
-        except TypeError:
-            return make(*args, **kwargs)
-        return cached(*args, **kwargs)
-
-    return call
 
 
 def decay_rate(name: str, value) -> float:

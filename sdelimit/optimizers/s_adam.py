@@ -8,12 +8,13 @@ import optax
 from sdelimit.limits.sampled.s_adam import BrakedRule, irregularity
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
+from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.adaptive import TINY
-from sdelimit.optimizers.optimizer import Optimizer, decay_rate, kept
+from sdelimit.optimizers.optimizer import Optimizer, decay_rate
 from sdelimit.support import arguments as check
 
 
-@kept
+@memoized
 def s_adam(
     b1: float = 0.9,
     b2: float = 0.99,

@@ -1,15 +1,14 @@
 """Stochastic gradient descent."""
 
-import functools
-
 import optax
 
 from sdelimit.limits.exact.sgd import sgd_limit
+from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import GradientUpdate
 from sdelimit.optimizers.optimizer import Optimizer, of_noise
 
 
-@functools.cache
+@memoized
 def sgd() -> Optimizer:
     """SGD: u = g. The limit has phi = 1 and noise 2P(R) K / b (theory: section 1; arXiv:2308.08977).
 

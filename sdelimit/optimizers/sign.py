@@ -6,11 +6,12 @@ from sdelimit.limits.exact.sign import sign_limit
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
+from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import SignUpdate
-from sdelimit.optimizers.optimizer import Optimizer, decay_rate, kept, of_noise
+from sdelimit.optimizers.optimizer import Optimizer, decay_rate, of_noise
 
 
-@kept
+@memoized
 def sign_sgd() -> Optimizer:
     """signSGD: u = sign(g), entrywise.
 
@@ -25,7 +26,7 @@ def sign_sgd() -> Optimizer:
     return Optimizer("sign_sgd", transform, of_noise(sign_limit), formula=SignUpdate(transform))
 
 
-@kept
+@memoized
 def signum(beta: float = 0.9) -> Optimizer:
     """Signum: m = beta m + g; u = sign(m). Also called signSGD with momentum.
 
@@ -47,7 +48,7 @@ def signum(beta: float = 0.9) -> Optimizer:
     return Optimizer("signum", transform, of_noise(tabulated_limit, rule), {"beta": beta}, memory=1 / (1 - beta))
 
 
-@kept
+@memoized
 def lion(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
     """Lion: u = sign(b1 m + (1-b1) g); m = b2 m + (1-b2) g.
 

@@ -11,9 +11,13 @@ from sdelimit.covariance.dense import as_covariance
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics.jit import jit
+from sdelimit.numerics.memo import Memo
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.problem.sample_stream import GaussianStream, Stream
 from sdelimit.support import arguments as check
+
+RESULTS = 32
+"""Results that a problem remembers: its modes, and matrices of the rules that were run on it."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -40,7 +44,7 @@ class LinearRegression:
     theta0: Float[np.ndarray, " d"]
     theta_star: Float[np.ndarray, " d"]
     seed: int
-    _cache: dict = field(repr=False)
+    _cache: Memo = field(repr=False)
 
     def __init__(self, covariance, noise=None, theta0=None, theta_star=None, seed=0):
         covariance = as_covariance(covariance)
@@ -66,7 +70,7 @@ class LinearRegression:
         put(self, "theta0", check.frozen(check.array("theta0", theta0, shape=(d,))))
         put(self, "theta_star", check.frozen(check.array("theta_star", theta_star, shape=(d,))))
         put(self, "seed", seed)
-        put(self, "_cache", {})
+        put(self, "_cache", Memo(RESULTS))
         if not np.isfinite(self.initial_risk):
             raise ValueError(f"theta0 and theta_star must give a finite initial risk, got {self.initial_risk}")
 
@@ -105,10 +109,8 @@ class LinearRegression:
         return GaussianStream(keys, self.covariance, self.noise, generator)
 
     def cached(self, key, compute):
-        """``compute()``, kept for the life of this problem under ``key``."""
-        if key not in self._cache:
-            self._cache[key] = compute()
-        return self._cache[key]
+        """``compute()``, once for each hashable ``key``: the last ``RESULTS`` are kept, until the problem is gone."""
+        return self._cache.get(key, compute)
 
 
 @jit

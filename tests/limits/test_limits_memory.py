@@ -17,6 +17,7 @@ from sdelimit.limits.sampled import tabulated
 from sdelimit.limits.sampled.laplace_transform import ratio_drift, signed_drift
 from sdelimit.limits.sampled.sign_of_average import _arcsin, _lag_rule
 from sdelimit.noise.scale_mixtures import _erfcx
+from sdelimit.numerics.memo import Memo
 from sdelimit.numerics.precision import evaluate_in_float64, precision
 from sdelimit.problem.infinite import InfiniteProblem
 
@@ -44,7 +45,7 @@ def tabulated_rule(optimizer):
         raise FoundRuleError(rule)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(FoundRuleError) as found:
-        patch.setattr(tabulated, "_cached", stop)
+        patch.setattr(tabulated, "_coefficients", stop)
         optimizer.limit(InfiniteProblem(NONE), 1)
     return found.value.args[0]
 
@@ -322,21 +323,21 @@ class CountingRule(SignedRule):
 
 def test_tables_are_kept_on_disk_and_damaged_files_replaced(tmp_path, monkeypatch):
     rule, noise = CountingRule(Weights(0.0, 1.0, 0.5)), sl.noise.Laplace(0.7)
-    monkeypatch.setattr(tabulated, "_MEMORY", {})
+    monkeypatch.setattr(tabulated, "TABLES", Memo())
     monkeypatch.setenv("SDELIMIT_CACHE", str(tmp_path))
     first = tabulated.tabulated_limit(rule, noise, 1)
     calls = CountingRule.calls
-    tabulated._MEMORY.clear()
+    tabulated.TABLES.clear()
     second = tabulated.tabulated_limit(rule, noise, 1)
     assert CountingRule.calls == calls
     assert jax.tree.all(jax.tree.map(np.array_equal, first, second))
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:100])
-    tabulated._MEMORY.clear()
+    tabulated.TABLES.clear()
     with pytest.warns(UserWarning, match="computed again"):
         tabulated.tabulated_limit(rule, noise, 1)
     assert CountingRule.calls > calls
-    tabulated._MEMORY.clear()
+    tabulated.TABLES.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tabulated.tabulated_limit(rule, sl.noise.Laplace(0.7), 1)
@@ -345,11 +346,23 @@ def test_tables_are_kept_on_disk_and_damaged_files_replaced(tmp_path, monkeypatc
 
 def test_tables_of_different_laws_are_kept_apart(monkeypatch):
     rule = CountingRule(Weights(0.0, 1.0, 0.5))
-    monkeypatch.setattr(tabulated, "_MEMORY", {})
+    monkeypatch.setattr(tabulated, "TABLES", Memo())
     R = np.array(0.1)
     limits = [tabulated.tabulated_limit(rule, law, 1) for law in (sl.noise.Laplace(0.1), sl.noise.Laplace(1.0))]
     a, b = (evaluate_in_float64(limit.phi, R) for limit in limits)
     assert a > 1.5 * b
+
+
+def test_tables_of_many_laws_take_bounded_memory_and_are_made_again_when_needed(monkeypatch):
+    monkeypatch.setattr(tabulated, "TABLES", Memo(8))
+    monkeypatch.setattr(tabulated, "compute_coefficients", lambda rule, noise, *given: (rule, noise, *given))
+    rules = [RatioRule(Weights(0.0, 1 - b, b), Weights(0.0, 1 - b, b), 2) for b in np.linspace(0.1, 0.9, 5)]
+    laws = [sl.noise.Laplace(scale) for scale in np.linspace(0.1, 1.0, 20)]
+    for _ in range(2):
+        for rule in rules:
+            for law in laws:
+                found = tabulated._coefficients(rule, law, 1, 10, 0, "")
+                assert found[:2] == (rule, law) and len(tabulated.TABLES) <= 8
 
 
 # --- Rules ---

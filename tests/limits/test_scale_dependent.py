@@ -9,6 +9,7 @@ import sdelimit as sl
 from sdelimit.limits.sampled import adam_eps
 from sdelimit.limits.sampled.laplace_transform import OffsetRatioDrift
 from sdelimit.limits.sampled.weights import Weights
+from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import x64
 from sdelimit.ode.equations import risk_system
 from sdelimit.problem.infinite import InfiniteProblem
@@ -116,7 +117,8 @@ def memoryless():
     """The limit of u = g / (|g| + 0.2), its kernels sampled coarsely."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adam_eps, "SAMPLES", 15_000)
-        patch.setattr(adam_eps, "_MEMORY", {})
+        for name in ("_shape", "_gaussian_kernels"):  # what they remember is sampled finely
+            patch.setattr(adam_eps, name, memoized(getattr(adam_eps, name).__wrapped__))
         limit = sl.adam(0.0, 0.0, eps=0.2).limit(InfiniteProblem(NOISE), 1)
         yield limit, limit.coefficients(0.3, np.array([0.3, 1.0]))
 

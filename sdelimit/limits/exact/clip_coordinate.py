@@ -37,10 +37,6 @@ class ClipCoordinateLimit(ScaleDependentLimit):
     batch_size: int = eqx.field(static=True)
     exponents: tuple[int, ...] = eqx.field(static=True, default=EXPONENTS)
 
-    @property
-    def key(self):
-        return ("clip_coordinate", self.threshold, self.batch_size)
-
     def coefficients(self, R, sigma):
         # Well below the knee, where a function of exp(-1 / 2a^2) starts to move.
         lam, weights = residual_norm(self.noise, self.batch_size, R, self.threshold / sigma.max() / 4)

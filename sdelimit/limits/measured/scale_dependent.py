@@ -11,7 +11,6 @@ interpolated over log S by cubic splines (``size_kernels``); beyond the sizes lo
 Residuals without noise, or with Gaussian noise, have one shape at every R; other laws are tabulated over log R.
 """
 
-import functools
 from typing import NamedTuple
 
 import equinox as eqx
@@ -30,6 +29,7 @@ from sdelimit.limits.sampled.kernel_family import EXPONENTS, KernelTable, at_ris
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
+from sdelimit.numerics.memo import memoized
 
 RISKS = np.array([-10.0, -6.5, -4.0, -2.5, -1.25, 0.0, 1.25, 2.5, 3.75, 5.0, 7.5, 10.0, 16.0, 24.0])
 """log(2R / noise scale^2) at which a law that is not Gaussian is sampled: what changes below is of order s / scale."""
@@ -70,10 +70,6 @@ class ProbedSizesLimit(ScaleDependentLimit):
     exponents: tuple[int, ...] = eqx.field(static=True, default=EXPONENTS)
 
     @property
-    def key(self):
-        return ("probed", self.name, self.batch_size)
-
-    @property
     def relative_error(self) -> float:
         """Largest relative Monte-Carlo standard error of a drift or of a variance in the table."""
         return self.table.error
@@ -112,7 +108,7 @@ def probed_sizes_limit(transform, report: ProbeReport, noise: NoiseLaw, batch_si
     return ProbedSizesLimit(name, table, noise, batch_size)
 
 
-@functools.lru_cache(maxsize=64)
+@memoized(size=64)
 def _gaussian_table(transform, relative_error, seed, batch_size) -> SizeTable:
     return _sample(transform, NoNoise(), 1.0, np.zeros(1), batch_size, relative_error, seed)
 
@@ -135,7 +131,7 @@ def _sample(transform, noise, origin, x, batch_size, relative_error, seed) -> Si
     return SizeTable(log_sizes, origin, x, log_drift, kernels, max(one.relative_error for one in found))
 
 
-@functools.lru_cache(maxsize=64)
+@memoized(size=64)
 def _sizes(transform: optax.GradientTransformation, seed: int):
     """Log sizes of the nodes and some sizes at which the rule forgets."""
     memories = memory_by_size(transform, seed)

@@ -32,12 +32,13 @@ from sdelimit.limits.residual_law import noise_scale, typical_residual
 from sdelimit.limits.sampled.gradient_histories import estimates, residuals, weighted_sum
 from sdelimit.limits.sampled.kernel_family import EXPONENTS, KernelTable, at_risk, kernel_table, spread_kernels
 from sdelimit.limits.sampled.laplace_transform import OffsetRatioDrift
-from sdelimit.limits.sampled.tabulated import NODES, _noise_key
+from sdelimit.limits.sampled.tabulated import NODES
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.numerics.jit import jit
+from sdelimit.numerics.memo import memoized
 
 SAMPLES = 500_000
 """Gradients drawn at each risk, and 8 times as many where one risk is enough."""
@@ -55,10 +56,6 @@ class AdamEpsLimit(ScaleDependentLimit):
     noise: NoiseLaw
     batch_size: int = eqx.field(static=True)
     exponents: tuple[int, ...] = eqx.field(static=True, default=EXPONENTS)
-
-    @property
-    def key(self):
-        return ("adam_eps", self.b1, self.b2, self.eps, self.batch_size)
 
     def coefficients(self, R, sigma):
         shape = _shape(self.b1, self.b2, self.noise, self.batch_size)
@@ -96,28 +93,21 @@ def chebyshev_interpolation(x: Float[np.ndarray, " s"]) -> Float[np.ndarray, "s 
     return np.polynomial.chebyshev.chebvander(x, POINTS - 1) @ np.linalg.inv(transform)
 
 
-_MEMORY: dict = {}
-
-
+@memoized
 def _shape(b1, b2, noise, batch_size) -> Shape:
-    """The tables of one rule, noise law and batch size, made once."""
-    key = (float(b1), float(b2), _noise_key(noise), batch_size)
-    if key not in _MEMORY:
-        a, w = Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2)
-        drift, origin = OffsetRatioDrift(a, w, noise, batch_size), noise_scale(noise)
-        if isinstance(noise, (NoNoise, Gaussian)):
-            x, table = np.zeros(1), _gaussian_kernels(a, w, batch_size)
-        else:
-            x, table = NODES, sample_kernels(a, w, noise, np.exp(NODES) * origin**2 / 2, batch_size, SAMPLES)
-        _MEMORY[key] = Shape(drift, origin, x, table)
-    return _MEMORY[key]
+    """The tables of one rule, noise law and batch size."""
+    a, w = Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2)
+    drift, origin = OffsetRatioDrift(a, w, noise, batch_size), noise_scale(noise)
+    if isinstance(noise, (NoNoise, Gaussian)):
+        x, table = np.zeros(1), _gaussian_kernels(a, w, batch_size)
+    else:
+        x, table = NODES, sample_kernels(a, w, noise, np.exp(NODES) * origin**2 / 2, batch_size, SAMPLES)
+    return Shape(drift, origin, x, table)
 
 
+@memoized
 def _gaussian_kernels(a, w, batch_size):
-    key = (a, w, batch_size)
-    if key not in _MEMORY:
-        _MEMORY[key] = sample_kernels(a, w, NoNoise(), np.array([0.5]), batch_size, 8 * SAMPLES)
-    return _MEMORY[key]
+    return sample_kernels(a, w, NoNoise(), np.array([0.5]), batch_size, 8 * SAMPLES)
 
 
 def sample_kernels(a: Weights, w: Weights, noise: NoiseLaw, R: Float[np.ndarray, " n"], batch_size: int, samples: int):

@@ -2,7 +2,8 @@
 
 A scale-free rule sees the noise only through s / (noise scale), s = sqrt(2R). Without noise, or with Gaussian
 noise, the residuals are Gaussian and one estimate is enough: phi = c / sqrt(2P), kappa constant. Any other noise
-is tabulated once over log R. Tables are kept in memory and, if a folder is given, on disk.
+is tabulated once over log R. Tables are kept in memory, the last ``memo.SIZE`` of them, and if a folder is given on
+disk.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.log_log_spline import LogLogTable
+from sdelimit.numerics.memo import Memo, content_key
 from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, cubic_hermite
 from sdelimit.support.files import FileError, read_npz, reading
 
@@ -118,7 +120,7 @@ def tabulated_limit(
     """
     samples = rule.samples if samples is None else samples
     gaussian = rule.scale_free and isinstance(noise, (NoNoise, Gaussian))
-    table = _cached(rule, NoNoise() if gaussian else noise, batch_size, samples, seed, cache)
+    table = _coefficients(rule, NoNoise() if gaussian else noise, batch_size, samples, seed, cache)
     relative = CoefficientErrors(table.log_R, table.phi_se / table.phi, RHO, _relative(table.kappa_se, table.kappa))
     if gaussian:
         psi = ConstantNoise(fit_kernel(RHO, table.kappa[0]))
@@ -186,27 +188,31 @@ def _relative(error, value):
     return np.divide(error, value, out=np.zeros_like(error), where=value > 0)
 
 
-_MEMORY: dict = {}
+TABLES = Memo()
+"""Coefficients by the content of rule, noise law and sample sizes."""
 
 
-def _cached(rule, noise, batch_size, samples, seed, cache) -> Coefficients:
+def _coefficients(rule, noise, batch_size, samples, seed, cache) -> Coefficients:
     """The coefficients from memory, else from the folder ``cache``, else computed and kept in both."""
-    key = (rule, _noise_key(noise), batch_size, samples, seed)
-    if key not in _MEMORY:
-        folder = os.environ.get(CACHE_VARIABLE) if cache is None else cache
-        text = f"{FORMAT}|{key!r}"
-        path = None if not folder or _has_function(noise) else Path(folder) / f"{_digest(text.encode())}.npz"
-        table = _load(path, text) if path is not None and path.exists() else None
-        if table is None:
-            table = compute_coefficients(rule, noise, batch_size, samples, seed)
-            if path is not None:
-                _save(path, text, table)
-        _MEMORY[key] = table
-    return _MEMORY[key]
+    given = rule, noise, batch_size, samples, seed
+    return TABLES.get(content_key(*given), lambda: _from_folder(*given, cache))
 
 
-def _noise_key(noise):
-    """A hashable name for the law: its class, its numbers and arrays, and the functions that define it."""
+def _from_folder(rule, noise, batch_size, samples, seed, cache) -> Coefficients:
+    """The coefficients from the folder ``cache``, or computed and saved there."""
+    folder = os.environ.get(CACHE_VARIABLE) if cache is None else cache
+    text = f"{FORMAT}|{(rule, _law_on_disk(noise), batch_size, samples, seed)!r}"
+    path = None if not folder or _has_function(noise) else Path(folder) / f"{_digest(text.encode())}.npz"
+    table = _load(path, text) if path is not None and path.exists() else None
+    if table is None:
+        table = compute_coefficients(rule, noise, batch_size, samples, seed)
+        if path is not None:
+            _save(path, text, table)
+    return table
+
+
+def _law_on_disk(noise):
+    """What names the law in a folder, the same in every process: its class, its numbers and arrays."""
     leaves, structure = jax.tree.flatten(noise)
     numbers = tuple(_digest(np.asarray(leaf, np.float64).tobytes()) for leaf in leaves)
     return type(noise).__qualname__, structure, numbers
