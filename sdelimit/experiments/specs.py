@@ -5,6 +5,10 @@ are numbers, True/False, or [lists] of numbers.
 """
 
 import ast
+import importlib
+import inspect
+import os
+import sys
 
 from sdelimit import covariance, noise, optimizers, schedules
 from sdelimit.support import arguments as check
@@ -21,7 +25,12 @@ NOISES = {
     "two_point": noise.TwoPoint,
     "gaussian_mixture": noise.GaussianMixture,
 }
-OPTIMIZERS = {name: getattr(optimizers, name) for name in optimizers.NAMED}
+OPTIMIZERS = {
+    name: make
+    for name, make in ((name, getattr(optimizers, name)) for name in optimizers.__all__)
+    if inspect.isfunction(make) and make not in (optimizers.from_optax, optimizers.as_optimizer)
+}
+"""Those made of numbers alone."""
 HORIZON_SCHEDULES = {"cosine": schedules.cosine, "linear": schedules.linear}
 SCHEDULES = {"constant": schedules.constant, "inverse_sqrt": schedules.inverse_sqrt, **HORIZON_SCHEDULES}
 
@@ -43,9 +52,30 @@ def parse_noise(text: str):
 
 
 def parse_optimizer(text: str):
-    """An optimizer: 'sign_sgd', 'signum:0.9'."""
-    function, args, kwargs = _parse("optimizer", text, OPTIMIZERS)
-    return _call("optimizer", text, function, args, kwargs)
+    """An optimizer: 'sign_sgd', 'signum:0.9', or 'my_rules.toy:0.5' for the function ``toy`` of a module my_rules.
+
+    The module is looked for in the current folder too.
+    """
+    name, _, _ = text.partition(":")
+    options = {name: _imported(name)} if "." in name else OPTIMIZERS
+    function, args, kwargs = _parse("optimizer", text, options)
+    return optimizers.as_optimizer(_call("optimizer", text, function, args, kwargs), f"optimizer: {text!r}")
+
+
+def _imported(name):
+    """The function of a dotted name. ValueError, naming the optimizer, if there is none."""
+    module, _, function = name.rpartition(".")
+    path = sys.path
+    try:
+        sys.path = [*path, os.getcwd()]
+        found = getattr(importlib.import_module(module), function, None)
+    except ImportError as error:
+        raise ValueError(f"optimizer: cannot import {module!r} for {name!r}: {error}") from error
+    finally:
+        sys.path = path
+    if not callable(found):
+        raise ValueError(f"optimizer: {name!r} must be a function that makes an optimizer, got {check.describe(found)}")
+    return found
 
 
 def parse_schedule(text: str, t_max: float):

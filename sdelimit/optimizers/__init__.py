@@ -25,19 +25,3 @@ __all__ = [
     "sign_sgd",
     "signum",
 ]
-
-NAMED = (
-    "adam",
-    "clip_coordinate",
-    "clip_norm",
-    "lion",
-    "long_memory_adam",
-    "nadam",
-    "rmsprop",
-    "s3",
-    "s_adam",
-    "sgd",
-    "sign_sgd",
-    "signum",
-)
-"""The optimizers that the command line knows by name."""
