@@ -55,7 +55,8 @@ def s_adam(
     a, w = Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2)
 
     def limit(noise, batch_size, tau=1.0):
-        return tabulated_limit(BrakedRule(a, w, 2, brake, probe_scale, n_probes, tau), noise, batch_size)
+        rule = BrakedRule(a, w, p=2, brake=brake, probe_scale=probe_scale, n_probes=n_probes, tau=tau)
+        return tabulated_limit(rule, noise, batch_size)
 
     def problem_limit(problem, batch_size):
         return limit(problem.noise, batch_size, float(np.sqrt(problem.covariance.trace / problem.d)))
