@@ -797,9 +797,9 @@ MUTATIONS = tuple(
         ),
         (
             "simulate-risk-half",
-            "sdelimit/simulation/scan.py",
-            "risk = dot(delta, covariance.apply(delta)) / 2",
-            "risk = dot(delta, covariance.apply(delta)) / 2.1",
+            "sdelimit/problem/linear_regression.py",
+            "dot(delta, covariance.apply(delta)) / 2",
+            "dot(delta, covariance.apply(delta)) / 2.1",
             LOOP,
         ),
         ("simulate-loss-half", "sdelimit/simulation/scan.py", "- eps) ** 2) / 2", "- eps) ** 2) / 2.1", LOSS),

@@ -71,7 +71,10 @@ def freeze(problem, rule, state, t, eta) -> Frozen:
     g = state.depletion
     heat = eta**2 / (problem.d * rule.batch_size) * moments.noise - eta * (g + g.T)
     loss = eta / problem.n * moments.noise
-    return Frozen(state, moments.drift, moments.jacobian, heat, loss, target, rule.rate, eta, moments.phi)
+    return Frozen(
+        state=state, drift=moments.drift, jacobian=moments.jacobian, heat=heat, loss=loss, target=target,
+        rate=rule.rate, eta=eta, phi=moments.phi,
+    )  # fmt: skip
 
 
 def advance(frozen: Frozen, state: State, h: float) -> State:

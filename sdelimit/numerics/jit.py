@@ -46,11 +46,12 @@ def jit(function):
     @functools.partial(jax.jit, static_argnums=(1, 2))
     def compiled(numbers, rest, treedef):
         leaves = [r if n is None else n for n, r in zip(numbers, rest, strict=True)]
-        return function(*jax.tree.unflatten(treedef, leaves))
+        arguments, named = jax.tree.unflatten(treedef, leaves)
+        return function(*arguments, **named)
 
     @functools.wraps(function)
-    def call(*arguments):
-        leaves, treedef = jax.tree.flatten(arguments)
+    def call(*arguments, **named):
+        leaves, treedef = jax.tree.flatten((arguments, named))
         traced = [is_number(leaf) for leaf in leaves]
         numbers = [leaf if t else None for leaf, t in zip(leaves, traced, strict=True)]
         rest = tuple(None if t else leaf for leaf, t in zip(leaves, traced, strict=True))

@@ -57,7 +57,7 @@ def s_adam(
 
     def limit(problem, batch_size):
         tau = float(np.sqrt(problem.covariance.mean_variance))
-        rule = BrakedRule(a, w, 2, brake, probe_scale, n_probes, tau)
+        rule = BrakedRule(a, w, p=2, brake=brake, probe_scale=probe_scale, n_probes=n_probes, tau=tau)
         return tabulated_limit(rule, problem.noise, batch_size)
 
     transform = scale_by_s_adam(b1, b2, brake, probe_scale, n_probes, bias_correction)

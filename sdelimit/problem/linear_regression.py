@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from sdelimit.covariance.base import Covariance
 from sdelimit.covariance.dense import as_covariance
@@ -13,6 +13,7 @@ from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.memo import Memo
 from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.numerics.sums import dot
 from sdelimit.problem.sample_stream import GaussianStream, Stream
 from sdelimit.support import arguments as check
 
@@ -98,7 +99,7 @@ class LinearRegression:
 
     def _risk(self, delta):
         with np.errstate(over="ignore", invalid="ignore"):
-            risk = float(delta @ evaluate_in_float64(partial(_applied, self.covariance), delta) / 2)
+            risk = float(evaluate_in_float64(partial(_excess_risk, self.covariance), delta))
         return max(risk, 0.0)  # rounding
 
     def stream(self, keys, n_samples: int, generator: str = "threefry") -> Stream:
@@ -113,9 +114,12 @@ class LinearRegression:
         return self._cache.get(key, compute)
 
 
-@jit
-def _applied(covariance, v):
-    return covariance.apply(v)
+def excess_risk(covariance, delta: Float[Array, "... d"]) -> Float[Array, "..."]:
+    """R = delta' K delta / 2 of errors delta = theta - theta*, in JAX."""
+    return dot(delta, covariance.apply(delta)) / 2
+
+
+_excess_risk = jit(excess_risk)
 
 
 def check_problem(problem) -> LinearRegression:

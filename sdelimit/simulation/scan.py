@@ -11,6 +11,7 @@ import optax
 from sdelimit.numerics import normals
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.sums import dot, products
+from sdelimit.problem.linear_regression import excess_risk
 from sdelimit.problem.sample_stream import Stream
 
 
@@ -20,8 +21,9 @@ def chunk(e, start, length, block, group, stream, state):
     rules = tuple(o.rule(e.problem, e.batch_size) for o in e.optimizers)
     theta_star = e.problem.theta_star.astype(e.dtype)
     state, measured = _advance(
-        rules, e.batch_size, e.sharpness, e.problem.covariance, stream, theta_star, state, index, take, rate
-    )
+        rules=rules, batch_size=e.batch_size, sharpness=e.sharpness, covariance=e.problem.covariance, stream=stream,
+        theta_star=theta_star, state=state, index=index, take=take, rate=rate,
+    )  # fmt: skip
 
     def recorded(value):
         return group.gather(value).reshape(length, group.n_runs, -1)[take.ravel()]
@@ -80,7 +82,7 @@ def _advance(rules, batch_size, sharpness, covariance, stream, theta_star, state
 
 def _measure(covariance, sharpness, delta, direction):
     """R = delta' K delta / 2 and, if asked, u' K u and |u|^2."""
-    risk = dot(delta, covariance.apply(delta)) / 2
+    risk = excess_risk(covariance, delta)
     return (risk, dot(direction, covariance.apply(direction)), dot(direction, direction)) if sharpness else (risk,)
 
 

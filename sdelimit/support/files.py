@@ -54,7 +54,7 @@ def reading(name: str, path, what: str = "is damaged", advice: str = "", damage=
         problem = error.strerror or str(error)
         raise FileError(f"{name}: cannot read {path}: {problem}", path, problem) from error
     except damage as error:
-        problem = str(error) if isinstance(error, ValueError) else repr(error)
+        problem = repr(error) if isinstance(error, KeyError) else str(error) or repr(error)  # of a key, only its name
         raise FileError(f"{name}: {path} {what}: {problem}{advice and '; '}{advice}", path, problem) from error
 
 

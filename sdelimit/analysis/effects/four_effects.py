@@ -156,16 +156,16 @@ def effects(
     risks, scalars = _solve_between(build, lr, sgd_lr, times, possible_orders(order, finite))
     factors = Factors(rule, batch_size, curve, scalars)
     return Effects(
-        problem,
-        optimizer,
-        batch_size,
-        curve,
-        factors.learning_rate(sgd_eta),
-        factors.preconditioning(),
-        factors.noise_compression(),
-        factors.noise_reshaping(),
-        Decomposition(times, risks, order, optimizer.name),
-        identity_error(factors),
+        problem=problem,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        curve=curve,
+        learning_rate=factors.learning_rate(sgd_eta),
+        preconditioning=factors.preconditioning(),
+        noise_compression=factors.noise_compression(),
+        noise_reshaping=factors.noise_reshaping(),
+        decomposition=Decomposition(times, risks, order, optimizer.name),
+        identity_error=identity_error(factors),
     )
 
 

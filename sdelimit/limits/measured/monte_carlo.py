@@ -126,7 +126,10 @@ def probe_sizes(
             ProbeWarning,
             stacklevel=2,
         )
-    return Details(slope, kappa, tangent, stein, method, memory, sampler.chain_steps, error)
+    return Details(
+        slope=slope, kappa=kappa, tangent=tangent, stein=stein, method=method, memory=memory,
+        chain_steps=sampler.chain_steps, relative_error=error,
+    )  # fmt: skip
 
 
 def _relative(measured):

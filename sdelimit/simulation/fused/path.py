@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 from sdelimit.numerics import normals
 from sdelimit.numerics.integers import ceil_div
 from sdelimit.numerics.jit import jit
-from sdelimit.numerics.sums import dot
+from sdelimit.problem.linear_regression import excess_risk
 from sdelimit.simulation.fused.kernel import advance
 from sdelimit.simulation.fused.rules import fused_rule
 from sdelimit.simulation.fused.samplers import fused_sampler
@@ -52,8 +52,9 @@ def chunk(e, start, length, block, group, stream, state):
                 risks.append(group.gather(_risk(e.problem.covariance, e.problem.d, *own[:2]))[None])
             span = np.array([start, first, last - first], np.int32)
             own = _advance(
-                rule, sampler.sample, sampler.several, e.generator, interpret, group.mesh,
-                span, keys, eps, rate, corrections, sampler.tables, own,
+                rule=rule, sample=sampler.sample, several=sampler.several, generator=e.generator, interpret=interpret,
+                mesh=group.mesh, span=span, keys=keys, eps=eps, rate=rate, corrections=corrections,
+                tables=sampler.tables, state=own,
             )  # fmt: skip
         moved.append(own)
         measured.append([np.concatenate(risks)])
@@ -74,10 +75,10 @@ def _risk(covariance, d, first, second):
     """R = delta' K delta / 2, (runs, m), of the halves of delta."""
     half = ceil_div(d, 2)
     delta = jnp.concatenate([first[..., :half], second[..., : d - half]], axis=-1)
-    return dot(delta, covariance.apply(delta)) / 2
+    return excess_risk(covariance, delta)
 
 
-@partial(jax.jit, static_argnums=range(6))
+@partial(jax.jit, static_argnames=("rule", "sample", "several", "generator", "interpret", "mesh"))
 def _advance(rule, sample, several, generator, interpret, mesh, span, keys, eps, rate, corrections, tables, state):
     """The kernel, on each device for the runs that are there."""
     run = partial(advance, rule, sample, several, generator, interpret)
