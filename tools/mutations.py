@@ -500,9 +500,11 @@ MUTATIONS = tuple(
         ),
         (
             "long-memory-c2",
-            "sdelimit/optimizers/adaptive.py",
-            "return long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)\n\n    transform =",
-            "return long_memory_adam_limit(1.05 * problem.d * (1 - b2), problem.noise, batch_size)\n\n    transform =",
+            ADAPTIVE_PY,
+            "            return adapted_adam_limit(problem.noise, batch_size)\n"
+            "        return long_memory_adam_limit(problem.d",
+            "            return adapted_adam_limit(problem.noise, batch_size)\n"
+            "        return long_memory_adam_limit(1.05 * problem.d",
             SLOW_MEMORY,
         ),
         (
