@@ -12,9 +12,7 @@ D, TIMES = 1024, np.linspace(0, 5, 41)[1:]
 @pytest.fixture(scope="module")
 def dense():
     """A dense, non-diagonal covariance with coordinates of different scales."""
-    covariance = heteroscedastic(sl.covariance.power_law(D, 0.3, rotate=True)).to_dense()
-    assert np.ptp(np.diag(covariance)) > 0.5 * np.diag(covariance).mean()
-    return covariance
+    return heteroscedastic(sl.covariance.power_law(D, 0.3, rotate=True)).to_dense()
 
 
 @pytest.mark.slow
@@ -28,7 +26,6 @@ def test_ode_is_within_two_percent_of_the_mean_of_96_runs(dense, rule, noise, lr
     problem = sl.LinearRegression(dense, noise)
     runs = sl.simulate(problem, getattr(sl, rule)(), lr, t=TIMES, n_runs=96, seed=1)
     report = sl.compare(sl.solve_ode(problem, runs.optimizer, lr, t=runs.t), runs)
-    assert report.runs.t.size == 40
     assert report.max_relative_error < 0.02
 
 

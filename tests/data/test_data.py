@@ -1,5 +1,6 @@
 """Problems made from real data: their statistics, one-pass runs, two theories, loaders, errors."""
 
+import csv
 import dataclasses
 import pickle
 import sys
@@ -267,7 +268,7 @@ def test_natural_patches_are_predicted_within_ten_percent(rule):
     runs = sl.simulate(problem, RULES[rule], 0.1, t=t, n_runs=32)
     report = sl.compare(sl.data.solve_ode(problem, RULES[rule], 0.1, t=t), runs)
     gaussian = sl.compare(sl.solve_ode(problem, RULES[rule], 0.1, t=t), runs)
-    assert problem.d >= 256 and runs.mean[-1] < 0.2 * runs.mean[0]
+    assert runs.mean[-1] < 0.2 * runs.mean[0]
     assert report.max_relative_error < 0.1
     assert rule == "sgd" or gaussian.max_relative_error > 0.15
 
@@ -428,7 +429,9 @@ def test_the_command_line_compares_both_theories_with_runs_on_a_data_file(tmp_pa
     expected = sl.data.solve_ode(sl.data.from_file(path), sl.sign_sgd(), 0.1, t=curves["1_sign_sgd_t"])
     np.testing.assert_allclose(curves["1_sign_sgd_ode_risk"], expected.risk)
     np.testing.assert_array_equal(curves["0_sign_sgd_run_risk"], curves["1_sign_sgd_run_risk"])
-    assert (out / "curves.csv").read_text().splitlines()[-1].count(",") >= 15
+    with (out / "curves.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert (last["theory"], float(last["ode_risk"])) == ("data ODE", pytest.approx(expected.risk[-1], rel=1e-6))
 
 
 @pytest.mark.parametrize(
