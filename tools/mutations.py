@@ -512,7 +512,7 @@ MUTATIONS = tuple(
             "            return long_memory_adam_limit(1.05 * problem.d * (1 - b2)",
             SLOW_MEMORY,
         ),
-        ("adapted-drift", LONG_PY, "self.batch_size / (2 * R", "self.batch_size / (2.2 * R", SLOW_MEMORY),
+        ("quasi-stationary-drift", LONG_PY, "self.batch_size / (2 * R", "self.batch_size / (2.2 * R", SLOW_MEMORY),
         (
             "adam-eps-size",
             "sdelimit/limits/sampled/adam_eps.py",

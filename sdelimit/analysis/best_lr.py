@@ -13,7 +13,7 @@ from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.solve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.curves import RiskCurve, examined
+from sdelimit.results.curves import RiskCurve, with_limit_warnings
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -100,7 +100,7 @@ def _best(goal, around) -> BestLearningRate:
     tried, values = _search(goal, 10 * held)
     lr = _refine(goal, tried, values)
     time = goal.time(lr)
-    curve = examined(goal.curves(lr, time), goal.limit)
+    curve = with_limit_warnings(goal.curves(lr, time), goal.limit)
     return BestLearningRate(lr, float(curve.risk[-1]), time, curve, tried, values)
 
 

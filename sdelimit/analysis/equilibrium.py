@@ -61,7 +61,7 @@ class ModeBalance(Balance):
     forcing: Float[np.ndarray, "q m"]
     d: float
 
-    def settled(self, q):
+    def stationary_scalars(self, q):
         """The scalars that the law relaxes to."""
         return self.law.relaxation(q)[1]
 
@@ -76,7 +76,7 @@ class ModeBalance(Balance):
         """Y_i, (moments, modes), at the learning rate eta while the risk is held at R."""
         pairs = moment_pairs(self.law.size)
         q = jnp.zeros(len(pairs)).at[0].set(2 * R)
-        G, noise = self.generators(eta, q, self.settled(q))
+        G, noise = self.generators(eta, q, self.stationary_scalars(q))
         if self.law.size == 1:
             return -(noise / (2 * G))[:, 0, 0][None]
         identity = jnp.eye(self.law.size)
@@ -135,7 +135,7 @@ class ModeBalance(Balance):
         shares = self.decay / 2 * evaluate_in_float64(self.stationary_moments, eta, R)
         q = np.zeros(len(pairs))
         q[0] = 2 * R
-        scalars = evaluate_in_float64(self.settled, q)
+        scalars = evaluate_in_float64(self.stationary_scalars, q)
         state = np.concatenate([shares.ravel(), scalars])
         # Relative disturbances, so that eigenvectors can be compared across units.
         sizes = [np.sqrt(np.abs(shares[index[a, a]] * shares[index[b, b]])) for a, b in pairs]
@@ -161,14 +161,14 @@ class MatrixBalance(Balance):
     d: float
     null: Float[np.ndarray, "d k"]
 
-    def frozen(self, R):
+    def at_fixed_risk(self, R):
         """a(R) and D N(R) D."""
         a = self.law.drift_coefficients(R, jnp.zeros(0)) @ jnp.asarray(self.matrices.members)
         b = self.law.noise_coefficients(R, jnp.zeros(0))
         return self.variance * a, jnp.tensordot(b, jnp.asarray(self.matrices.noise), axes=1)
 
     def learning_rate(self, R):
-        a, noise = self.frozen(R)
+        a, noise = self.at_fixed_risk(R)
         total = jnp.sum(jnp.diag(noise) / a)
         if self.null.shape[1]:
             tilted = jnp.asarray(self.null) / a[:, None]
@@ -180,7 +180,7 @@ class MatrixBalance(Balance):
 
     def coupling(self, eta, R):
         """(a, w) of the diagonal of Y; the rest of Y does not act on the risk."""
-        (a, noise), (a_slope, noise_slope) = value_and_slope(self.frozen, R)
+        (a, noise), (a_slope, noise_slope) = value_and_slope(self.at_fixed_risk, R)
         root, khat = np.sqrt(a), self.matrices.khat
         values, Q = scipy.linalg.eigh(root[:, None] * khat * root)
         positive = values > values[-1] * values.size * np.finfo(float).eps

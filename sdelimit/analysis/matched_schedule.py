@@ -13,7 +13,7 @@ from sdelimit.ode.solve import solve_limit
 from sdelimit.ode.system import System, Tolerances
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.curves import examined
+from sdelimit.results.curves import with_limit_warnings
 from sdelimit.schedules import LearningRate, Schedule
 from sdelimit.support import arguments as check
 
@@ -117,7 +117,7 @@ def _source(problem, optimizer, limit, lr, times, batch_size):
     curve = solve_limit(problem, optimizer, limit, lr, times, batch_size=batch_size, rtol=RTOL, save_modes=False)
     if np.isfinite(curve.diverged_at):
         raise ValueError(f"lr must keep from_optimizer's risk finite up to t_max, but {optimizer.name} {curve.status}")
-    return examined(curve, limit)
+    return with_limit_warnings(curve, limit)
 
 
 def _mean_rate(problem, limit):

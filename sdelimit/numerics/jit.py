@@ -16,19 +16,26 @@ def is_number(leaf) -> bool:
     return eqx.is_array(leaf) or isinstance(leaf, (np.ndarray, np.generic, float))
 
 
-def pinned(function):
-    """``function`` of a number, known to ``jit`` by what it computes now: it may read variables that change."""
-    operations = jax.make_jaxpr(lambda x: function(x))(jnp.zeros(()))  # anew: JAX keeps what it traced of a function
+def by_computation(function):
+    """``function`` of a number, with equality and hash by what it computes now: a static argument of ``jit``.
+
+    A user's function may read variables that change between calls, and two lambdas of the same text differ for Python:
+    its jaxpr and the constants in it are what compiled code depends on. A function with traced constants comes back as
+    it is.
+    """
+    operations = jax.make_jaxpr(lambda x: function(x))(jnp.zeros(()))  # a new lambda: JAX caches traces by function
     if any(isinstance(value, jax.core.Tracer) for value in operations.consts):
         return function
     text = re.sub(r"0x[0-9a-f]+", "", str(operations.jaxpr))
-    return _Pinned(
+    return _ByComputation(
         function, (text, *((c.shape, c.dtype.name, c.tobytes()) for c in map(np.asarray, operations.consts)))
     )
 
 
 @dataclass(frozen=True)
-class _Pinned:
+class _ByComputation:
+    """A function of a number and the jaxpr by which it is compared."""
+
     function: Callable
     computes: tuple
 

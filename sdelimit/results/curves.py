@@ -19,7 +19,7 @@ from sdelimit.results.trust import (
 )
 from sdelimit.support import arguments as check
 
-__all__ = ["DivergenceWarning", "LimitWarning", "RiskCurve", "RiskCurves", "examined", "mark_divergence"]
+__all__ = ["DivergenceWarning", "LimitWarning", "RiskCurve", "RiskCurves", "mark_divergence", "with_limit_warnings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,8 +163,8 @@ def _select(result, index, names):
     return replace(result, **chosen, warnings=warnings_of(result, index))
 
 
-def examined(curve: RiskCurve, limit) -> RiskCurve:
-    """The same curve with what makes it doubtful in ``.warnings``, and warned of in the name of ``solve_ode``."""
+def with_limit_warnings(curve: RiskCurve, limit) -> RiskCurve:
+    """The same curve with a warning, issued and in ``.warnings``, for each reason not to rely on it."""
     return with_warnings(curve, f"solve_ode({curve.optimizer.name})", doubts_of_theory(curve, limit))
 
 

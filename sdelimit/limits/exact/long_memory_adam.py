@@ -58,7 +58,7 @@ class LongMemoryLimit(ScalarLaw):
         return (self.residual_variance(R) / self.corrected(R, m))[None]
 
 
-class AdaptedDrift(eqx.Module):
+class QuasiStationaryDrift(eqx.Module):
     """phi(R) = 1 / sqrt(2 P_b(R))."""
 
     noise_variance: float
@@ -74,9 +74,9 @@ def long_memory_adam_limit(c2: float, noise: NoiseLaw, batch_size: int) -> LongM
     return LongMemoryLimit(c2, _finite_variance(noise), float(batch_size))
 
 
-def adapted_adam_limit(noise: NoiseLaw, batch_size: int) -> Limit:
-    """What it tends to once V has caught up with the risk (near stationarity, or c2 large): V = 2 P_b(R)."""
-    return Limit(AdaptedDrift(_finite_variance(noise), float(batch_size)), UnitNoise(), 1, ("rho",))
+def quasi_stationary_adam_limit(noise: NoiseLaw, batch_size: int) -> Limit:
+    """Its limit where V relaxes much faster than the risk moves (near stationarity, or c2 large): V = 2 P_b(R)."""
+    return Limit(QuasiStationaryDrift(_finite_variance(noise), float(batch_size)), UnitNoise(), 1, ("rho",))
 
 
 def _finite_variance(noise):
