@@ -45,17 +45,17 @@ class LongMemoryLimit(ScalarLaw):
         """2 P_b(R)."""
         return (2 * R + self.noise_variance) / self.batch_size
 
-    def corrected(self, R, m):
+    def second_moment(self, R, m):
         """Vhat, which is 2 P_b(R) at t = 0."""
         V, W = m
         started = W > 0
         return jnp.where(started, V / jnp.where(started, W, 1.0), self.residual_variance(R))
 
     def drift_coefficients(self, R, m):
-        return 1 / jnp.sqrt(self.corrected(R, m))[None]
+        return 1 / jnp.sqrt(self.second_moment(R, m))[None]
 
     def noise_coefficients(self, R, m):
-        return (self.residual_variance(R) / self.corrected(R, m))[None]
+        return (self.residual_variance(R) / self.second_moment(R, m))[None]
 
 
 class QuasiStationaryDrift(eqx.Module):
