@@ -501,8 +501,8 @@ MUTATIONS = tuple(
         (
             "long-memory-c2",
             "sdelimit/optimizers/adaptive.py",
-            "return long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)\n\n    transform =",
-            "return long_memory_adam_limit(1.05 * problem.d * (1 - b2), problem.noise, batch_size)\n\n    transform =",
+            "(problem.d * (1 - b2), problem.noise, batch_size)\n\n    return Optimizer(",
+            "(1.05 * problem.d * (1 - b2), problem.noise, batch_size)\n\n    return Optimizer(",
             SLOW_MEMORY,
         ),
         (
@@ -605,7 +605,7 @@ MUTATIONS = tuple(
             "forcing * s[0] ** (2 - 1.1 * power))",
             SCALED,
         ),
-        ("modes-ar1", "sdelimit/modes/ar1.py", "/ found.square - 1\n", "/ found.square - 1.05\n", AR1),
+        ("modes-ar1", "sdelimit/modes/ar1.py", "/ eigenvectors.square - 1\n", "/ eigenvectors.square - 1.05\n", AR1),
         (
             "modes-spiked",
             "sdelimit/modes/spiked.py",
@@ -909,8 +909,20 @@ MUTATIONS = tuple(
             "erf(mu / (s * np.sqrt(2.1)))",
             DATA,
         ),
-        ("data-noise-covariance", "sdelimit/data/row_stepper.py", "heat = eta**2 /", "heat = 1.05 * eta**2 /", ROWS),
-        ("data-loss", "sdelimit/data/row_stepper.py", "loss = eta / problem.n", "loss = 1.1 * eta / problem.n", ROWS),
+        (
+            "data-noise-covariance",
+            "sdelimit/data/row_stepper.py",
+            "noise = eta**2 /",
+            "noise = 1.05 * eta**2 /",
+            ROWS,
+        ),
+        (
+            "data-row-covariance",
+            "sdelimit/data/row_stepper.py",
+            "rows = eta / problem.n",
+            "rows = 1.1 * eta / problem.n",
+            ROWS,
+        ),
         ("data-adam", "sdelimit/data/row_rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS_ADAM),
     ]
 )

@@ -69,7 +69,7 @@ def _diagonal_coordinates(problem, operators):
 def modes(problem: LinearRegression, limit: Law) -> Modes:
     """The modes of ``problem`` under ``limit``: from the structure of K where it has one, see ``modes/structured.py``.
 
-    Computed once per problem and kept, as is the eigenproblem of limits that share it.
+    Cached with the problem, as is the eigenproblem, which limits of the same power have in common.
 
     Raises ValueError if the rule divides by sigma_i and some coordinate has zero variance, or if d is too large for
     a K without structure.
