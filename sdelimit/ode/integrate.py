@@ -54,7 +54,7 @@ def integrate(lr: LearningRate, system: System, stepping: Stepping, save_modes) 
     n, d = system.times.size, system.decay.size
     several = lr.count is not None
     schedule = jax.tree.map(lambda leaf: by_computation(leaf) if callable(leaf) else leaf, lr.schedule)
-    out = (_integrate_many if several else _integrate)(schedule, system.padded(), stepping, save_modes)
+    out = (_integrate_many if several else _integrate)(schedule, system.with_shared_shapes(), stepping, save_modes)
     if not is_traced(out):
         out = {name: np.asarray(value) for name, value in out.items()}
 

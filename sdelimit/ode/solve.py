@@ -110,7 +110,7 @@ def solve_limit(
     if save_modes is None:
         save_modes = times.size * decay.size * (lr.count or 1) <= MOST_SAVED
     if not save_modes and decay.size > MOST_MODES:
-        system = system.compressed(problem)
+        system = system.with_few_modes(problem)
     solve = partial(_solve, lr=lr, system=system, stepping=Stepping.along(scan), save_modes=save_modes)
     if lr.traced:
         out = _traced(solve, lr.schedule)

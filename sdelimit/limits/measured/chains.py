@@ -20,7 +20,7 @@ from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics import normals
 from sdelimit.numerics.integers import ceil_div
-from sdelimit.numerics.jit import jit
+from sdelimit.numerics.jit import jit, shared_size
 
 LARGEST = 1e10
 """Longest gradient, in units of a typical one: squares and cubes stay finite in float32."""
@@ -34,7 +34,7 @@ class _Sampler:
     """Independent chains at every size, advanced round by round, and the averages over time of each chain."""
 
     def __init__(self, transform, noise, R, batch_size, sizes, memory, seed):
-        block = max(8, 8 * ceil_div(memory.window, 8))  # few shapes, so that compiled code is used again
+        block = shared_size(max(memory.window, 1), 8)
         sizes = np.asarray(sizes, np.float32)
         chains = int(np.clip(2**21 // (block * sizes.size), 256, max(256, ELEMENTS // sizes.size)))
         self.shape = int(np.clip(2048 // block, 6, 64)), block, chains
