@@ -78,8 +78,8 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
         diverged_at=diverged_at, status=status, problem=problem, optimizer=optimizer, batch_size=batch_size,
         kind="data ODE",
     )  # fmt: skip
-    doubts = _exhaustion(problem, times[-1], batch_size)
-    return with_warnings(curve, f"sl.data.solve_ode({optimizer.name})", doubts, stacklevel=3)
+    texts = _exhaustion(problem, times[-1], batch_size)
+    return with_warnings(curve, f"sl.data.solve_ode({optimizer.name})", texts, stacklevel=3)
 
 
 def _exhaustion(problem, end, batch_size) -> list[str]:

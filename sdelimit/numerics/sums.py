@@ -12,8 +12,8 @@ def dot(a: Float[Array, "... d"], b: Float[Array, "... d"]) -> Float[Array, "...
     """sum_i a_i b_i as ``PARTIAL_SUMS`` sums of every 16th term, which are then added.
 
     XLA keeps the order of a floating-point sum, so that a single one takes a few clock cycles for each element; sums
-    side by side vectorize, and are closer to exact. A simulation makes one for every residual and every risk: "simulate /
-    its own draws" in benchmarks/simulate.py.
+    side by side vectorize, and are closer to exact. A simulation makes one for every residual and every risk:
+    "simulate / its own draws" in benchmarks/simulate.py.
     """
     product = a * b
     whole = product.shape[-1] // PARTIAL_SUMS * PARTIAL_SUMS

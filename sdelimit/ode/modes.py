@@ -33,9 +33,9 @@ class ModeSystem(System):
         dm/dt = r (target(q) - m).
 
     The state holds weight_i Y_i with weight_i = lambda_i / 2, so that the entry of w_i^2 is the risk of mode i; modes
-    with lambda_i = 0 have a small weight instead, for the error norm. For one number a mode the state is an array (d,), else
-    (moments, d); with scalars it is a pair. ``stiff`` chooses the integrator: Tsitouras 5(4) is cheaper where its steps
-    follow the risk.
+    with lambda_i = 0 have a small weight instead, for the error norm. For one number a mode the state is an array (d,),
+    else (moments, d); with scalars it is a pair. ``stiff`` chooses the integrator: Tsitouras 5(4) is cheaper where its
+    steps follow the risk.
 
     Attributes:
         decay: lambda_i, the weights of the overlaps.

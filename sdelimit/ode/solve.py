@@ -102,7 +102,7 @@ def solve_limit(
     """``solve_ode`` for the ``limit`` of ``optimizer`` on ``problem``, without its checks and its warnings.
 
     For callers that need the limit themselves, so that the optimizer is asked for it once; ``times`` from
-    ``time_grid``. A divergence is named in ``.status``; ``with_limit_warnings`` adds other reasons for doubt.
+    ``time_grid``. A divergence is named in ``.status``; ``with_limit_warnings`` adds warnings.
     """
     scan = lr.scan(times)
     system = risk_system(problem, limit, times, rtol, atol, scan.eta)

@@ -14,7 +14,7 @@ from sdelimit.ode.solve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurves, mark_divergence
-from sdelimit.results.trust import doubts_of_paths
+from sdelimit.results.trust import path_warnings
 from sdelimit.schedules import LearningRate
 from sdelimit.sde.equations import path_stepper
 from sdelimit.support import arguments as check
@@ -71,8 +71,8 @@ def solve_sde(
         progress: show a progress bar; default only on a terminal.
 
     Returns:
-        ``RiskCurves`` with ``.risk`` of shape (n_paths, n). What makes them doubtful is in ``.status`` and
-        ``.warnings``, and warned of as by ``solve_ode``.
+        ``RiskCurves`` with ``.risk`` of shape (n_paths, n). Divergence is in ``.status``, reasons not to rely
+        on them in ``.warnings``, issued as by ``solve_ode``.
 
     Raises:
         TypeError, ValueError: naming the argument, as ``solve_ode``.
@@ -108,7 +108,7 @@ def solve_sde(
             optimizer=optimizer,
             batch_size=batch_size,
             seed=seed,
-            warnings=doubts_of_paths(theory, limit),
+            warnings=path_warnings(theory, limit),
             details={"steps": edges.size - 1},
         )
     )
