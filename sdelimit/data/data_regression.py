@@ -55,8 +55,8 @@ class DataRegression(LinearRegression):
         X = check.array("X", X, ndim=2)
         residuals = check.array("residuals", residuals, shape=(X.shape[0],))
         theta_star = check.array("theta_star", theta_star, shape=(X.shape[1],))
-        object.__setattr__(self, "X", check.frozen(X))
-        object.__setattr__(self, "residuals", check.frozen(residuals))
+        object.__setattr__(self, "X", check.read_only(X))
+        object.__setattr__(self, "residuals", check.read_only(residuals))
         super().__init__(from_data(X, center=False), Empirical(residuals), theta0, theta_star)
 
     @property
@@ -67,12 +67,12 @@ class DataRegression(LinearRegression):
     @property
     def sign_covariance(self) -> Float[np.ndarray, "d d"]:
         """E[sign(x) sign(x)'] over the rows: signSGD's noise, in place of (2/pi) arcsin(Khat)."""
-        return self.cached("sign_covariance", lambda: _frozen_mean_product(np.sign(self.X), np.sign(self.X)))
+        return self.cached("sign_covariance", lambda: _read_only_mean_product(np.sign(self.X), np.sign(self.X)))
 
     @property
     def sign_cross_covariance(self) -> Float[np.ndarray, "d d"]:
         """E[sign(x) x'] over the rows; sqrt(2/pi) D^-1 K for Gaussian features."""
-        return self.cached("sign_cross_covariance", lambda: _frozen_mean_product(np.sign(self.X), self.X))
+        return self.cached("sign_cross_covariance", lambda: _read_only_mean_product(np.sign(self.X), self.X))
 
     def gaussian(self) -> LinearRegression:
         """The problem with Gaussian features of the same K, and the residuals as independent label noise."""
@@ -102,8 +102,8 @@ def _order(key, n):
     return jax.random.permutation(jax.random.fold_in(key, PERMUTATION), jnp.arange(n, dtype=jnp.int32))
 
 
-def _frozen_mean_product(left, right):
-    return check.frozen(left.T @ right / left.shape[0])
+def _read_only_mean_product(left, right):
+    return check.read_only(left.T @ right / left.shape[0])
 
 
 class RowStream(Stream):

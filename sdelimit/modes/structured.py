@@ -59,7 +59,7 @@ def _diagonal(covariance: Diagonal, power, basis, delta0):
 
 @structured.register
 def _block(covariance: Block, power, basis, delta0):
-    """Blocks see each other through the risk only: Khat is zero between them, and so is b(Khat)."""
+    """Blocks are coupled through the risk only: Khat is zero between them, and so is b(Khat)."""
     parts = np.split(delta0, np.cumsum([block.d for block in covariance.blocks])[:-1])
     each = [_of_block(block, power, basis, part) for block, part in zip(covariance.blocks, parts, strict=True)]
     return Decoupled(*(np.concatenate(arrays, axis=-1) for arrays in zip(*each, strict=True)))

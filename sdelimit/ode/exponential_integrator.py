@@ -35,7 +35,7 @@ class Path(eqx.Module):
     """The modes along one step, as a function of x = (t - t0) / h in [0, 1].
 
     Attributes:
-        y0: (d,) shares of the risk at x = 0.
+        y0: (d,) risks of the modes at x = 0.
         decay, sources: lambda_i and f_qi.
         rate: (k,) coefficients of a h in powers of x.
         clock: s(1).

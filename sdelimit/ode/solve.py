@@ -12,7 +12,7 @@ from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.curves import RiskCurve, examined
+from sdelimit.results.curves import RiskCurve, with_limit_warnings
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -85,7 +85,7 @@ def solve_ode(
     curve = solve_limit(
         problem, optimizer, limit, rate, times, batch_size=batch_size, rtol=rtol, atol=atol, save_modes=save_modes
     )
-    return curve if rate.traced else examined(curve, limit)
+    return curve if rate.traced else with_limit_warnings(curve, limit)
 
 
 def check_rtol(rtol) -> float:
@@ -102,7 +102,7 @@ def solve_limit(
     """``solve_ode`` for the ``limit`` of ``optimizer`` on ``problem``, without its checks and its warnings.
 
     For callers that need the limit themselves, so that the optimizer is asked for it once; ``times`` from
-    ``time_grid``. A divergence is named in ``.status``; ``examined`` adds what else makes the curve doubtful.
+    ``time_grid``. A divergence is named in ``.status``; ``with_limit_warnings`` adds warnings.
     """
     scan = lr.scan(times)
     system = risk_system(problem, limit, times, rtol, atol, scan.eta)
@@ -110,7 +110,7 @@ def solve_limit(
     if save_modes is None:
         save_modes = times.size * decay.size * (lr.count or 1) <= MOST_SAVED
     if not save_modes and decay.size > MOST_MODES:
-        system = system.compressed(problem)
+        system = system.with_few_modes(problem)
     solve = partial(_solve, lr=lr, system=system, stepping=Stepping.along(scan), save_modes=save_modes)
     if lr.traced:
         out = _traced(solve, lr.schedule)

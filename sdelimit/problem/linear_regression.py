@@ -68,8 +68,8 @@ class LinearRegression:
         put = object.__setattr__
         put(self, "covariance", covariance)
         put(self, "noise", noise)
-        put(self, "theta0", check.frozen(check.array("theta0", theta0, shape=(d,))))
-        put(self, "theta_star", check.frozen(check.array("theta_star", theta_star, shape=(d,))))
+        put(self, "theta0", check.read_only(check.array("theta0", theta0, shape=(d,))))
+        put(self, "theta_star", check.read_only(check.array("theta_star", theta_star, shape=(d,))))
         put(self, "seed", seed)
         put(self, "_cache", Memo(RESULTS))
         if not np.isfinite(self.initial_risk):

@@ -2,7 +2,7 @@
 
     dy = -eta A Khat y dt + eta sqrt(D N(R) D / d) dB,    A = diag(sigma_i^2 phi_i(R)).
 
-Each step is half a step of decay, the noise, and another half (second order in law), with phi, N and eta frozen at a
+Each step is half a step of decay, the noise, and another half (second order in law), with phi, N and eta at a
 predicted midpoint. D N(R) D is its exact trace with Khat, tr(K N(R)), times a shape that is interpolated linearly in
 log R between a few risks, as independent increments with nonnegative variances.
 """
@@ -67,7 +67,7 @@ def _advance(system: MatrixSystem, log_R, factors, y, keys, index, dt, eta):
         return y - first + second / 2 - a * (second @ khat) / 6
 
     def increment(R, z):
-        """sum_j sqrt(weight_j) F_j z_j, skipping the knots where no path is."""
+        """sum_j sqrt(weight_j) F_j z_j, without the products of knots at which no path has a weight."""
         position = jnp.clip(jnp.interp(jnp.log(R), log_R, jnp.arange(log_R.size)), 0, log_R.size - 1)
         weights = jnp.maximum(1 - jnp.abs(position[:, None] - jnp.arange(log_R.size)), 0.0)
 

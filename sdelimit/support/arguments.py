@@ -94,8 +94,8 @@ def _converted(name, value, given, dtype=None):
         raise ValueError(f"{name} must be finite in floating point, got {describe(value)}") from error
 
 
-def frozen(value: np.ndarray) -> np.ndarray:
-    """The array itself, no longer writeable: what several objects share must not change."""
+def read_only(value: np.ndarray) -> np.ndarray:
+    """The array itself, no longer writeable, so that several objects can hold it."""
     value.flags.writeable = False
     return value
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from sdelimit.limits.measured.chains import _Sampler
 from sdelimit.limits.measured.forgetting_time import Memory, measure_memory
-from sdelimit.limits.measured.long_run_covariance import Measured
+from sdelimit.limits.measured.long_run_covariance import MeanAndError
 from sdelimit.limits.noise_kernel import Estimate
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics.precision import precision
@@ -46,10 +46,10 @@ class Details(NamedTuple):
         relative_error: the largest of slope and of the diagonal of kappa(1).
     """
 
-    slope: Measured
-    kappa: Measured
-    tangent: Measured
-    stein: Measured
+    slope: MeanAndError
+    kappa: MeanAndError
+    tangent: MeanAndError
+    stein: MeanAndError
     method: str
     memory: Memory
     chain_steps: int
@@ -115,7 +115,7 @@ def probe_sizes(
             sampler.advance()
             tangent, stein, kappa = sampler.estimates()
             slope, method = _choose(tangent, stein)
-            error = max(_relative(slope), _relative(Measured(*(np.einsum("ii->i", x[-1]) for x in kappa))))
+            error = max(_relative(slope), _relative(MeanAndError(*(np.einsum("ii->i", x[-1]) for x in kappa))))
             if error <= relative_error or sampler.chain_steps >= max_chain_steps:
                 break
     _require_drift(slope, R)
@@ -154,5 +154,5 @@ def _choose(tangent, stein):
     if np.any(apart):
         return stein, "stein"
     better = tangent.error < stein.error
-    chosen = Measured(*(np.where(better, one, other) for one, other in zip(tangent, stein, strict=True)))
+    chosen = MeanAndError(*(np.where(better, one, other) for one, other in zip(tangent, stein, strict=True)))
     return chosen, "tangent" if np.all(better) else "both"

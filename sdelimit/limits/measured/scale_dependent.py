@@ -19,13 +19,13 @@ import optax
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 
-from sdelimit.limits.measured.gradient_scales import memory_by_size, size_nodes, spread_matrices
+from sdelimit.limits.measured.gradient_scales import interpolation_matrices, memory_by_size, size_nodes
 from sdelimit.limits.measured.monte_carlo import MAX_CHAIN_STEPS, probe_sizes
 from sdelimit.limits.measured.rule_checks import ProbeReport
 from sdelimit.limits.measured.scale_free import memory_over_risks
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.residual_law import noise_scale, typical_residual
-from sdelimit.limits.sampled.kernel_family import EXPONENTS, KernelTable, at_risk, kernel_table, spread_kernels
+from sdelimit.limits.sampled.kernel_family import EXPONENTS, KernelTable, at_risk, interpolate_kernels, kernel_table
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
@@ -79,9 +79,9 @@ class ProbedSizesLimit(ScaleDependentLimit):
         x = np.log(2 * R / table.origin**2)
         log_drift = _smooth(table.x, table.log_drift, x)
         log_size, correlations = (at_risk(table.x, values, x) for values in table.kernels)
-        constant, straight = spread_matrices(table.log_sizes, np.log(sigma * unit / np.sqrt(self.batch_size)))
+        constant, straight = interpolation_matrices(table.log_sizes, np.log(sigma * unit / np.sqrt(self.batch_size)))
         phi = np.exp(straight @ log_drift) / (sigma * unit)
-        return phi, spread_kernels(correlations, constant, np.exp(straight @ log_size))
+        return phi, interpolate_kernels(correlations, constant, np.exp(straight @ log_size))
 
     def risk_range(self, sigma):
         low, high = np.exp(self.table.log_sizes[[0, -1]]) * np.sqrt(self.batch_size)

@@ -28,7 +28,7 @@ from sdelimit.numerics.jit import jit
 
 
 @dataclass(frozen=True)
-class BrakedRule(RatioRule):
+class SAdamRule(RatioRule):
     """u = exp(-brake rho) F, F a ratio rule with p = 2; ``tau`` = sqrt(tr K / d)."""
 
     scale_free: ClassVar[bool] = False
