@@ -143,11 +143,11 @@ def _prepare(problem, optimizer, batch_size):
 
 def _log_learning_rates(balance: Balance, log_R) -> Float[np.ndarray, " n"]:
     with jax.ensure_compile_time_eval(), x64():
-        return np.asarray(_mapped(balance, jnp.asarray(log_R, jnp.float64)))
+        return np.asarray(_map_over_risks(balance, jnp.asarray(log_R, jnp.float64)))
 
 
 @jit
-def _mapped(balance, log_R):
+def _map_over_risks(balance, log_R):
     # TINY for a drift that underflows (two-point noise at small R) and so balances no learning rate.
     return jax.lax.map(lambda x: jnp.log(jnp.maximum(balance.learning_rate(jnp.exp(x)), TINY)), log_R)
 

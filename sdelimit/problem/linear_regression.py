@@ -17,7 +17,7 @@ from sdelimit.problem.sample_stream import GaussianStream, Stream
 from sdelimit.support import arguments as check
 
 RESULTS = 32
-"""Results that a problem remembers: its modes, and matrices of the rules that were run on it."""
+"""Results that a problem caches: its modes, and matrices of the rules that were run on it."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -98,7 +98,7 @@ class LinearRegression:
 
     def _risk(self, delta):
         with np.errstate(over="ignore", invalid="ignore"):
-            risk = float(delta @ evaluate_in_float64(partial(_applied, self.covariance), delta) / 2)
+            risk = float(delta @ evaluate_in_float64(partial(_apply_covariance, self.covariance), delta) / 2)
         return max(risk, 0.0)  # rounding
 
     def stream(self, keys, n_samples: int, generator: str = "threefry") -> Stream:
@@ -109,12 +109,12 @@ class LinearRegression:
         return GaussianStream(keys, self.covariance, self.noise, generator)
 
     def cached(self, key, compute):
-        """``compute()``, once for each hashable ``key``: the last ``RESULTS`` are kept, until the problem is gone."""
+        """``compute()``, once for each hashable ``key``; the problem holds the last ``RESULTS`` results."""
         return self._cache.get(key, compute)
 
 
 @jit
-def _applied(covariance, v):
+def _apply_covariance(covariance, v):
     return covariance.apply(v)
 
 

@@ -23,10 +23,10 @@ def chunk(e, start, length, block, group, stream, state):
         rules, e.batch_size, e.sharpness, e.problem.covariance, stream, theta_star, state, index, take, rate
     )
 
-    def recorded(value):
+    def at_recorded_steps(value):
         return group.gather(value).reshape(length, group.n_runs, -1)[take.ravel()]
 
-    return state, [[recorded(value) for value in values] for values in measured]
+    return state, [[at_recorded_steps(value) for value in values] for values in measured]
 
 
 def _in_blocks(tree, block):
