@@ -109,9 +109,9 @@ def draw_shares(axis, decomposition):
         axis.text(0.5, 0.5, reason.replace(": ", ":\n"), ha="center", va="center", wrap=True, transform=axis.transAxes)
         axis.set(xticks=[], yticks=[])
         return
-    shares, spread = decomposition.log_shares(), decomposition.log_range()
+    shares, ranges = decomposition.log_shares(), decomposition.log_range()
     total = sum(shares.values())
-    bars = {NAMES[n]: (shares[n], *spread[n], STEP_COLOURS[n]) for n in EFFECTS}
+    bars = {NAMES[n]: (shares[n], *ranges[n], STEP_COLOURS[n]) for n in EFFECTS}
     bars["all four"] = (total, total, total, RULE_COLOUR)
     for y, (value, low, high, colour) in enumerate(bars.values()):
         if not np.isfinite(value):
