@@ -174,9 +174,9 @@ def warmup(schedule, t_warmup) -> Schedule:
 
 
 SCAN = 4096
-"""Points at which a learning rate that changes is looked at before solving."""
+"""Points at which a learning rate that changes is evaluated before solving."""
 JUMP = 0.02
-"""A change from one of these points to the next by more than this share of the largest eta is a jump."""
+"""A change from one of these points to the next by more than this fraction of the largest eta is a jump."""
 
 
 class Scan(NamedTuple):
@@ -201,7 +201,7 @@ class Scan(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LearningRate:
-    """What a public function was given as ``lr``: checked once, by ``of`` or ``single``, and asked for all else.
+    """The ``lr`` argument of a public function, checked by ``of`` or ``single``.
 
     Attributes:
         schedule: eta as a function of one t, which JAX can trace; its numbers are the leaves of a pytree.

@@ -580,8 +580,8 @@ MUTATIONS = tuple(
         (
             "modes-diagonal-start",
             STRUCTURED_PY,
-            "Decoupled(decay, covariance.std ** (power / 2)",
-            "Decoupled(decay, covariance.std ** (0.55 * power)",
+            "ModeArrays(decay, covariance.std ** (power / 2)",
+            "ModeArrays(decay, covariance.std ** (0.55 * power)",
             DIAGONAL,
         ),
         (

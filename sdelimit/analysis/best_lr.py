@@ -95,9 +95,9 @@ def best_for_horizon(problem, optimizer, limit, batch_size, t_max) -> BestLearni
 
 
 def _best(goal, around) -> BestLearningRate:
-    """The best for ``goal``, looked for around the learning rate that holds the risk ``around`` stationary."""
-    held = float(evaluate_in_float64(balance_of(goal.problem, goal.limit).learning_rate, around))
-    tried, values = _search(goal, 10 * held)
+    """The best for ``goal``, searched around the learning rate whose stationary risk is ``around``."""
+    around_lr = float(evaluate_in_float64(balance_of(goal.problem, goal.limit).learning_rate, around))
+    tried, values = _search(goal, 10 * around_lr)
     lr = _refine(goal, tried, values)
     time = goal.time(lr)
     curve = with_limit_warnings(goal.curves(lr, time), goal.limit)

@@ -15,7 +15,7 @@ from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.support import arguments as check
 
 LOWEST, HIGHEST, PER_DECADE = -40, 20, 10
-"""Risks are looked for this many decades below and above those of the problem, on a grid this fine."""
+"""Decades of the grid of risks below and above those of the problem, and its points in each."""
 FLAT = 1e-3
 """A learning rate that grows more slowly than this power of R at the end of the grid has reached its limit."""
 SAME_LOG_RISK = 1e-9
@@ -79,7 +79,7 @@ def max_stable_lr(problem: LinearRegression, optimizer: Optimizer, batch_size: i
 
 
 def convergence_rate(problem: LinearRegression, optimizer: Optimizer, lr, batch_size: int = 1):
-    """How fast the risk settles for a constant learning rate: |R(t) - R_inf| falls like exp(-rate t) at last.
+    """How fast the risk settles for a constant learning rate: |R(t) - R_inf| falls like exp(-rate t) as t grows.
 
     The slowest eigenvalue of the ODE linearized around R_inf. Modes decay at a_i = 2 eta phi(R_inf) lambda_i and are
     coupled through R, with w_i = (eta^2 / 2d) lambda_i phi sum_q (psi_q / phi)'(R_inf) c_qi, so the rate solves
@@ -143,11 +143,11 @@ def _prepare(problem, optimizer, batch_size):
 
 def _log_learning_rates(balance: Balance, log_R) -> Float[np.ndarray, " n"]:
     with jax.ensure_compile_time_eval(), x64():
-        return np.asarray(_mapped(balance, jnp.asarray(log_R, jnp.float64)))
+        return np.asarray(_map_over_risks(balance, jnp.asarray(log_R, jnp.float64)))
 
 
 @jit
-def _mapped(balance, log_R):
+def _map_over_risks(balance, log_R):
     # TINY for a drift that underflows (two-point noise at small R) and so balances no learning rate.
     return jax.lax.map(lambda x: jnp.log(jnp.maximum(balance.learning_rate(jnp.exp(x)), TINY)), log_R)
 

@@ -172,18 +172,18 @@ def from_arrays(
     y = check.array("y", y.astype(np.float64) if y.dtype == bool else y, shape=(X.shape[0],))
     ridge, seed = check.real("ridge", ridge, nonnegative=True), check.seed("seed", seed)
     center, scale = check.flag("center", center), check.flag("scale", scale)
-    X = _prepared(X, center, scale, "X")
+    X = _center_and_scale(X, center, scale, "X")
     if random_features is not None:
         rng = np.random.default_rng(seed)
         shape = X.shape[1], check.integer("random_features", random_features, minimum=1)
         X = np.maximum(X @ rng.standard_normal(shape) / np.sqrt(shape[0]), 0.0)
-        X = _prepared(X, center, scale, "random features")
+        X = _center_and_scale(X, center, scale, "random features")
     y = y - y.mean() if center else y
     theta_star = _least_squares(X, y, ridge)
     return DataRegression(X, y - X @ theta_star, theta_star, theta0)
 
 
-def _prepared(X, center, scale, name):
+def _center_and_scale(X, center, scale, name):
     X = X - X.mean(axis=0) if center else X
     size = np.sqrt(np.mean(X**2, axis=0))
     largest = np.max(np.abs(X), initial=0.0) if not center else np.max(size)

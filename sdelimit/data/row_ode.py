@@ -72,7 +72,7 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
     eta = lr.at(times)
     rule = rule_on_data(problem, optimizer, batch_size)
     knots, status, diverged_at = _integrate(problem, rule, lr, times[-1], tolerance)
-    risk, slope, phi = _interpolated(knots, times)
+    risk, slope, phi = _interpolate(knots, times)
     curve = RiskCurve(
         t=times, risk=risk, modes=None, decay=problem.covariance.std**2, lr=eta, phi=phi, slope=slope,
         diverged_at=diverged_at, status=status, problem=problem, optimizer=optimizer, batch_size=batch_size,
@@ -129,7 +129,7 @@ def _integrate(problem, rule, lr, end, tolerance):
     )
 
 
-def _interpolated(knots, times):
+def _interpolate(knots, times):
     """R, dR/dt and phi at ``times``; R infinite and the others 0 after the last knot."""
     t, risk, slope, phi = knots.T
     inside = times <= t[-1] * (1 + 1e-12)

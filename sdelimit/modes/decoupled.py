@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from sdelimit.limits.law import Law, Operators
 from sdelimit.modes import dense
-from sdelimit.modes.structured import in_eigenvectors, structured
+from sdelimit.modes.structured import in_eigenvectors, structured_modes
 from sdelimit.numerics.matrices import semidefinite_root
 from sdelimit.problem.linear_regression import LinearRegression
 from sdelimit.support import arguments as check
@@ -143,7 +143,7 @@ def _read_only(found: Modes) -> Modes:
 
 def _compute(problem, limit):
     _require_variance(problem.covariance.std, limit)
-    found = structured(problem.covariance, limit.power, limit.basis, problem.delta0)
+    found = structured_modes(problem.covariance, limit.power, limit.basis, problem.delta0)
     return dense_modes(problem, limit) if found is None else _read_only(Modes(*found, None))
 
 

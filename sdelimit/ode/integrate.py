@@ -58,13 +58,13 @@ def integrate(lr: LearningRate, system: System, stepping: Stepping, save_modes) 
     if not is_traced(out):
         out = {name: np.asarray(value) for name, value in out.items()}
 
-    def unpadded(name, value):
+    def unpad(name, value):
         if name in ENDS:
             return value
         value = value[:, :n] if several else value[:n]
         return value[..., :d] if name == "modes" and save_modes else value
 
-    return {name: unpadded(name, value) for name, value in out.items()}
+    return {name: unpad(name, value) for name, value in out.items()}
 
 
 ENDS = ("end_time", "end_risk", "finished", "blown_up")

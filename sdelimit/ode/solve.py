@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from sdelimit.numerics.precision import x64
-from sdelimit.ode.differentiate import _traced
+from sdelimit.ode.differentiate import as_jax_operation
 from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
@@ -56,8 +56,8 @@ def solve_ode(
 
     Returns:
         A ``RiskCurve``. A risk that grows beyond all bounds is reported in ``.status`` and
-        ``.diverged_at`` and by a ``DivergenceWarning``; the curve is infinite from there on. Everything that is
-        warned of is kept in ``.warnings``.
+        ``.diverged_at`` and by a ``DivergenceWarning``; the curve is infinite from there on. All warnings are
+        also in ``.warnings``.
 
     Differentiable in reverse mode with respect to ``lr``: inside ``jax.grad`` or ``jax.jit`` the arrays of
     the result are JAX arrays of the surrounding precision, while the solve itself stays in float64.
@@ -113,7 +113,7 @@ def solve_limit(
         system = system.with_few_modes(problem)
     solve = partial(_solve, lr=lr, system=system, stepping=Stepping.along(scan), save_modes=save_modes)
     if lr.traced:
-        out = _traced(solve, lr.schedule)
+        out = as_jax_operation(solve, lr.schedule)
         return _curve(out, times, decay, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
     out = solve(lr.schedule)
     if np.any(out["blown_up"]):  # the solver saved nothing from there on

@@ -18,7 +18,7 @@ from sdelimit.support import arguments as check
 TINY = 1e-20
 """Stands in for eps = 0 in the rules: no effect on any gradient above it, and 0/0 becomes 0."""
 SLOW_STEPS, SLOW_SHARE = 20, 8
-"""A second moment is slow if it remembers more steps than this and more than this share of d."""
+"""A second moment is slow if it remembers more steps than this and more than this fraction of d."""
 
 
 @memoized

@@ -18,7 +18,7 @@ from sdelimit.problem.sample_stream import GaussianStream, Stream
 from sdelimit.support import arguments as check
 
 RESULTS = 32
-"""Results that a problem remembers: its modes, and matrices of the rules that were run on it."""
+"""Results that a problem caches: its modes, and matrices of the rules that were run on it."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -110,7 +110,7 @@ class LinearRegression:
         return GaussianStream(keys, self.covariance, self.noise, generator)
 
     def cached(self, key, compute):
-        """``compute()``, once for each hashable ``key``: the last ``RESULTS`` are kept, until the problem is gone."""
+        """``compute()``, once for each hashable ``key``; the problem holds the last ``RESULTS`` results."""
         return self._cache.get(key, compute)
 
 

@@ -86,7 +86,7 @@ class RiskCurves:
         lr: (n,) learning rate eta(t).
         diverged_at: (n_runs,) first saved time at which the run had left all bounds, infinity if none.
         status: "ok", or how many runs diverged, when and at what value; one for each learning rate of an array.
-        warnings: what was warned of: why the curves, or some of several, are not to be relied on.
+        warnings: the warnings issued: why the curves, or some of several, are not to be relied on.
         kind: "sde" or "simulation".
         curvature, squared_length: (n_runs, n) u' K u and |u|^2 of the step taken at each time, if recorded.
     """
@@ -175,7 +175,7 @@ BLOW_UP = 1e12
 def mark_divergence(curves: RiskCurves) -> RiskCurves:
     """The same curves with diverged runs made infinite from where they left all bounds.
 
-    Divergence is named in ``.status``; it and all other texts are kept in ``.warnings`` and warned of.
+    Divergence is named in ``.status``; that and all other warnings issued are in ``.warnings``.
     """
     problem = curves.problem
     largest, size = float(np.max(curves.lr)), problem.covariance.trace / problem.d

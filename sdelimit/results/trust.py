@@ -34,8 +34,13 @@ FAR = 1e20
 
 def theory_warnings(curve, limit) -> tuple[str, ...]:
     """Reasons why ``limit`` may be inaccurate along a risk curve, one text each."""
-    found = (_long_momentum(curve), _large_batch(curve), _unstable(curve, limit), _slow_second_moment(curve, limit))
-    return tuple(text for text in (*found, _sampled(curve, limit)) if text)
+    found = (
+        _long_momentum(curve),
+        _large_batch(curve),
+        _beyond_stability(curve, limit),
+        _slow_second_moment(curve, limit),
+    )
+    return tuple(text for text in (*found, _imprecise_coefficients(curve, limit)) if text)
 
 
 def path_warnings(curve, limit) -> tuple[str, ...]:
@@ -82,7 +87,7 @@ class ResultWarning(str):
 
 
 def with_warnings(result, source: str, texts, stacklevel: int = 4):
-    """``result`` with its divergence and the texts ``texts`` in ``.warnings``, all also given to ``warnings.warn``.
+    """``result`` with its divergence and ``texts`` in ``.warnings``, all also given to ``warnings.warn``.
 
     ``source`` begins each text; ``stacklevel`` 4 is the caller of the function that calls the one that calls this.
     """
@@ -125,7 +130,7 @@ def _large_batch(curve):
     )
 
 
-def _unstable(curve, limit):
+def _beyond_stability(curve, limit):
     largest = float(np.max(curve.lr, where=np.isfinite(curve.lr), initial=0.0))  # not finite after a divergence
     edge = _edge(curve, limit)
     if largest < edge:
@@ -165,7 +170,7 @@ def _slow_second_moment(curve, limit):
     )
 
 
-def _sampled(curve, limit):
+def _imprecise_coefficients(curve, limit):
     worst = _sampling_error(limit, curve.risk[np.isfinite(curve.risk) & (curve.risk > 0)])
     if worst <= LARGEST_ERROR:
         return None

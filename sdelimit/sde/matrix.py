@@ -60,7 +60,7 @@ def _advance(system: MatrixSystem, log_R, factors, y, keys, index, dt, eta):
     def risk(y):
         return jnp.sum(y * (y @ khat), axis=-1) / 2
 
-    def decayed(y, a):
+    def decay(y, a):
         """exp(-A Khat) y to third order, a = diag A."""
         first = a * (y @ khat)
         second = a * (first @ khat)
@@ -86,7 +86,7 @@ def _advance(system: MatrixSystem, log_R, factors, y, keys, index, dt, eta):
         R = system.positive(risk(half) + eta**2 * dt / (4 * d) * noise_power(R))
         a = eta * dt / 2 * strength(R)
         z = standard_normals(keys, index, (log_R.size, d))
-        y = decayed(decayed(y, a) + eta * jnp.sqrt(dt / d) * increment(R, z), a)
+        y = decay(decay(y, a) + eta * jnp.sqrt(dt / d) * increment(R, z), a)
         return y, risk(y)
 
     return jax.lax.scan(step, y, (index, dt, eta))

@@ -108,18 +108,18 @@ def _vector_step(law, decay, rates, forcing, increments, along, floor, d, v, sca
         matrices = matrices if constant is None else matrices + constant[:, None]
         return exponentials(matrices * (dt / 2))
 
-    def moved(matrices, v):
+    def move(matrices, v):
         return jnp.einsum("ndab,nbd->nad", matrices, v)
 
     start = overlaps(v)
     B = jax.vmap(lambda q, m: law.noise(eta, q, m))(start, scalars)
     added = jnp.stack([B[:, :, a, b] @ (forcing @ decay) for a, b in pairs], axis=-1) * dt / 2
-    ahead = overlaps(moved(half_drift(start, scalars), v)) + added
+    ahead = overlaps(move(half_drift(start, scalars), v)) + added
     middle = _relax(law, scalars, (start + ahead)[:, 0] / 4, dt / 2)
     B = jax.vmap(lambda q, m: law.noise(eta, q, m))(ahead, middle)
     z = standard_normals(keys, index, (B.shape[1], law.size, d))
     half = half_drift(ahead, middle)
-    v = moved(half, moved(half, v) + jnp.sqrt(dt / d) * increments.of_vectors(B, z))
+    v = move(half, move(half, v) + jnp.sqrt(dt / d) * increments.of_vectors(B, z))
     return v, _relax(law, scalars, ahead[:, 0] / 2, dt)
 
 

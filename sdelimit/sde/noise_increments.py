@@ -15,7 +15,7 @@ from sdelimit.numerics.precision import evaluate_in_float64
 SPACING = 0.7
 """Distance of the risks, in log R, at which the shape of the noise is tabulated."""
 MARGIN = 2.0
-"""How far, in log R, the paths are expected to stray beyond the range of the mean risk."""
+"""How far, in log R, the tables reach beyond the range of the mean risk, for paths above or below it."""
 SAME_SHAPE = 1e-3
 """If each kernel's fraction of the noise changes by less than this over all risks, one shape is used."""
 

@@ -25,10 +25,10 @@ def chunk(e, start, length, block, group, stream, state):
         theta_star=theta_star, state=state, index=index, take=take, rate=rate,
     )  # fmt: skip
 
-    def recorded(value):
+    def at_recorded_steps(value):
         return group.gather(value).reshape(length, group.n_runs, -1)[take.ravel()]
 
-    return state, [[recorded(value) for value in values] for values in measured]
+    return state, [[at_recorded_steps(value) for value in values] for values in measured]
 
 
 def _in_blocks(tree, block):

@@ -131,7 +131,7 @@ def _advance(transform, sizes, state, r, zeta, xi):
     rho = CHAIN_RHO[:-1, None]
     correlated = rho * xi + np.sqrt(1 - rho**2) * independent
     length = sizes[:, None] * r
-    update, tangent, own_state, moving = _differentiated(
+    update, tangent, own_state, moving = _update_and_tangent(
         transform, own_state, moving, (length * xi).ravel(), (length * zeta).ravel()
     )
     elsewhere = length * correlated[:, None]
@@ -141,7 +141,7 @@ def _advance(transform, sizes, state, r, zeta, xi):
     return (own_state, moving, others), sums
 
 
-def _differentiated(transform, state, moving, gradient, direction):
+def _update_and_tangent(transform, state, moving, gradient, direction):
     """Update and state of the rule, and their tangents, for a gradient that moves in ``direction``."""
     inexact, rest = eqx.partition(state, eqx.is_inexact_array)
 

@@ -15,7 +15,7 @@ from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics.precision import precision
 
 LOG_SIZES = np.log(10) * np.linspace(-5, 5, 41)
-"""Where behaviour is looked at, in log size."""
+"""Logarithms of the gradient sizes at which a rule is run to see where its behaviour changes."""
 EVERY = 4
 """Memory is measured at every fourth of them."""
 CHAINS, STEPS = 128, 128

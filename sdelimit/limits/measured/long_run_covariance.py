@@ -32,7 +32,7 @@ class BlockSums(NamedTuple):
     """Sums over each block of steps, one column a chain; leading axis: blocks. q gradient sizes, k correlations.
 
     The controls are C_0 = sign(xi), and C_j = w_j(r) xi for three functions w_j, the last of which is r. Being
-    independent over time, odd, and of known covariance given r, they carry no unknown, but they share the noise of F.
+    independent over time, odd, and of known covariance given r, they have known means and are correlated with F.
     """
 
     update: Float[Array, "blocks k q n"]  # F of the chain at each rho

@@ -1,13 +1,13 @@
 """The limit of any coordinatewise rule, by running its own update on simulated scalar histories.
 
-Coordinate i sees the gradients r_j xi_j (times sigma_i), with r_j shared by all coordinates and xi_j ~ N(0, 1)
+Coordinate i has the gradients r_j xi_j (times sigma_i), with r_j shared by all coordinates and xi_j ~ N(0, 1)
 correlated across them. Chains xi and rho xi + sqrt(1 - rho^2) zeta with the same r give (theory: section 6)
 
     phi(R)        = (1/s) d/dh E[F(r_j (xi_j + h zeta_j))] at h = 0      ("tangent")
                   = (1/s) E[F sum_j zeta_j xi_j]                         ("Stein")
     kappa(rho; R) = sum over all lags m of E[F_t F'_{t+m}].
 
-A rule that looks at the scale of its gradients is run at several gradient sizes S_i at once, F_i being its answer to
+A rule that looks at the scale of its gradients is run at several gradient sizes S_i at once, F_i being its update for
 S_i r_j xi_j: phi becomes a function of the size and kappa_ij(rho) the lag sum of E[F_i F'_j] (theory: section 9).
 """
 

@@ -7,7 +7,7 @@ it (``size_nodes``) the chains give
     D(S) = (w / s) d/dh E[F(S q (xi + h zeta))] at h = 0,    phi_i = D(S_i) / (sigma_i w),
     C_ij(rho) = sum over lags of E[F_t(S_i) F'_{t+m}(S_j)] = sum_k rho^k M_k(S_i, S_j),
 
-interpolated over log S by cubic splines (``size_kernels``); beyond the sizes looked at, D and C_ii(1) are powers of S.
+interpolated over log S by cubic splines (``size_kernels``); beyond those sizes D and C_ii(1) are powers of S.
 Residuals without noise, or with Gaussian noise, have one shape at every R; other laws are tabulated over log R.
 """
 
@@ -34,9 +34,9 @@ from sdelimit.numerics.memo import memoized
 RISKS = np.array([-10.0, -6.5, -4.0, -2.5, -1.25, 0.0, 1.25, 2.5, 3.75, 5.0, 7.5, 10.0, 16.0, 24.0])
 """log(2R / noise scale^2) at which a law that is not Gaussian is sampled: what changes below is of order s / scale."""
 EDGES = np.array([-24.0, 24.0])
-"""Outside these nothing is left that the noise does to the shape."""
+"""Outside these the noise does not change the shape."""
 BUDGET = 8 * MAX_CHAIN_STEPS
-"""Chain-steps at all sizes and risks together after which a law is taken as it is."""
+"""Chain-steps at all sizes and risks together after which coefficients are accepted with the errors that they have."""
 SPARING = 2.0
 """Errors at each of ``RISKS`` may be so many times larger than where one risk is enough."""
 
