@@ -318,7 +318,7 @@ def test_every_rule_has_its_four_effects(rule, batch_size):
         np.testing.assert_allclose(e.preconditioning.preconditioner, 1.0)
 
 
-# -- tables, figures, bad input --------------------------------------------------------------------------------
+# -- tables, figures, bad questions ------------------------------------------------------------------------------
 
 
 def test_tables_and_figures_show_every_effect(tmp_path):
@@ -349,37 +349,6 @@ def test_what_is_frozen_cannot_change():
         sign("laplace").identity_error = 0.0
     with pytest.raises(ValueError, match="read-only"):
         sign("laplace").decomposition.risks[frozenset()][0] = 0.0
-
-
-SMALL = sl.LinearRegression(np.array([[2.0, 0.5], [0.5, 1.0]]), sl.noise.Gaussian(0.3))
-HEAVY = sl.LinearRegression(np.array([[2.0, 0.5], [0.5, 1.0]]), sl.noise.Cauchy(0.3))
-BAD = [
-    (lambda: sl.effects("problem"), "problem must be a LinearRegression"),
-    (lambda: sl.effects(SMALL, "sign_sgd"), "optimizer must be an optimizer"),
-    (lambda: sl.effects(SMALL, sl.sign_sgd), "optimizer must be .* call it"),
-    (lambda: sl.effects(SMALL, lr=-1.0), "lr must be >= 0"),
-    (lambda: sl.effects(SMALL, lr=[0.1, 0.2]), "lr must be a real number"),
-    (lambda: sl.effects(SMALL, lr=float("nan")), "lr must be finite"),
-    (lambda: sl.effects(SMALL, sgd_lr=-0.1), "sgd_lr must be >= 0"),
-    (lambda: sl.effects(SMALL, sgd_lr=lambda t: -t - 1.0), "sgd_lr must be finite and >= 0"),
-    (lambda: sl.effects(SMALL, sgd_lr="x"), "sgd_lr must be a real number"),
-    (lambda: sl.effects(SMALL, t_max=0.0), "t_max must be > 0"),
-    (lambda: sl.effects(SMALL, t=[2.0, 1.0]), "t must be >= 0 and strictly increasing"),
-    (lambda: sl.effects(SMALL, batch_size=0), "batch_size must be >= 1"),
-    (lambda: sl.effects(SMALL, order="learning_rate"), "order must be a sequence"),
-    (lambda: sl.effects(SMALL, order=["learning_rat"]), "order: unknown value 'learning_rat'.*did you mean"),
-    (lambda: sl.effects(SMALL, order=EFFECTS[:3]), "order must name each of"),
-    (lambda: sl.effects(HEAVY, order=EFFECTS), "order must begin with 'noise_compression'"),
-    (lambda: sl.effects(HEAVY, sl.sgd()), "noise must have finite variance for SGD"),
-    (lambda: sl.effects(sl.LinearRegression([1.0, 0.0])), "covariance must have positive variance"),
-]
-
-
-@pytest.mark.parametrize("row", range(len(BAD)))
-def test_bad_input_is_refused_by_name(row):
-    call, message = BAD[row]
-    with pytest.raises((ValueError, TypeError), match=message):
-        call()
 
 
 def test_bad_questions_to_a_result_are_refused_by_name():

@@ -198,40 +198,6 @@ def test_log_linear_schedule():
 
 
 P = sl.LinearRegression(np.ones(3), sl.noise.Gaussian(0.3))
-STARTED = sl.LinearRegression(np.ones(3), theta_star=np.zeros(3))
-BAD = [
-    (lambda: sl.best_constant_lr(P, SGD), "t_max or target_risk must be given"),
-    (lambda: sl.best_constant_lr(P, SGD, t_max=1.0, target_risk=0.1), "t_max or target_risk must be given, and not"),
-    (lambda: sl.best_constant_lr(P, SGD, t_max=0.0), "t_max must be > 0"),
-    (lambda: sl.best_constant_lr(P, SGD, target_risk=-1.0), "target_risk must be > 0"),
-    (lambda: sl.best_constant_lr(P, SGD, target_risk=1e3), "target_risk must be below the initial risk"),
-    (lambda: sl.best_constant_lr(P, "sgd", t_max=1.0), "optimizer must be an optimizer"),
-    (lambda: sl.best_constant_lr(np.eye(2), SGD, t_max=1.0), "problem must be"),
-    (lambda: sl.best_constant_lr(STARTED, SGD, t_max=1.0), "problem must start at a positive risk"),
-    (lambda: sl.best_constant_lr(P, SGD, t_max=1.0, batch_size=0), "batch_size must be >= 1"),
-    (lambda: sl.optimize_schedule(P, SGD, -1.0), "t_max must be > 0"),
-    (lambda: sl.optimize_schedule(P, SGD, 1.0, n_knots=1), "n_knots must be >= 2"),
-    (lambda: sl.optimize_schedule(P, SGD, 1.0, iterations=0), "iterations must be >= 1"),
-    (lambda: sl.optimize_schedule(P, SGD, 1.0, lr=0.0), "lr must be > 0 at every knot"),
-    (lambda: sl.optimize_schedule(P, SGD, 1.0, lr="fast"), "lr must be a real number"),
-    (lambda: sl.optimize_schedule("P", SGD, 1.0), "problem must be"),
-    (lambda: sl.match_schedule(P, SGD, "sign", 0.1, 1.0), "to_optimizer must be an optimizer"),
-    (lambda: sl.match_schedule(P, sl.sgd, SIGN, 0.1, 1.0), "from_optimizer must be .* call it"),
-    (lambda: sl.match_schedule(P, SGD, SIGN, -0.1, 1.0), "lr must be >= 0"),
-    (lambda: sl.match_schedule(P, SGD, SIGN, 0.1, 0.0), "t_max must be > 0"),
-    (lambda: sl.match_schedule(P, SGD, SIGN, 0.1, 1.0, match="drift"), "match: unknown value 'drift'"),
-    (lambda: sl.match_schedule(P, SGD, SIGN, 0.1, 1.0, batch_size=1.5), "batch_size must be an integer"),
-    (lambda: sl.schedules.log_linear([0.0, 0.0], [1.0, 1.0]), "times must be >= 0 and increasing"),
-    (lambda: sl.schedules.log_linear([0.0, 1.0], [1.0, 0.0]), "values must be > 0"),
-    (lambda: sl.schedules.log_linear([0.0, 1.0], [1.0]), "values must have shape"),
-]
-
-
-@pytest.mark.parametrize("row", range(len(BAD)))
-def test_bad_input_is_refused_by_name(row):
-    call, message = BAD[row]
-    with pytest.raises((ValueError, TypeError), match=message):
-        call()
 
 
 @pytest.mark.slow

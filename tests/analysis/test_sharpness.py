@@ -52,9 +52,3 @@ def test_sharpness_of_other_rules(rule):
     per_run = runs.curvature.sum(axis=1) / runs.squared_length.sum(axis=1)
     error = per_run.std() / np.sqrt(32)
     assert abs(runs.curvature.sum() / runs.squared_length.sum() - limit) < 4 * error + 19 / 1000 * limit < 0.05 * limit
-
-
-def test_sharpness_must_have_been_recorded():
-    runs = sl.simulate(PROBLEM, sl.sgd(), 0.3, 0.01, n_runs=1)
-    with pytest.raises(ValueError, match="sharpness was not recorded"):
-        _ = runs.mean_sharpness

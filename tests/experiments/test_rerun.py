@@ -211,12 +211,3 @@ def test_a_file_that_is_no_result_is_refused(content, message, tmp_path):
         (tmp_path / "file.npz").write_bytes(content)
     refused = run("rerun", tmp_path / "file.npz")
     assert refused.exit_code == 2 and message in " ".join(refused.output.split()), refused.output
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"file: cannot read .*none.npz: No such file"):
-        sl.rerun(tmp_path / "none.npz")
-    with pytest.raises(ValueError, match="file: cannot read"):
-        sl.rerun(tmp_path)
-    with pytest.raises(TypeError, match="file must be a path"):
-        sl.rerun(None)

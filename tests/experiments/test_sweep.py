@@ -389,56 +389,10 @@ def test_a_folder_that_cannot_take_the_results_is_found_before_any_work(tmp_path
         sl.sweep(tmp_path, **GRID)
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"optimizer": "sgn_sgd"}, "did you mean 'sign_sgd'"),
-        ({"optimizer": sl.sgd()}, "optimizer must be a text"),
-        ({"optimizer": []}, "optimizer must hold at least one value"),
-        ({"optimizer": ["sgd", "sgd"]}, "optimizer must hold different values, got 'sgd' twice"),
-        ({"lr": -1.0}, "lr must be >= 0"),
-        ({"lr": "cosin:1"}, "did you mean 'cosine'"),
-        ({"lr": [np.nan]}, "lr must be finite"),
-        ({"lr": {"from": 1.0, "to": 2.0}}, "lr must be numbers, or a table of from, to and points"),
-        ({"lr": {"from": 0.0, "to": 2.0, "points": 3}}, "lr.from must be > 0"),
-        ({"lr": {"from": 1.0, "to": 2.0, "points": 0}}, "lr.points must be >= 1"),
-        ({"lr": {"sdg": 1.0}}, "did you mean 'sgd'"),
-        ({"lr": {"sgd": 1.0}}, "none for 'sign_sgd'"),
-        ({"d": 0}, "d must be >= 1"),
-        ({"d": "many"}, "d must be an integer"),
-        ({"covariance": "ar:0.5"}, "did you mean 'ar1'"),
-        ({"covariance": np.eye(8)}, "covariance must be a text"),
-        ({"covariance": "nowhere.npy"}, "cannot read nowhere.npy"),
-        ({"noise": "gaussian:-1"}, "std must be > 0"),
-        ({"batch_size": 0}, "batch_size must be >= 1"),
-        ({"seed": -1}, "seed must be >= 0"),
-        ({"n_runs": -1}, "n_runs must be >= 0"),
-        ({"points": 1}, "points must be >= 2"),
-        ({"t_max": 0.0}, "t_max must be > 0"),
-        ({"t_max": 0.01}, "t_max must reach one step"),
-        ({"t_max": 1e308}, "t_max times d must be < 2147483648 steps, got 1e+308 times 8"),
-        ({"lr": {1: 2}}, "lr must have optimizers as its keys, got 1"),
-        ({"lr": {"sgd": {1: 2, "from": 1.0}}}, "lr must be numbers, or a table of from, to and points"),
-        ({"lr": "lr=0.5"}, "lr: unknown value 'lr=0.5'"),
-        ({"lr": 1e308}, "lr must be <= 3.4e+38"),
-        ({"noise": "gaussian:1e200"}, "noise: the variance of 'gaussian:1e200' is beyond"),
-        ({"out": 3}, "out must be a path"),
-    ],
-)
-def test_a_wrong_argument_is_refused_by_name_before_any_work(changed, message, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep_module.cell_file, "run_cell", None)
-    out = changed.pop("out", tmp_path / "out")
-    with pytest.raises((ValueError, TypeError), match=re.escape(message)):
-        sl.sweep(out, **{**GRID, **changed})
-    assert not (tmp_path / "out").exists()
-
-
 def test_a_matrix_of_another_dimension_is_refused(tmp_path):
     np.save(tmp_path / "K.npy", np.eye(5))
     with pytest.raises(ValueError, match="holds a matrix with d = 5, got d = 8"):
         sl.sweep(tmp_path / "out", **{**GRID, "covariance": str(tmp_path / "K.npy")})
-    with pytest.raises(ValueError, match="holds no sweep"):
-        sl.read_sweep(tmp_path)
 
 
 def row(optimizer, lr, seed, theory, run, error=0.1):
@@ -516,24 +470,6 @@ def test_a_sweep_stopped_before_its_first_cell_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "make_folder", stop)
     stopped = run("sweep", tmp_path / "config.toml", "--out", tmp_path / "out")
     assert stopped.exit_code == 130 and "No cell is done" in stopped.output
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("lr = ", "is not a TOML file"),
-        ("lr = 1.0", "has no optimizer"),
-        (CONFIG + "nois = 'none'", "did you mean 'noise'"),
-        (CONFIG.replace("sign_sgd", "sgn_sgd"), "did you mean 'sign_sgd'"),
-    ],
-)
-def test_a_wrong_config_is_named(text, message, tmp_path):
-    (tmp_path / "config.toml").write_text(text)
-    result = run("sweep", tmp_path / "config.toml", "--out", tmp_path / "out")
-    assert result.exit_code == 2 and message in result.output
-    (tmp_path / "bom.toml").write_text("\ufefflr = 1.0", encoding="utf-8")
-    assert "has no optimizer" in run("sweep", tmp_path / "bom.toml", "--out", tmp_path / "out").output
-    assert "cannot read" in run("sweep", tmp_path / "none.toml", "--out", tmp_path / "out").output
 
 
 @pytest.mark.slow

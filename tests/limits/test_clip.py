@@ -230,20 +230,6 @@ def test_ode_and_sde_follow_the_simulated_mean(correlated, diagonal, rule, batch
         assert np.all(paths.risk.std(axis=0) > 0)
 
 
-@pytest.mark.parametrize("rule", [sl.clip_norm, sl.clip_coordinate])
-@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
-def test_a_threshold_that_is_not_positive_and_finite_is_named(rule, bad):
-    with pytest.raises(ValueError, match="threshold"):
-        rule(bad)
-    with pytest.raises(TypeError, match="threshold"):
-        rule("1")
-
-
-def test_coefficients_of_a_rule_that_is_not_scale_free_are_refused():
-    with pytest.raises(ValueError, match="clip_coordinate"):
-        limit_coefficients(sl.clip_coordinate(1.0), sl.noise.NoNoise())
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("law", [LAWS[4], sl.noise.Gaussian(0.5), sl.noise.StudentT(3.0, 0.3)], ids=repr)
 @pytest.mark.parametrize("rotated", [False, True])

@@ -82,9 +82,3 @@ def test_kernels_of_sgd_and_sign_sgd():
     sgd = sl.limit_coefficients(sl.sgd(), sl.noise.Gaussian(0.5), batch_size=2)
     np.testing.assert_allclose(sgd.kappa(rho, 0.3), (0.6 + 0.25) / 2 * rho, rtol=1e-12)
     np.testing.assert_allclose(sgd.phi([0.1, 1.0]), 1.0)
-
-
-def test_sgd_has_no_limit_under_infinite_variance():
-    for noise in (sl.noise.Cauchy(0.3), sl.noise.StudentT(2.0, 0.3)):
-        with pytest.raises(ValueError, match="finite variance"):
-            sl.limit_coefficients(sl.sgd(), noise)

@@ -1,6 +1,6 @@
 """Limit coefficients of the memoryful scale-free rules (theory: section 6)."""
 
-import time
+import logging
 import warnings
 
 import jax
@@ -299,12 +299,13 @@ def test_zero_memory_is_sign_sgd(make):
         np.testing.assert_allclose(c.kappa(0.6, R), sign.kappa(0.6, R), rtol=1e-6)
 
 
-def test_a_second_solve_is_fast():
+def test_a_second_solve_computes_no_coefficients_and_compiles_nothing(monkeypatch, caplog):
     problem = sl.LinearRegression(sl.covariance.ar1(64, 0.5), sl.noise.Gaussian(0.5))
     sl.solve_ode(problem, sl.adam(0.9, 0.99), 0.5, 2.0)
-    start = time.perf_counter()
-    sl.solve_ode(problem, sl.adam(0.9, 0.99), 0.3, 2.0)
-    assert time.perf_counter() - start < 0.5
+    monkeypatch.setattr(tabulated, "compute_coefficients", None)
+    with caplog.at_level(logging.WARNING, "jax"), jax.log_compiles():
+        sl.solve_ode(problem, sl.adam(0.9, 0.99), 0.3, 2.0)
+    assert not [record for record in caplog.records if record.getMessage().startswith("Compiling")]
 
 
 # --- Cache ---
@@ -366,26 +367,6 @@ def test_tables_of_many_laws_take_bounded_memory_and_are_made_again_when_needed(
 
 
 # --- Rules ---
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: sl.adam(1.0, 0.9), "b1 must lie in"),
-        (lambda: sl.adam(0.9, -0.1), "b2 must lie in"),
-        (lambda: sl.adam(0.9, 0.0), "b2 must be > 0"),
-        (lambda: sl.adam(0.9, 0.9, eps=-1.0), "eps must be >= 0"),
-        (lambda: sl.nadam(0.9, 1.5), "b2 must lie in"),
-        (lambda: sl.rmsprop(1.0), "b2 must lie in"),
-        (lambda: sl.s3(1.0), "beta must lie in"),
-        (lambda: sl.s3(0.9, 0.5), "p must be >= 1"),
-        (lambda: sl.signum(-0.5), "beta must lie in"),
-        (lambda: sl.lion(0.9, 0.0), "b2 must lie in"),
-    ],
-)
-def test_wrong_hyperparameters_are_named(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
 
 
 @pytest.mark.parametrize("optimizer", [sl.adam(), sl.nadam(), sl.rmsprop(), sl.s3(), sl.signum(), sl.lion()])

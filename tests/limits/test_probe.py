@@ -133,11 +133,6 @@ def test_rules_outside_the_theory_are_refused_with_the_reason(transform, reason)
         sl.from_optax(transform)
 
 
-def test_something_else_than_a_transformation_is_a_type_error():
-    with pytest.raises(TypeError, match="transform"):
-        sl.from_optax(optax.scale_by_adam)
-
-
 def test_momentum_sgd_has_the_limit_of_sgd_with_its_gain():
     noise = sl.noise.Laplace(0.5)
     optimizer = sl.from_optax(optax.trace(0.9))

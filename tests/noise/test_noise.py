@@ -135,10 +135,8 @@ def test_gaussian_factor_falls_from_one_to_zero_over_a_hundred_decades(law):
     assert abs(factor[0] - 1) < heavy
 
 
-def test_density_detects_an_infinite_variance_and_a_wrong_normalization():
+def test_density_detects_an_infinite_variance():
     assert sl.noise.Density(stats.cauchy(scale=0.5).pdf).second_moment == np.inf
-    with pytest.raises(ValueError, match="pdf must integrate to 1"):
-        sl.noise.Density(lambda e: np.exp(-(e**2)))
 
 
 @pytest.mark.slow

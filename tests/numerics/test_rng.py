@@ -124,9 +124,3 @@ def test_generators_make_different_runs_of_the_same_experiment():
     gap = np.abs(runs[0].mean - runs[1].mean)[1:]
     assert np.all(gap > 0)
     assert np.all(gap < 5 * np.hypot(runs[0].standard_error, runs[1].standard_error)[1:])
-
-
-def test_an_unknown_generator_is_refused():
-    problem = sl.LinearRegression(np.ones(4))
-    with pytest.raises(ValueError, match=r"generator: unknown value 'treefry' \(did you mean 'threefry'\?\)"):
-        sl.simulate(problem, sl.sgd(), 0.3, 1.0, generator="treefry")

@@ -19,17 +19,3 @@ def test_ode_is_within_two_and_a_half_percent_of_the_simulated_mean(noise):
     assert report.max_relative_error < 0.025
     plain = sl.solve_ode(problem, sl.adam(0.9, 0.99, memory="fixed"), 0.5, t=runs.t)
     assert np.abs(runs.mean / plain.risk - 1).max() > 0.1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        ({"brake": -1.0}, "brake"),
-        ({"probe_scale": 0.0}, "probe_scale"),
-        ({"n_probes": 1}, "n_probes"),
-        ({"b1": 1.0}, "b1"),
-    ],
-)
-def test_bad_hyperparameters_are_named(arguments, name):
-    with pytest.raises(ValueError, match=name):
-        sl.s_adam(**arguments)

@@ -146,12 +146,6 @@ def test_the_spread_of_sgd_needs_a_fourth_moment_of_the_noise():
     assert "the mean risk is infinite" in run_warnings(dataclasses.replace(runs, problem=CAUCHY))[0]
 
 
-def test_the_mean_risk_of_sgd_needs_a_second_moment_of_the_noise():
-    for solve in (sl.solve_ode, sl.solve_sde):
-        with pytest.raises(ValueError, match="noise must have finite variance for SGD"):
-            solve(CAUCHY, SGD, 0.3, t=T)
-
-
 def test_adam_of_long_memory_needs_a_fourth_moment_of_the_noise():
     rule = sl.long_memory_adam(0.0, 0.95)
     assert "averages of squared gradients settle slowly" in only(said(*ODE, HEAVY, rule, 0.1)[1], sl.LimitWarning)

@@ -139,8 +139,6 @@ def test_a_file_that_is_no_checkpoint_is_neither_used_nor_overwritten(tmp_path):
         with pytest.raises(ValueError, match="is not a checkpoint of simulate"):
             run(path)
         assert path.read_bytes() == before
-    with pytest.raises(ValueError, match="cannot read"):
-        run(tmp_path)
 
 
 def test_a_place_that_cannot_be_written_is_found_before_the_first_step(tmp_path, monkeypatch):
@@ -151,8 +149,6 @@ def test_a_place_that_cannot_be_written_is_found_before_the_first_step(tmp_path,
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10})())
     with pytest.raises(ValueError, match=r"checkpoint: .* MiB are free"):
         run(tmp_path / "run")
-    with pytest.raises(TypeError, match="checkpoint must be a path"):
-        run(3)
 
 
 SCRIPT = """

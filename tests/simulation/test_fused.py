@@ -104,26 +104,6 @@ def test_the_kernel_lowers_for_cuda(name, d):
         assert "triton" in lowered.as_text()
 
 
-@pytest.mark.parametrize(
-    ("changed", "reason"),
-    [
-        ({"batch_size": 2}, "batch_size 1"),
-        ({"dtype": np.float64}, "dtype float32"),
-        ({"sharpness": True}, "sharpness=False"),
-        ({"optimizer": [sl.sgd(), sl.signum(0.9)]}, r"sgd, sign_sgd or adam as optimizer, not \['signum'\]"),
-        ({"problem": sl.LinearRegression(sl.covariance.spiked(4, [2.0]))}, "a diagonal or"),
-        ({"problem": sl.LinearRegression(np.ones(9000))}, "d <= 8192"),
-        ({"problem": sl.data.from_arrays(np.eye(4)[[0, 1, 2, 3, 0]], np.arange(5.0))}, "Gaussian features"),
-    ],
-)
-def test_what_the_kernel_does_not_cover_is_refused_with_the_reason(changed, reason):
-    settings = {"problem": sl.LinearRegression(np.ones(4)), "optimizer": sl.sgd(), "lr": 0.1, "t": [0.5], **changed}
-    with pytest.raises(ValueError, match=f"path: 'fused' needs {reason}"):
-        sl.simulate(path="fused", **settings)
-
-
-def test_auto_is_plain_on_cpu_and_an_unknown_path_is_refused():
+def test_auto_is_plain_on_cpu():
     problem = sl.LinearRegression(np.ones(4))
     assert sl.simulate(problem, sl.sgd(), 0.1, 1.0, n_runs=1).details["path"] == "plain"
-    with pytest.raises(ValueError, match=r"path: unknown value 'fuse' \(did you mean 'fused'\?\)"):
-        sl.simulate(problem, sl.sgd(), 0.1, 1.0, path="fuse")

@@ -1,0 +1,93 @@
+"""Room analysis."""
+
+import numpy as np
+
+import sdelimit as sl
+from bad_input.rows import CAUCHY, FLAT, NAN, SGD, SIGN, K, P, kind, value
+
+noise = sl.noise
+EFFECTS = ("learning_rate", "preconditioning", "noise_compression", "noise_reshaping")
+AT_REST = sl.LinearRegression(np.ones(3), theta_star=np.zeros(3))
+COEFFICIENTS = sl.limit_coefficients(SIGN, noise.NoNoise())
+
+TABLE = [
+    kind(sl.limit_coefficients, "noise must be a noise law", SIGN, "gaussian"),
+    kind(sl.limit_coefficients, "optimizer must be an optimizer", "sgd", noise.NoNoise()),
+    kind(sl.limit_coefficients, "batch_size must be an integer", SIGN, noise.NoNoise(), "one"),
+    value(sl.limit_coefficients, "noise must have finite variance for SGD", SGD, noise.Cauchy(1.0)),
+    value(sl.limit_coefficients, "noise must have finite variance for SGD", SGD, noise.StudentT(2.0, 0.3)),
+    value(sl.limit_coefficients, "optimizer must act alike.*clip_coordinate", sl.clip_coordinate(1.0), noise.NoNoise()),
+    value(COEFFICIENTS.phi, "R must be > 0", 0.0),
+    value(COEFFICIENTS.phi, "R must be finite", [1.0, NAN]),
+    value(COEFFICIENTS.kappa, "rho must lie in", 1.5, 1.0),
+    value(COEFFICIENTS.kappa, "rho and R must broadcast", [0.1, 0.2], [1.0, 2.0, 3.0]),
+    kind(COEFFICIENTS.kappa, "rho must", "all", 1.0),
+    value(COEFFICIENTS.phi_standard_error, "R must be > 0", -1.0),
+    value(COEFFICIENTS.kappa_standard_error, "rho must lie in", 2.0, 1.0),
+    value(COEFFICIENTS.figure_of_merit, "R must be > 0", 0.0),
+    *(
+        row
+        for ask in (sl.stationary_risk, sl.convergence_rate)
+        for row in (
+            kind(ask, "problem must be a LinearRegression", "problem", SGD, 0.1),
+            kind(ask, "optimizer must be .* call it", P, sl.sgd, 0.1),
+            value(ask, "lr must be > 0", P, SGD, 0.0),
+            value(ask, "lr must be > 0", P, SGD, [0.1, -1.0]),
+            value(ask, "lr must be finite", P, SGD, NAN),
+            kind(ask, "lr must", P, SGD, "fast"),
+            kind(ask, "lr must be a number or an array", P, SGD, lambda t: 0.1),
+            value(ask, "batch_size must be >= 1", P, SGD, 0.1, batch_size=0),
+            value(ask, "noise must have finite var", CAUCHY, SGD, 0.1),
+        )
+    ),
+    kind(sl.max_stable_lr, "problem must be a LinearRegression", np.eye(2), SGD),
+    kind(sl.max_stable_lr, "optimizer must be an optimizer", P, None),
+    value(sl.max_stable_lr, "batch_size must be >= 1", P, SGD, -1),
+    kind(sl.directional_sharpness, "problem must be a LinearRegression", K, SIGN),
+    value(sl.directional_sharpness, "risk must be > 0", P, SIGN, risk=0.0),
+    kind(sl.directional_sharpness, "risk must", P, SIGN, risk="low"),
+    kind(sl.directional_sharpness, "batch_size must be an integer", P, SIGN, batch_size=[1]),
+    value(sl.best_constant_lr, "t_max or target_risk must be given", P, SGD),
+    value(sl.best_constant_lr, "t_max or target_risk must be given, and not", P, SGD, t_max=1.0, target_risk=0.1),
+    value(sl.best_constant_lr, "t_max must be > 0", P, SGD, t_max=0.0),
+    value(sl.best_constant_lr, "target_risk must be > 0", P, SGD, target_risk=-1.0),
+    value(sl.best_constant_lr, "target_risk must be below the initial risk", P, SGD, target_risk=1e3),
+    value(sl.best_constant_lr, "problem must start at a positive risk", AT_REST, SGD, t_max=1.0),
+    kind(sl.best_constant_lr, "optimizer must be an optimizer", P, "sgd", t_max=1.0),
+    kind(sl.best_constant_lr, "problem must be", np.eye(2), SGD, t_max=1.0),
+    value(sl.best_constant_lr, "batch_size must be >= 1", P, SGD, t_max=1.0, batch_size=0),
+    kind(sl.optimize_schedule, "problem must be", "P", SGD, 1.0),
+    kind(sl.optimize_schedule, "lr must be a real number", P, SGD, 1.0, lr="fast"),
+    value(sl.optimize_schedule, "t_max must be > 0", P, SGD, -1.0),
+    value(sl.optimize_schedule, "n_knots must be >= 2", P, SGD, 1.0, n_knots=1),
+    value(sl.optimize_schedule, "n_knots must be < 2147483648", P, SGD, 1.0, n_knots=1e300),
+    value(sl.optimize_schedule, "iterations must be >= 1", P, SGD, 1.0, iterations=0),
+    value(sl.optimize_schedule, "lr must be > 0 at every knot", P, SGD, 1.0, lr=0.0),
+    kind(sl.optimize_schedule, "progress must be True, False or None", P, SGD, 1.0, progress="no"),
+    kind(sl.match_schedule, "to_optimizer must be an optimizer", P, SGD, "sign", 0.1, 1.0),
+    kind(sl.match_schedule, "from_optimizer must be .* call it", P, sl.sgd, SIGN, 0.1, 1.0),
+    value(sl.match_schedule, "lr must be >= 0", P, SGD, SIGN, -0.1, 1.0),
+    value(sl.match_schedule, "t_max must be > 0", P, SGD, SIGN, 0.1, 0.0),
+    kind(sl.match_schedule, "batch_size must be an integer", P, SGD, SIGN, 0.1, 1.0, batch_size=1.5),
+    value(sl.match_schedule, "match: unknown value 'drift'", P, SGD, SIGN, 0.1, 1.0, match="drift"),
+    kind(sl.match_schedule, "match must be a text", P, SGD, SIGN, 0.1, 1.0, match=np.ones(2)),
+    kind(sl.effects, "problem must be a LinearRegression", "problem"),
+    kind(sl.effects, "optimizer must be an optimizer", P, "sign_sgd"),
+    kind(sl.effects, "optimizer must be .* call it", P, sl.sign_sgd),
+    value(sl.effects, "lr must be >= 0", P, lr=-1.0),
+    value(sl.effects, "lr must be finite", P, lr=NAN),
+    kind(sl.effects, "lr must be a real number", P, lr=[0.1, 0.2]),
+    value(sl.effects, "sgd_lr must be >= 0", P, sgd_lr=-0.1),
+    kind(sl.effects, "sgd_lr must be a real number", P, sgd_lr="x"),
+    value(sl.effects, "t_max must be > 0", P, t_max=0.0),
+    value(sl.effects, "t must be >= 0 and strictly increasing", P, t=[2.0, 1.0]),
+    value(sl.effects, "batch_size must be >= 1", P, batch_size=0),
+    value(sl.effects, "order must begin with 'noise_compression'", CAUCHY, order=EFFECTS),
+    value(sl.effects, "noise must have finite variance for SGD", CAUCHY, SGD),
+    value(sl.effects, "sgd_lr must be finite and >= 0", P, sgd_lr=lambda t: -t - 1.0),
+    kind(sl.effects, "order must be a sequence", P, order="learning_rate"),
+    kind(sl.effects, "order must be a sequence", P, order=np.array("x")),
+    value(sl.effects, "order: unknown value 'learning_rat'.*did you mean", P, order=["learning_rat"]),
+    value(sl.effects, "order must name each of", P, order=["learning_rate"]),
+    value(sl.effects, "covariance must have positive variance", FLAT),
+]

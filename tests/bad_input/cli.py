@@ -1,0 +1,88 @@
+"""Room cli."""
+
+import click
+
+from bad_input.rows import Row
+from sdelimit.cli.main import main
+
+
+def command(name, *arguments):
+    """The command line; the error as it is shown."""
+    try:
+        main.main([name, *arguments], standalone_mode=False)
+    except click.UsageError as error:
+        raise click.UsageError(error.format_message()) from error
+
+
+def usage(message, *arguments):
+    return Row(command, click.UsageError, message, arguments, {})
+
+
+def config(text):
+    """``sdelimit sweep`` with this configuration file."""
+    with open("config.toml", "w", encoding="utf-8") as file:
+        file.write(text)
+    command("sweep", "config.toml", "--out", "out")
+
+
+def wrong_config(message, text):
+    return Row(config, click.UsageError, message, (text,), {})
+
+
+CONFIG = 'optimizer = "sgd"\nlr = 0.1\nd = 8\nt_max = 1.0\n'
+TABLE = [
+    usage("No such option '?--runz", "compare", "--runz", "3"),
+    usage("did you mean 'compare'", "compair"),
+    usage("did you mean 'sign_sgd'", "compare", "-o", "sgn_sgd"),
+    usage("did you mean 'gaussian'", "compare", "-n", "gausian:0.3"),
+    usage("did you mean 'ar1'", "compare", "-K", "ar:0.3"),
+    usage("did you mean 'cosine'", "compare", "--lr", "cosin:0.3"),
+    usage("did you mean 'sgd'", "compare", "--lr", "sdg=0.3"),
+    usage("no learning rate for sign_sgd", "compare", "--lr", "sgd=0.3"),
+    usage("lr must be >= 0", "compare", "--lr", "-0.3"),
+    usage("lr must be finite", "compare", "--lr", "nan"),
+    usage("std must be > 0", "compare", "-n", "gaussian:-1"),
+    usage("gaussian.*missing", "compare", "-n", "gaussian"),
+    usage("gaussian.*positional argument", "compare", "-n", "gaussian:0.1,0.2,0.3"),
+    usage("rho must lie strictly between", "compare", "-K", "ar1:2"),
+    usage("cannot read the arguments", "compare", "-K", "ar1:import"),
+    usage("cannot read the arguments", "compare", "-K", "ar1:0.5)+(1"),
+    usage("cannot read the arguments", "compare", "-K", "ar1:*[1]"),
+    usage("cannot read nowhere.npy", "compare", "-K", "nowhere.npy"),
+    usage("bad.npy does not hold an array", "compare", "-K", "bad.npy"),
+    usage("bad.npy does not hold an array", "compare", "-n", "bad.npy"),
+    usage("cannot read nowhere.npz", "compare", "--data", "nowhere.npz"),
+    usage("--data brings its own --d", "compare", "--data", "nowhere.npz", "--d", "3"),
+    usage("--runs must be >= 1", "compare", "--runs", "0"),
+    usage("'--runs': 'many' is not a valid int", "compare", "--runs", "many"),
+    usage("--paths must be >= 1", "compare", "--paths", "0"),
+    usage("d must be >= 1", "compare", "--d", "0"),
+    usage("--t-max > 0", "compare", "--t-max", "0"),
+    usage("'--t-max': 'soon' is not a valid float", "compare", "--t-max", "soon"),
+    usage("--t-max must reach one step", "compare", "--t-max", "1e-9"),
+    usage("--points must be >= 2", "compare", "--points", "1"),
+    usage("batch_size must be >= 1", "compare", "--d", "20", "--batch-size", "0"),
+    usage("seed must be >= 0", "compare", "--d", "20", "--seed", "-1"),
+    usage("--out: cannot write to", "compare", "--d", "20", "--out", "bad.npy/out"),
+    usage("Missing argument 'CONFIG'", "sweep", "--out", "out"),
+    usage("Missing option '--out'", "sweep", "config.toml"),
+    usage("config: cannot read nowhere.toml", "sweep", "nowhere.toml", "--out", "out"),
+    usage("config: bad.npy is not a TOML file", "sweep", "bad.npy", "--out", "out"),
+    wrong_config("config: .* has no optimizer", "lr = 0.1\n"),
+    wrong_config("config: unknown value 'lrs'.*did you mean 'lr'", CONFIG + "lrs = 0.1\n"),
+    wrong_config("config: .* has no optimizer", "\ufefflr = 0.1\n"),
+    wrong_config("config: unknown value 'nois'.*did you mean 'noise'", CONFIG + "nois = 'none'\n"),
+    wrong_config("did you mean 'sign_sgd'", CONFIG.replace("sgd", "sgn_sgd")),
+    wrong_config("config: .* is not a TOML file", "lr = \n"),
+    wrong_config("n_runs must be an integer", CONFIG + 'n_runs = "many"\n'),
+    wrong_config("points must be >= 2", CONFIG + "points = 1\n"),
+    wrong_config("batch_size must be >= 1", CONFIG + "batch_size = [0]\n"),
+    wrong_config("noise must be a text", CONFIG + "noise = 0.3\n"),
+    usage("Missing argument 'FOLDER'", "report"),
+    usage("holds no sweep", "report", "nowhere"),
+    usage("No such option '?--axes", "report", "nowhere", "--axes", "d"),
+    usage("Missing argument 'FILE'", "rerun"),
+    usage("file: cannot read", "rerun", "nowhere.npz"),
+    usage("file: bad.npy is not a result", "rerun", "bad.npy"),
+    usage("unexpected extra argument", "rerun", "a.npz", "b.npz"),
+]  # fmt: skip
