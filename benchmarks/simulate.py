@@ -83,7 +83,7 @@ def own_normals(generator, steps, factor=None):
             return normals.normal_pairs(keys, index, 1, D, generator)
 
         def step(carry, index):
-            z = normals.unpaired(carry[0], D)
+            z = normals.unpack_pairs(carry[0], D)
             return (pairs(index), z if factor is None else z @ factor), None
 
         index = jnp.arange(steps // block * block, dtype=jnp.uint32).reshape(-1, block)

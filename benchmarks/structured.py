@@ -10,7 +10,7 @@ import numpy as np
 from _report import best_time, header, write
 
 import sdelimit as sl
-from sdelimit.modes.structured import structured
+from sdelimit.modes.structured import structured_modes
 
 RUNS = 64
 SIZES = (1_000, 10_000, 100_000)
@@ -28,7 +28,7 @@ def measure(name, d):
     limit = sl.sign_sgd().limit(problem, 1)
 
     def find():
-        return structured(problem.covariance, limit.power, limit.basis, problem.delta0)
+        return structured_modes(problem.covariance, limit.power, limit.basis, problem.delta0)
 
     modes = None if find() is None else best_time(find)
     steps = max(23, 200_000 // d)

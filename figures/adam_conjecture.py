@@ -11,7 +11,7 @@ import numpy as np
 from style import COLOURS, TIME, draw_runs, panels
 
 import sdelimit as sl
-from sdelimit.limits.exact.long_memory_adam import adapted_adam_limit
+from sdelimit.limits.exact.long_memory_adam import quasi_stationary_adam_limit
 from sdelimit.optimizers.optimizer import of_noise
 
 
@@ -52,6 +52,6 @@ def draw(quick=False):
 
 def conjectured(problem, lr, t_max):
     """The limit with c = 1 and kappa(rho) = rho: Adam whose second moment is 2P at every time."""
-    rule = dataclasses.replace(sl.long_memory_adam(0.0, 0.999), limit=of_noise(adapted_adam_limit))
+    rule = dataclasses.replace(sl.long_memory_adam(0.0, 0.999), limit=of_noise(quasi_stationary_adam_limit))
     curve = sl.solve_ode(problem, rule, lr, t_max)
     return curve.t, curve.risk

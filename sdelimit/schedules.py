@@ -174,9 +174,9 @@ def warmup(schedule, t_warmup) -> Schedule:
 
 
 SCAN = 4096
-"""Points at which a learning rate that changes is looked at before solving."""
+"""Points at which a learning rate that changes is evaluated before solving."""
 JUMP = 0.02
-"""A change from one of these points to the next by more than this share of the largest eta is a jump."""
+"""A change from one of these points to the next by more than this fraction of the largest eta is a jump."""
 
 
 class Scan(NamedTuple):
@@ -201,7 +201,7 @@ class Scan(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LearningRate:
-    """What a public function was given as ``lr``: checked once, by ``of`` or ``single``, and asked for all else.
+    """The ``lr`` argument of a public function, checked by ``of`` or ``single``.
 
     Attributes:
         schedule: eta as a function of one t, which JAX can trace; its numbers are the leaves of a pytree.
@@ -229,7 +229,7 @@ class LearningRate:
             values = check.array(name, lr, ndim=1)
             if np.any(values < 0):
                 raise ValueError(f"{name} must be >= 0, got a smallest value of {values.min():g}")
-            return cls(Constant(check.frozen(values)), name, values.size, traced=False)
+            return cls(Constant(check.read_only(values)), name, values.size, traced=False)
         value = lr if hasattr(lr, "ndim") else jnp.stack([jnp.asarray(x) for x in lr])
         if value.ndim > 1:
             raise ValueError(f"{name} must be a number or a (m,) array, got shape {value.shape}")
@@ -269,7 +269,7 @@ class LearningRate:
         constant = isinstance(self.schedule, Constant)
         if constant and not self.traced:
             eta = np.repeat(np.asarray(self.schedule.value, np.float64)[..., None], t.size, axis=-1)
-            return check.frozen(eta)
+            return check.read_only(eta)
         with x64():
             eta = jax.vmap(self.schedule, out_axes=-1)(jnp.asarray(t, jnp.float64))
         if self.traced:

@@ -1,6 +1,13 @@
-"""Problems and laws that several test files use."""
+"""Problems and laws that several test files use, and a memory of compiled code for the whole test run."""
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
+
+# Before JAX is imported, here and in the processes that tests start: most of the time of a run goes into compiling, and
+# processes and later runs compile the same code.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax
 import jax.numpy as jnp

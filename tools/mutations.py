@@ -50,7 +50,7 @@ EPS = _tests(
     "test_drift_with_eps_is_an_integral_over_residual_and_coordinate",
     "test_noise_with_eps_is_the_covariance_of_one_step",
 )
-BRAKED = _tests("limits/test_brake")
+S_ADAM = _tests("limits/test_s_adam_limit")
 CHI = _tests("limits/test_clip", "test_norm_clipping_of_gaussian_residuals_is_an_integral_over_their_length")
 NORM = _tests("limits/test_clip", "test_norm_clipping_coefficients_match_monte_carlo")
 COORDINATE = _tests(
@@ -80,7 +80,7 @@ COORDINATE_BALANCE = _tests(
 SDE = _tests("sde/test_sde", "test_mean_of_paths_follows_the_ode", "test_mean_and_spread_agree_with_brute_force")
 LOSS = _tests("simulation/test_simulate", "test_the_loss_that_rules_may_ask_for_has_the_gradient_that_they_get")
 LOOP = _tests("simulation/test_simulate", "test_a_run_is_the_optimizer_written_as_a_loop")
-SETTLED = _tests(
+STATIONARY = _tests(
     "analysis/test_stationary",
     "test_sign_sgd_has_its_closed_form_under_gaussian_noise",
     "test_sgd_has_its_closed_form_up_to_its_edge_and_is_infinite_beyond",
@@ -134,7 +134,7 @@ MUTATIONS = tuple(
             "(batch_size - 0.95) * jnp.sqrt(2.0)",
             LIMITS,
         ),
-        ("phi-batch-spread", SIGN_PY, "1 + 2 * t * (2 * R)", "1 + 2.1 * t * (2 * R)", LIMITS),
+        ("phi-batch-variance-ratio", SIGN_PY, "1 + 2 * t * (2 * R)", "1 + 2.1 * t * (2 * R)", LIMITS),
         (
             "noise-gaussian",
             "sdelimit/noise/gaussian.py",
@@ -201,15 +201,15 @@ MUTATIONS = tuple(
         (
             "noise-mixture",
             "sdelimit/noise/gaussian.py",
-            "spread = 1 + 2 * a * self.stds**2",
-            "spread = 1 + 2.1 * a * self.stds**2",
+            "variance_ratio = 1 + 2 * a * self.stds**2",
+            "variance_ratio = 1 + 2.1 * a * self.stds**2",
             MIXED,
         ),
         (
             "noise-mixture-mean",
             "sdelimit/noise/gaussian.py",
-            "-a * self.means**2 / spread",
-            "-1.05 * a * self.means**2 / spread",
+            "-a * self.means**2 / variance_ratio",
+            "-1.05 * a * self.means**2 / variance_ratio",
             MIXED,
         ),
         (
@@ -294,7 +294,7 @@ MUTATIONS = tuple(
             FLUCTUATIONS,
         ),
         ("fluctuation-sgd-drift", FLUCTUATIONS_PY, "jnp.ones_like(R) / b", "1.05 * jnp.ones_like(R) / b", FLUCTUATIONS),
-        ("fluctuation-sgd-spread", FLUCTUATIONS_PY, "12 * R**2 +", "12.6 * R**2 +", FLUCTUATIONS),
+        ("fluctuation-sgd-length-variance", FLUCTUATIONS_PY, "12 * R**2 +", "12.6 * R**2 +", FLUCTUATIONS),
         (
             "fluctuation-sgd-coupling",
             FLUCTUATIONS_PY,
@@ -385,7 +385,7 @@ MUTATIONS = tuple(
             "sdelimit/optimizers/s_adam.py",
             "Weights(0.0, 1 - b2, b2)",
             "Weights(0.0, 1.1 * (1 - b2), b2)",
-            BRAKED,
+            S_ADAM,
         ),
         # noise kernels of rules with memory
         (
@@ -453,29 +453,29 @@ MUTATIONS = tuple(
             "sdelimit/limits/sampled/s_adam.py",
             "rule.tau**2 * n**2 / 2",
             "rule.tau**2 * n**2 / 2.1",
-            BRAKED,
+            S_ADAM,
         ),
-        ("brake-slope", "sdelimit/limits/sampled/s_adam.py", "rule.tau * l * n +", "1.05 * rule.tau * l * n +", BRAKED),
+        ("brake-slope", "sdelimit/limits/sampled/s_adam.py", "rule.tau * l * n +", "1.05 * rule.tau * l * n +", S_ADAM),
         (
             "brake-strength",
             "sdelimit/limits/sampled/s_adam.py",
             "jnp.exp(-rule.brake *",
             "jnp.exp(-1.05 * rule.brake *",
-            BRAKED,
+            S_ADAM,
         ),
         (
             "brake-share",
             "sdelimit/limits/sampled/s_adam.py",
             "w_left * slope_left) / 2",
             "w_left * slope_left) / 2.1",
-            BRAKED,
+            S_ADAM,
         ),
         (
             "brake-variance",
             "sdelimit/limits/sampled/s_adam.py",
             "- jnp.mean(D, axis=0) ** 2",
             "- 0.5 * jnp.mean(D, axis=0) ** 2",
-            BRAKED,
+            S_ADAM,
         ),
         (
             "long-memory-variance",
@@ -494,17 +494,15 @@ MUTATIONS = tuple(
         (
             "long-memory-drift",
             LONG_PY,
-            "return 1 / jnp.sqrt(self.corrected",
-            "return 1.05 / jnp.sqrt(self.corrected",
+            "return 1 / jnp.sqrt(self.second_moment",
+            "return 1.05 / jnp.sqrt(self.second_moment",
             SLOW_MEMORY,
         ),
         (
             "long-memory-c2",
-            ADAPTIVE_PY,
-            "            return adapted_adam_limit(problem.noise, batch_size)\n"
-            "        return long_memory_adam_limit(problem.d",
-            "            return adapted_adam_limit(problem.noise, batch_size)\n"
-            "        return long_memory_adam_limit(1.05 * problem.d",
+            "sdelimit/optimizers/adaptive.py",
+            "(problem.d * (1 - b2), problem.noise, batch_size)\n\n    return Optimizer(",
+            "(1.05 * problem.d * (1 - b2), problem.noise, batch_size)\n\n    return Optimizer(",
             SLOW_MEMORY,
         ),
         (
@@ -514,7 +512,7 @@ MUTATIONS = tuple(
             "            return long_memory_adam_limit(1.05 * problem.d * (1 - b2)",
             SLOW_MEMORY,
         ),
-        ("adapted-drift", LONG_PY, "self.batch_size / (2 * R", "self.batch_size / (2.2 * R", SLOW_MEMORY),
+        ("quasi-stationary-drift", LONG_PY, "self.batch_size / (2 * R", "self.batch_size / (2.2 * R", SLOW_MEMORY),
         (
             "adam-eps-size",
             "sdelimit/limits/sampled/adam_eps.py",
@@ -582,8 +580,8 @@ MUTATIONS = tuple(
         (
             "modes-diagonal-start",
             STRUCTURED_PY,
-            "Decoupled(decay, covariance.std ** (power / 2)",
-            "Decoupled(decay, covariance.std ** (0.55 * power)",
+            "ModeArrays(decay, covariance.std ** (power / 2)",
+            "ModeArrays(decay, covariance.std ** (0.55 * power)",
             DIAGONAL,
         ),
         (
@@ -607,7 +605,7 @@ MUTATIONS = tuple(
             "forcing * s[0] ** (2 - 1.1 * power))",
             SCALED,
         ),
-        ("modes-ar1", "sdelimit/modes/ar1.py", "/ found.square - 1\n", "/ found.square - 1.05\n", AR1),
+        ("modes-ar1", "sdelimit/modes/ar1.py", "/ eigenvectors.square - 1\n", "/ eigenvectors.square - 1.05\n", AR1),
         (
             "modes-spiked",
             "sdelimit/modes/spiked.py",
@@ -779,15 +777,15 @@ MUTATIONS = tuple(
             "sdelimit/optimizers/s_adam.py",
             "params + probe_scale * directions",
             "params + 1.05 * probe_scale * directions",
-            BRAKED,
+            S_ADAM,
         ),
-        ("rule-s-adam-brake", "sdelimit/optimizers/s_adam.py", "jnp.exp(-brake *", "jnp.exp(-1.05 * brake *", BRAKED),
+        ("rule-s-adam-brake", "sdelimit/optimizers/s_adam.py", "jnp.exp(-brake *", "jnp.exp(-1.05 * brake *", S_ADAM),
         (
             "rule-s-adam-correction",
             "sdelimit/optimizers/s_adam.py",
             "jnp.sqrt(1 - b2**state.count)",
             "jnp.sqrt(1 - b1**state.count)",
-            BRAKED,
+            S_ADAM,
         ),
         ("simulate-rate", "sdelimit/simulation/run_plan.py", ".T / self.problem.d", ".T / (self.problem.d + 1)", LOOP),
         (
@@ -811,7 +809,7 @@ MUTATIONS = tuple(
             BALANCE_PY,
             "return -(noise / (2 * G))",
             "return -(noise / (2.1 * G))",
-            SETTLED,
+            STATIONARY,
         ),
         (
             "stationary-memory-quarter",
@@ -911,8 +909,20 @@ MUTATIONS = tuple(
             "erf(mu / (s * np.sqrt(2.1)))",
             DATA,
         ),
-        ("data-heat", "sdelimit/data/row_stepper.py", "heat = eta**2 /", "heat = 1.05 * eta**2 /", ROWS),
-        ("data-loss", "sdelimit/data/row_stepper.py", "loss = eta / problem.n", "loss = 1.1 * eta / problem.n", ROWS),
+        (
+            "data-noise-covariance",
+            "sdelimit/data/row_stepper.py",
+            "noise = eta**2 /",
+            "noise = 1.05 * eta**2 /",
+            ROWS,
+        ),
+        (
+            "data-row-covariance",
+            "sdelimit/data/row_stepper.py",
+            "rows = eta / problem.n",
+            "rows = 1.1 * eta / problem.n",
+            ROWS,
+        ),
         ("data-adam", "sdelimit/data/row_rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS_ADAM),
     ]
 )

@@ -13,18 +13,18 @@ from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.solve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.curves import RiskCurve, examined
+from sdelimit.results.curves import RiskCurve, with_limit_warnings
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
 
 GRID, SPAN, SHIFT = 33, 1e4, 1e3
-"""Learning rates tried at once, the ratio of the largest to the smallest, and how far they move if the best is last."""
+"""Learning rates on a grid, the ratio of largest to smallest, and the factor by which it moves if its end is best."""
 MAX_SHIFTS = 6
 ACCURACY = 1e-3
 """Accuracy of log lr."""
 LONGEST = 4.0**20
-"""Longest horizon tried for a target."""
+"""Longest horizon in which a target must be reached."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,17 +95,17 @@ def best_for_horizon(problem, optimizer, limit, batch_size, t_max) -> BestLearni
 
 
 def _best(goal, around) -> BestLearningRate:
-    """The best for ``goal``, looked for around the learning rate that holds the risk ``around`` stationary."""
-    held = float(evaluate_in_float64(balance_of(goal.problem, goal.limit).learning_rate, around))
-    tried, values = _search(goal, 10 * held)
+    """The best for ``goal``, searched around the learning rate whose stationary risk is ``around``."""
+    around_lr = float(evaluate_in_float64(balance_of(goal.problem, goal.limit).learning_rate, around))
+    tried, values = _search(goal, 10 * around_lr)
     lr = _refine(goal, tried, values)
     time = goal.time(lr)
-    curve = examined(goal.curves(lr, time), goal.limit)
+    curve = with_limit_warnings(goal.curves(lr, time), goal.limit)
     return BestLearningRate(lr, float(curve.risk[-1]), time, curve, tried, values)
 
 
 class _Goal:
-    """What a learning rate is judged by, the smaller the better."""
+    """The objective of the search, to be minimized."""
 
     def __init__(self, problem, optimizer, limit, batch_size):
         self.problem, self.optimizer, self.limit, self.batch_size = problem, optimizer, limit, batch_size
@@ -157,7 +157,7 @@ class _Target(_Goal):
             self.horizon = 4 * self.horizon if times.min() == np.inf else 2 * times.min()
 
     def value(self, lr):
-        """Beyond the horizon it is a guess that grows with the distance left."""
+        """The time; beyond the horizon a value that grows with log(risk / target), for the minimizer to follow."""
         curve = self.curves(lr, self.horizon)
         time = first_passage(curve, self.target)
         return time if np.isfinite(time) else self.horizon * (1 + np.log(min(curve.risk.min(), HUGE) / self.target))

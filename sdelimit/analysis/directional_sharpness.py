@@ -9,7 +9,7 @@ from sdelimit.limits.measured.forgetting_time import measure_memory
 from sdelimit.limits.measured.scalar_gradients import unit_residuals
 from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, fit_kernel, kernel_basis
 from sdelimit.modes.dense import correlation_of
-from sdelimit.modes.structured import structured
+from sdelimit.modes.structured import structured_modes
 from sdelimit.numerics import normals
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import evaluate_in_float64, precision
@@ -68,7 +68,7 @@ def _at(problem, limit, kernel, R):
 
 def _curvatures(problem, power, basis):
     """tr(K N_q), which is sum_i lambda_i c_qi in any modes."""
-    found = structured(problem.covariance, power, basis, problem.delta0)
+    found = structured_modes(problem.covariance, power, basis, problem.delta0)
     if found is not None:
         return found.forcing @ found.decay
     khat, K = correlation_of(problem.covariance), problem.covariance.to_dense()
@@ -86,12 +86,12 @@ def _one_time_kernel(problem, optimizer, limit, largest_risk, batch_size):
         return lambda R: (limit.basis, evaluate_in_float64(limit.noise_coefficients, R, none))
     burn_in = np.int32(measure_memory(rule, problem.noise, largest_risk, batch_size).burn_in)
 
-    def sampled(R):
+    def sample_kernel(R):
         with precision(np.float32):
             products = _sample(rule, problem.noise, float(np.sqrt(2 * R)), batch_size, burn_in)
         return GENERAL_BASIS, fit_kernel(RHO, np.asarray(products, np.float64))
 
-    return sampled
+    return sample_kernel
 
 
 @jit

@@ -1,10 +1,10 @@
-"""Where drift and noise balance, and how small disturbances die out there (theory: sections 3, 4 and 9).
+"""Stationary states, where drift and noise balance, and their relaxation rates (theory: sections 3, 4 and 9).
 
-While the risk is held at R every mean dynamics here is linear, dm/dt = -eta A(R) m + eta^2 B(R), so that it settles at
-m = eta A^-1 B with a risk eta L(R). A risk is stationary if it reproduces itself, R = eta L(R): it belongs to the
+While the risk is held at R every mean dynamics here is linear, dm/dt = -eta A(R) m + eta^2 B(R), so that it relaxes
+to m = eta A^-1 B with a risk eta L(R). A risk is stationary if it reproduces itself, R = eta L(R): it belongs to the
 learning rate R / L(R), and the root is stable where that increases with R.
 
-Close to the root modes couple through R only. In the modes of A(R) a disturbance x of the shares of the risk follows
+Close to the root modes couple through R only. In the modes of A(R) a perturbation x_i of the risk of each mode follows
 
     dx_i/dt = -a_i x_i + w_i sum_j x_j,      a_i = 2 eta phi lambda_i,    w_i = d(dx_i/dt)/dR,
 
@@ -25,29 +25,29 @@ from sdelimit.numerics.precision import evaluate_in_float64, x64
 from sdelimit.ode.matrix import Matrices, matrices_of
 
 EQUAL = 1e-12
-"""Rates this close, and couplings this small, relative to the largest rate, are not told apart."""
-INVISIBLE = 1e-9
-"""Largest share of an eigenvector, of length one, that rounding leaves in the risk where it has none."""
+"""Rates this close, and couplings this small, relative to the largest rate, count as equal, and as zero."""
+ROUNDING = 1e-9
+"""Below this the risk of an eigenvector, relative to the sum of all weights, is rounding error: it does not move R."""
 LARGEST = 5000
 """Largest matrix whose eigenvalues are computed."""
 
 
 class Balance(eqx.Module):
-    """The stationary state of one limit on one problem, at frozen risk."""
+    """The stationary state of one limit on one problem, while the risk is held fixed."""
 
     def learning_rate(self, R: Float[Array, ""]) -> Float[Array, ""]:
         """R / L(R), the learning rate whose stationary risk is R > 0."""
         raise NotImplementedError
 
     def slowest(self, eta: float, R: float) -> float:
-        """The rate of the slowest disturbance of the stationary risk R that the risk shows."""
+        """The rate of the slowest perturbation of the stationary state that moves the risk, at risk R."""
         raise NotImplementedError
 
 
 class ModeBalance(Balance):
     """The balance of any law in coordinates that decouple.
 
-    At frozen risk and with the scalars where they settle, G_i Y_i + Y_i G_i' + (1/d) sum_q c_qi B_q = 0 for the moments
+    At fixed risk and stationary scalars, G_i Y_i + Y_i G_i' + (1/d) sum_q c_qi B_q = 0 for the moments
     Y_i of each mode, and L(R) eta = 1/2 sum_i lambda_i Y_i,00: for one number a mode
 
         R / L(R) = 4 d R / sum_i lambda_i (sum_q b_q c_qi) / (sum_p a_p rate_pi).
@@ -61,8 +61,8 @@ class ModeBalance(Balance):
     forcing: Float[np.ndarray, "q m"]
     d: float
 
-    def settled(self, q):
-        """The scalars that the law relaxes to."""
+    def stationary_scalars(self, q):
+        """The scalars where dm/dt = 0."""
         return self.law.relaxation(q)[1]
 
     def generators(self, eta, q, m):
@@ -76,7 +76,7 @@ class ModeBalance(Balance):
         """Y_i, (moments, modes), at the learning rate eta while the risk is held at R."""
         pairs = moment_pairs(self.law.size)
         q = jnp.zeros(len(pairs)).at[0].set(2 * R)
-        G, noise = self.generators(eta, q, self.settled(q))
+        G, noise = self.generators(eta, q, self.stationary_scalars(q))
         if self.law.size == 1:
             return -(noise / (2 * G))[:, 0, 0][None]
         identity = jnp.eye(self.law.size)
@@ -86,14 +86,14 @@ class ModeBalance(Balance):
         return jnp.stack([Y[:, a, b] for a, b in pairs])
 
     def learning_rate(self, R):
-        reproduced = lambda eta: jnp.asarray(self.decay) @ self.stationary_moments(eta, R)[0] / 2  # noqa: E731
+        risk_at = lambda eta: jnp.asarray(self.decay) @ self.stationary_moments(eta, R)[0] / 2  # noqa: E731
         if self.law.size == 1:  # proportional to eta
-            return R / reproduced(1.0)
+            return R / risk_at(1.0)
 
         def halve(_, bracket):
             low, high = bracket
             middle = (low + high) / 2
-            risk = reproduced(jnp.exp(middle))
+            risk = risk_at(jnp.exp(middle))
             above = (risk > R) | ~(risk > 0)  # beyond the edge of stability moments turn negative
             return jnp.where(above, low, middle), jnp.where(above, middle, high)
 
@@ -117,31 +117,31 @@ class ModeBalance(Balance):
         return 2 * rate, self.decay / 2 * (noise_slope - noise * rate_slope / rate)
 
     def _slowest_of_jacobian(self, eta, R):
-        """From the Jacobian of the equations of the shares lambda_i Y_i / 2 and the scalars."""
+        """From the Jacobian of the equations of the risks of the modes, lambda_i Y_i / 2, and the scalars."""
         k, pairs = self.law.size, moment_pairs(self.law.size)
         index = np.array([[pairs.index((min(a, b), max(a, b))) for b in range(k)] for a in range(k)])
         decay, count = jnp.asarray(self.decay), len(pairs) * self.decay.size
 
         def field(state):
-            shares, m = state[:count].reshape(len(pairs), -1), state[count:]
-            q = 2 * jnp.sum(shares, axis=1)
+            mode_risks, m = state[:count].reshape(len(pairs), -1), state[count:]
+            q = 2 * jnp.sum(mode_risks, axis=1)
             G, noise = self.generators(eta, q, m)
-            Y = jnp.moveaxis(shares[index], -1, 0)
+            Y = jnp.moveaxis(mode_risks[index], -1, 0)
             moved = jnp.einsum("iac,icb->iab", G, Y)
             moved = moved + jnp.swapaxes(moved, 1, 2) + decay[:, None, None] / 2 * noise
             rate, target = self.law.relaxation(q)
             return jnp.concatenate([*(moved[:, a, b] for a, b in pairs), rate * (target - m)])
 
-        shares = self.decay / 2 * evaluate_in_float64(self.stationary_moments, eta, R)
+        mode_risks = self.decay / 2 * evaluate_in_float64(self.stationary_moments, eta, R)
         q = np.zeros(len(pairs))
         q[0] = 2 * R
-        scalars = evaluate_in_float64(self.settled, q)
-        state = np.concatenate([shares.ravel(), scalars])
-        # Relative disturbances, so that eigenvectors can be compared across units.
-        sizes = [np.sqrt(np.abs(shares[index[a, a]] * shares[index[b, b]])) for a, b in pairs]
+        scalars = evaluate_in_float64(self.stationary_scalars, q)
+        state = np.concatenate([mode_risks.ravel(), scalars])
+        # Relative perturbations, so that eigenvectors can be compared across units.
+        sizes = [np.sqrt(np.abs(mode_risks[index[a, a]] * mode_risks[index[b, b]])) for a, b in pairs]
         scale = np.concatenate([*sizes, np.abs(scalars)])
         jacobian = evaluate_in_float64(jax.jacfwd(field), state) * scale / scale[:, None]
-        return slowest_visible(-jacobian, np.where(np.arange(state.size) < self.decay.size, scale, 0.0))
+        return slowest_in_risk(-jacobian, np.where(np.arange(state.size) < self.decay.size, scale, 0.0))
 
 
 class MatrixBalance(Balance):
@@ -161,14 +161,14 @@ class MatrixBalance(Balance):
     d: float
     null: Float[np.ndarray, "d k"]
 
-    def frozen(self, R):
+    def at_fixed_risk(self, R):
         """a(R) and D N(R) D."""
         a = self.law.drift_coefficients(R, jnp.zeros(0)) @ jnp.asarray(self.matrices.members)
         b = self.law.noise_coefficients(R, jnp.zeros(0))
         return self.variance * a, jnp.tensordot(b, jnp.asarray(self.matrices.noise), axes=1)
 
     def learning_rate(self, R):
-        a, noise = self.frozen(R)
+        a, noise = self.at_fixed_risk(R)
         total = jnp.sum(jnp.diag(noise) / a)
         if self.null.shape[1]:
             tilted = jnp.asarray(self.null) / a[:, None]
@@ -180,7 +180,7 @@ class MatrixBalance(Balance):
 
     def coupling(self, eta, R):
         """(a, w) of the diagonal of Y; the rest of Y does not act on the risk."""
-        (a, noise), (a_slope, noise_slope) = value_and_slope(self.frozen, R)
+        (a, noise), (a_slope, noise_slope) = value_and_slope(self.at_fixed_risk, R)
         root, khat = np.sqrt(a), self.matrices.khat
         values, Q = scipy.linalg.eigh(root[:, None] * khat * root)
         positive = values > values[-1] * values.size * np.finfo(float).eps
@@ -200,8 +200,8 @@ def balance_of(problem, limit) -> Balance:
     current = coordinates(problem, operators)
     if current is None:
         return _matrix_balance(problem, operators)
-    visible = current.decay > current.decay.max() * problem.d * np.finfo(float).eps
-    decay, rates, forcing = current.decay[visible], current.rates[:, visible], current.forcing[:, visible]
+    in_risk = current.decay > current.decay.max() * problem.d * np.finfo(float).eps
+    decay, rates, forcing = current.decay[in_risk], current.rates[:, in_risk], current.forcing[:, in_risk]
     if current.member_rates is None:
         decay, forcing = sum_over_equal(decay, forcing)
         rates = decay[None]
@@ -210,13 +210,15 @@ def balance_of(problem, limit) -> Balance:
 
 def _matrix_balance(problem, operators):
     made, variance = matrices_of(problem, operators), problem.covariance.std**2
-    kept = variance > 0
-    square = np.ix_(kept, kept)
-    khat, noise = made.khat[square], made.noise[:, kept][:, :, kept]
+    moving = variance > 0
+    square = np.ix_(moving, moving)
+    khat, noise = made.khat[square], made.noise[:, moving][:, :, moving]
     values, vectors = problem.cached("correlation_eigh", lambda: np.linalg.eigh(khat))
     null = vectors[:, values <= values[-1] * values.size * np.finfo(float).eps]
-    few = made._replace(khat=khat, members=made.members[:, kept], noise=noise, dissipation=made.dissipation[:, :0, :0])
-    return MatrixBalance(operators.law, few, variance[kept], float(problem.d), null)
+    few = made._replace(
+        khat=khat, members=made.members[:, moving], noise=noise, dissipation=made.dissipation[:, :0, :0]
+    )
+    return MatrixBalance(operators.law, few, variance[moving], float(problem.d), null)
 
 
 def sum_over_equal(rates: Float[np.ndarray, " m"], rows: Float[np.ndarray, "p m"]):
@@ -232,7 +234,7 @@ def slowest_rate(a: Float[np.ndarray, " m"], w: Float[np.ndarray, " m"]) -> floa
     a, (w,) = sum_over_equal(a, w[None])
     w = np.where(np.abs(w) > EQUAL * a, w, 0.0)
     if np.any(w < 0):
-        return slowest_visible(np.diag(a) - w[:, None], np.ones(a.size))
+        return slowest_in_risk(np.diag(a) - w[:, None], np.ones(a.size))
     free, coupled = a[w == 0], w > 0
     if not coupled.any():
         return float(a[0])
@@ -243,7 +245,7 @@ def slowest_rate(a: Float[np.ndarray, " m"], w: Float[np.ndarray, " m"]) -> floa
     return float(min([rate, *free[:1]]))
 
 
-def slowest_visible(matrix: Float[np.ndarray, "m m"], risk: Float[np.ndarray, " m"]) -> float:
+def slowest_in_risk(matrix: Float[np.ndarray, "m m"], risk: Float[np.ndarray, " m"]) -> float:
     """The smallest real part of the eigenvalues whose eigenvectors x have risk @ x != 0."""
     if matrix.shape[0] > LARGEST:
         raise ValueError(
@@ -251,8 +253,8 @@ def slowest_visible(matrix: Float[np.ndarray, "m m"], risk: Float[np.ndarray, " 
             f"{matrix.shape[0]}"
         )
     rates, vectors = np.linalg.eig(matrix)
-    visible = np.abs(risk @ vectors) > INVISIBLE * np.abs(risk).sum()
-    return float(rates.real[visible].min())
+    in_risk = np.abs(risk @ vectors) > ROUNDING * np.abs(risk).sum()
+    return float(rates.real[in_risk].min())
 
 
 def value_and_slope(function, R: float):

@@ -13,7 +13,7 @@ from sdelimit.ode.solve import solve_limit
 from sdelimit.ode.system import System, Tolerances
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.curves import examined
+from sdelimit.results.curves import with_limit_warnings
 from sdelimit.schedules import LearningRate, Schedule
 from sdelimit.support import arguments as check
 
@@ -21,7 +21,7 @@ POINTS = 1025
 RTOL = 1e-7
 
 
-class Matched(Schedule):
+class ScaledSchedule(Schedule):
     """``schedule`` times a positive factor whose logarithm is linear in sqrt t between points, constant beyond."""
 
     schedule: Callable
@@ -33,7 +33,7 @@ class Matched(Schedule):
         return self.schedule(t) * jnp.exp(factor)
 
 
-class Following(System):
+class MatchedDriftSystem(System):
     """A rule's equations with the learning rate set by a wanted drift g(t): eta = g(t) / phi at the current state."""
 
     rule: System
@@ -73,7 +73,7 @@ def match_schedule(
         eta_to(t) phi_to(R_to(t)) = eta_from(t) phi_from(R_from(t)),
 
     each rule along its own risk curve: R_from solves its risk ODE with ``lr``, and R_to the one of ``to_optimizer``
-    with the very schedule that is returned, found in one solve with eta_to = g(t) / phi_to(R). From SGD it is
+    with the schedule that is returned, which is computed in one solve with eta_to = g(t) / phi_to(R). From SGD it is
     eta_sgd(t) / phi(R_t); what is left between the two curves is preconditioning and gradient noise, not step size.
 
     Args:
@@ -107,9 +107,9 @@ def match_schedule(
     limits = [rule.limit(problem, batch_size) for rule in rules]
     source = _source(problem, rules[0], limits[0], lr, root_t**2, batch_size)
     factor = 1.0 if match == "effective_lr" else _mean_rate(problem, limits[0]) / _mean_rate(problem, limits[1])
-    wanted = LearningRate.single(Matched(lr.schedule, root_t, np.log(factor * source.phi)))
-    phi = _phi_following(problem, rules[1], limits[1], wanted, source)
-    return Matched(lr.schedule, root_t, np.log(factor * source.phi / phi))
+    wanted = LearningRate.single(ScaledSchedule(lr.schedule, root_t, np.log(factor * source.phi)))
+    phi = _phi_at_matched_drift(problem, rules[1], limits[1], wanted, source)
+    return ScaledSchedule(lr.schedule, root_t, np.log(factor * source.phi / phi))
 
 
 def _source(problem, optimizer, limit, lr, times, batch_size):
@@ -117,7 +117,7 @@ def _source(problem, optimizer, limit, lr, times, batch_size):
     curve = solve_limit(problem, optimizer, limit, lr, times, batch_size=batch_size, rtol=RTOL, save_modes=False)
     if np.isfinite(curve.diverged_at):
         raise ValueError(f"lr must keep from_optimizer's risk finite up to t_max, but {optimizer.name} {curve.status}")
-    return examined(curve, limit)
+    return with_limit_warnings(curve, limit)
 
 
 def _mean_rate(problem, limit):
@@ -125,10 +125,10 @@ def _mean_rate(problem, limit):
     return np.mean(problem.covariance.std ** (2 - (limit.power or 0)))
 
 
-def _phi_following(problem, optimizer, limit, wanted, source):
+def _phi_at_matched_drift(problem, optimizer, limit, wanted, source):
     """phi_to along the curve on which eta_to phi_to is ``wanted``."""
     rule = risk_system(problem, limit, source.t, RTOL, None, source.lr)
-    system = Following(rule, rule.decay, rule.times, rule.tolerances)
+    system = MatchedDriftSystem(rule, rule.decay, rule.times, rule.tolerances)
     with x64():
         out = integrate(wanted, system, Stepping.along(wanted.scan(source.t)), False)
     if out["finished"]:

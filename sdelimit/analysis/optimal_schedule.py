@@ -13,7 +13,7 @@ from sdelimit.numerics.precision import x64
 from sdelimit.ode.solve import check_rtol, solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.curves import RiskCurve, examined
+from sdelimit.results.curves import RiskCurve, with_limit_warnings
 from sdelimit.schedules import LearningRate, LogLinear, log_linear
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -104,7 +104,7 @@ def optimize_schedule(
     schedule = log_linear(knots, np.exp(found.x))
     rate = LearningRate.single(schedule)
     curve = solve_limit(problem, optimizer, limit, rate, times, batch_size=batch_size, save_modes=False)
-    curve = examined(curve, limit)
+    curve = with_limit_warnings(curve, limit)
     status = "converged" if found.success else str(found.message)
     return OptimizedSchedule(schedule, float(curve.risk[-1]), curve, np.exp(history), status)
 

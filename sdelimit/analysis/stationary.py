@@ -1,4 +1,4 @@
-"""Where the risk settles, up to which learning rate it does, and how fast (theory: sections 3, 4 and 9)."""
+"""Stationary risk, largest learning rate that has one, and rate of convergence (theory: sections 3, 4 and 9)."""
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,11 @@ from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.support import arguments as check
 
 LOWEST, HIGHEST, PER_DECADE = -40, 20, 10
-"""Risks are looked for this many decades below and above those of the problem, on a grid this fine."""
+"""Decades of the grid of risks below and above those of the problem, and its points in each."""
 FLAT = 1e-3
 """A learning rate that grows more slowly than this power of R at the end of the grid has reached its limit."""
-SAME = 1e-9
-"""Logarithms of the risk that differ by less are the same."""
+SAME_LOG_RISK = 1e-9
+"""Risks whose logarithms differ by less count as equal."""
 
 
 def stationary_risk(problem: LinearRegression, optimizer: Optimizer, lr, batch_size: int = 1):
@@ -55,7 +55,7 @@ def stationary_risk(problem: LinearRegression, optimizer: Optimizer, lr, batch_s
     """
     eta = _positive_rates(lr)
     balance, grid = _prepare(problem, optimizer, batch_size)
-    risks = np.array([_settle(balance, grid, rate, problem.initial_risk) for rate in eta.ravel()])
+    risks = np.array([_stationary_risk(balance, grid, rate, problem.initial_risk) for rate in eta.ravel()])
     return risks.reshape(eta.shape) if eta.ndim else float(risks[0])
 
 
@@ -79,7 +79,7 @@ def max_stable_lr(problem: LinearRegression, optimizer: Optimizer, batch_size: i
 
 
 def convergence_rate(problem: LinearRegression, optimizer: Optimizer, lr, batch_size: int = 1):
-    """How fast the risk settles for a constant learning rate: |R(t) - R_inf| falls like exp(-rate t) at last.
+    """How fast the risk settles for a constant learning rate: |R(t) - R_inf| falls like exp(-rate t) as t grows.
 
     The slowest eigenvalue of the ODE linearized around R_inf. Modes decay at a_i = 2 eta phi(R_inf) lambda_i and are
     coupled through R, with w_i = (eta^2 / 2d) lambda_i phi sum_q (psi_q / phi)'(R_inf) c_qi, so the rate solves
@@ -143,12 +143,12 @@ def _prepare(problem, optimizer, batch_size):
 
 def _log_learning_rates(balance: Balance, log_R) -> Float[np.ndarray, " n"]:
     with jax.ensure_compile_time_eval(), x64():
-        return np.asarray(_mapped(balance, jnp.asarray(log_R, jnp.float64)))
+        return np.asarray(_map_over_risks(balance, jnp.asarray(log_R, jnp.float64)))
 
 
 @jit
-def _mapped(balance, log_R):
-    # A drift that underflows (two-point noise at small R) balances no learning rate: log 0, kept finite.
+def _map_over_risks(balance, log_R):
+    # TINY for a drift that underflows (two-point noise at small R) and so balances no learning rate.
     return jax.lax.map(lambda x: jnp.log(jnp.maximum(balance.learning_rate(jnp.exp(x)), TINY)), log_R)
 
 
@@ -156,18 +156,18 @@ def _last_slope(log_R, log_eta):
     return (log_eta[-1] - log_eta[-2]) / (log_R[-1] - log_R[-2])
 
 
-def _settle(balance, grid, eta, initial_risk):
+def _stationary_risk(balance, grid, eta, initial_risk):
     """The stable root of eta(R) = ``eta`` that the risk moves to from ``initial_risk``; 0 or infinity if none."""
     log_R, log_eta = grid
     excess, start = log_eta - np.log(eta), np.log(max(initial_risk, TINY))
     rising = np.flatnonzero((excess[:-1] <= 0) & (excess[1:] > 0))
     roots = np.array([_root(balance, log_R[i : i + 2], eta) for i in rising])
-    # Of the curve itself: between two points of the grid it can lie on the other side than their chord.
+    # Not interpolated: eta(R) may lie on one side of ``eta`` where its interpolation lies on the other.
     here = float(_log_learning_rates(balance, [np.clip(start, log_R[0], log_R[-1])])[0]) - np.log(eta)
     if here > 0:
-        below = roots[roots <= start + SAME]
+        below = roots[roots <= start + SAME_LOG_RISK]
         return float(np.exp(below[-1])) if below.size else 0.0
-    beyond = roots[roots >= start - SAME]
+    beyond = roots[roots >= start - SAME_LOG_RISK]
     if beyond.size:
         return float(np.exp(beyond[0]))
     slope = _last_slope(log_R, log_eta)
@@ -182,7 +182,7 @@ def _root(balance, bracket, eta):
 
 
 def _rate(balance, grid, eta, initial_risk):
-    R = _settle(balance, grid, eta, initial_risk)
+    R = _stationary_risk(balance, grid, eta, initial_risk)
     if not np.isfinite(R):
         edge = np.exp(grid[1].max())
         raise ValueError(

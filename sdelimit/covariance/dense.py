@@ -109,7 +109,7 @@ def _dense(K, name: str) -> Covariance:
 
 
 def _with_factor(K, factor):
-    return Dense(check.frozen(K), check.frozen(factor))
+    return Dense(check.read_only(K), check.read_only(factor))
 
 
 def _symmetric(K):

@@ -61,4 +61,4 @@ def diagonal(values) -> Covariance:
 
 
 def _diagonal(values):
-    return Diagonal(check.frozen(values))
+    return Diagonal(check.read_only(values))

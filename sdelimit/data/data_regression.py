@@ -55,8 +55,8 @@ class DataRegression(LinearRegression):
         X = check.array("X", X, ndim=2)
         residuals = check.array("residuals", residuals, shape=(X.shape[0],))
         theta_star = check.array("theta_star", theta_star, shape=(X.shape[1],))
-        object.__setattr__(self, "X", check.frozen(X))
-        object.__setattr__(self, "residuals", check.frozen(residuals))
+        object.__setattr__(self, "X", check.read_only(X))
+        object.__setattr__(self, "residuals", check.read_only(residuals))
         super().__init__(from_data(X, center=False), Empirical(residuals), theta0, theta_star)
 
     @property
@@ -67,12 +67,12 @@ class DataRegression(LinearRegression):
     @property
     def sign_covariance(self) -> Float[np.ndarray, "d d"]:
         """E[sign(x) sign(x)'] over the rows: signSGD's noise, in place of (2/pi) arcsin(Khat)."""
-        return self.cached("sign_covariance", lambda: _frozen_mean_product(np.sign(self.X), np.sign(self.X)))
+        return self.cached("sign_covariance", lambda: _read_only_mean_product(np.sign(self.X), np.sign(self.X)))
 
     @property
     def sign_cross_covariance(self) -> Float[np.ndarray, "d d"]:
         """E[sign(x) x'] over the rows; sqrt(2/pi) D^-1 K for Gaussian features."""
-        return self.cached("sign_cross_covariance", lambda: _frozen_mean_product(np.sign(self.X), self.X))
+        return self.cached("sign_cross_covariance", lambda: _read_only_mean_product(np.sign(self.X), self.X))
 
     def gaussian(self) -> LinearRegression:
         """The problem with Gaussian features of the same K, and the residuals as independent label noise."""
@@ -102,8 +102,8 @@ def _order(key, n):
     return jax.random.permutation(jax.random.fold_in(key, PERMUTATION), jnp.arange(n, dtype=jnp.int32))
 
 
-def _frozen_mean_product(left, right):
-    return check.frozen(left.T @ right / left.shape[0])
+def _read_only_mean_product(left, right):
+    return check.read_only(left.T @ right / left.shape[0])
 
 
 class RowStream(Stream):
@@ -172,18 +172,18 @@ def from_arrays(
     y = check.array("y", y.astype(np.float64) if y.dtype == bool else y, shape=(X.shape[0],))
     ridge, seed = check.real("ridge", ridge, nonnegative=True), check.seed("seed", seed)
     center, scale = check.flag("center", center), check.flag("scale", scale)
-    X = _prepared(X, center, scale, "X")
+    X = _center_and_scale(X, center, scale, "X")
     if random_features is not None:
         rng = np.random.default_rng(seed)
         shape = X.shape[1], check.integer("random_features", random_features, minimum=1)
         X = np.maximum(X @ rng.standard_normal(shape) / np.sqrt(shape[0]), 0.0)
-        X = _prepared(X, center, scale, "random features")
+        X = _center_and_scale(X, center, scale, "random features")
     y = y - y.mean() if center else y
     theta_star = _least_squares(X, y, ridge)
     return DataRegression(X, y - X @ theta_star, theta_star, theta0)
 
 
-def _prepared(X, center, scale, name):
+def _center_and_scale(X, center, scale, name):
     X = X - X.mean(axis=0) if center else X
     size = np.sqrt(np.mean(X**2, axis=0))
     largest = np.max(np.abs(X), initial=0.0) if not center else np.max(size)

@@ -31,7 +31,7 @@ def natural_patches(size: int = 17, n: int = 20_000, seed: int = 0, **options) -
     if size % 2 == 0 or size > 101:
         raise ValueError(f"size must be odd, so that a patch has a centre, and at most 101, got {size}")
     images = [image.mean(axis=2) / 255 for image in _datasets().load_sample_images().images]
-    patches = _normalized(images, size, np.random.default_rng(seed))
+    patches = _normalize(images, size, np.random.default_rng(seed))
     patches = np.concatenate([block for block in _take(patches, n)])
     middle = size**2 // 2
     y = patches[:, middle]
@@ -53,7 +53,7 @@ def digits(**options) -> DataRegression:
 LEAST_CONTRAST = 0.01
 
 
-def _normalized(images, size, rng):
+def _normalize(images, size, rng):
     """Normalized patches of all places in a random order, (k, size^2) at a time."""
     views = [np.lib.stride_tricks.sliding_window_view(image, (size, size)) for image in images]
     sizes = [v.shape[0] * v.shape[1] for v in views]

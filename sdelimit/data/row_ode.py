@@ -17,7 +17,7 @@ from sdelimit.support.arguments import time_grid
 MAX_STEPS = 10_000
 BLOW_UP = 1e12
 LARGEST_SHARE = 0.3
-"""Share of the rows that a run may use without a warning."""
+"""Fraction of the rows that a run may use without a warning."""
 
 
 def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1, tolerance: float = 0.02) -> RiskCurve:
@@ -32,9 +32,9 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
     many gradients. Of the data, signSGD uses E[sign(x) sign(x)'] and the averages E[erf(.) sign(x)] and
     E[2 p(0) sign(x) x'] that become phi(R) sqrt(pi/2) E[sign(x) x'] for Gaussian residuals.
 
-    Each row being used once makes the noise of slow modes smaller, by a share of up to twice the rows used so far. That
-    is accounted for to first order in eta, and a ``LimitWarning`` says where it is not enough: more than 30% of the
-    rows used.
+    Each row being used once makes the noise of slow modes smaller, by up to twice the fraction of the rows used so far.
+    That is accounted for to first order in eta, and a ``LimitWarning`` says where it is not enough: more than 30% of
+    the rows used.
 
     Args:
         problem: from ``sl.data.from_arrays`` or a loader of ``sl.data``.
@@ -59,7 +59,7 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
     Warns:
         DivergenceWarning: if the risk leaves all bounds. LimitWarning: if more than 30% of the rows are used.
 
-    Source: for Gaussian features it is the limit of arXiv:2411.12135; the equations are in ``data/stepper.py``.
+    Source: for Gaussian features it is the limit of arXiv:2411.12135; the equations are in ``data/row_stepper.py``.
     """
     if not isinstance(problem, DataRegression):
         raise TypeError(f"problem must come from sl.data, as sl.data.from_arrays(X, y), got {check.describe(problem)}")
@@ -72,18 +72,18 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
     eta = lr.at(times)
     rule = rule_on_data(problem, optimizer, batch_size)
     knots, status, diverged_at = _integrate(problem, rule, lr, times[-1], tolerance)
-    risk, slope, phi = _interpolated(knots, times)
+    risk, slope, phi = _interpolate(knots, times)
     curve = RiskCurve(
         t=times, risk=risk, modes=None, decay=problem.covariance.std**2, lr=eta, phi=phi, slope=slope,
         diverged_at=diverged_at, status=status, problem=problem, optimizer=optimizer, batch_size=batch_size,
         kind="data ODE",
     )  # fmt: skip
-    doubts = _exhaustion(problem, times[-1], batch_size)
-    return with_warnings(curve, f"sl.data.solve_ode({optimizer.name})", doubts, stacklevel=3)
+    texts = _exhaustion(problem, times[-1], batch_size)
+    return with_warnings(curve, f"sl.data.solve_ode({optimizer.name})", texts, stacklevel=3)
 
 
 def _exhaustion(problem, end, batch_size) -> list[str]:
-    """What is wrong with using so many of the rows."""
+    """The warning for a run that uses too many of the rows, if it does."""
     used = end * problem.d * batch_size / problem.n
     if used <= LARGEST_SHARE:
         return []
@@ -100,14 +100,14 @@ def _integrate(problem, rule, lr, end, tolerance):
     shortest = 0.1 / problem.d
     t, h, knots = 0.0, 1 / problem.d, []
 
-    def frozen_at(state, t):
-        return row_stepper.freeze(problem, rule, state, t, float(lr.at(np.array([t]))[0]))
+    def equations_at(state, t):
+        return row_stepper.linearize(problem, rule, state, t, float(lr.at(np.array([t]))[0]))
 
-    def knot(frozen, t):
-        return t, row_stepper.risk(problem, frozen.state), row_stepper.slope(problem, frozen), frozen.phi
+    def knot(equations, t):
+        return t, row_stepper.risk(problem, equations.state), row_stepper.slope(problem, equations), equations.phi
 
     for _ in range(MAX_STEPS):
-        first = frozen_at(state, t)
+        first = equations_at(state, t)
         knots.append(knot(first, t))
         if not knots[-1][1] < ceiling:
             return np.array(knots), f"diverged at t = {t:.4g}: risk {knots[-1][1]:.3g}", t
@@ -115,7 +115,7 @@ def _integrate(problem, rule, lr, end, tolerance):
             return np.array(knots), "ok", np.inf
         while True:
             h = min(h, end - t)
-            middle = frozen_at(row_stepper.advance(first, state, h / 2), t + h / 2)
+            middle = equations_at(row_stepper.advance(first, state, h / 2), t + h / 2)
             after = row_stepper.advance(middle, state, h)
             crude, fine = (row_stepper.risk(problem, s) for s in (row_stepper.advance(first, state, h), after))
             error = abs(crude - fine) / max(fine, TINY_RISK)
@@ -129,7 +129,7 @@ def _integrate(problem, rule, lr, end, tolerance):
     )
 
 
-def _interpolated(knots, times):
+def _interpolate(knots, times):
     """R, dR/dt and phi at ``times``; R infinite and the others 0 after the last knot."""
     t, risk, slope, phi = knots.T
     inside = times <= t[-1] * (1 + 1e-12)

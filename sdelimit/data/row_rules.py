@@ -49,7 +49,7 @@ class SlowAdam:
         drift, K, noise, _ = gradient_moments(problem, state.mean, state.covariance)
         second = np.diag(noise) / self.batch_size + drift**2
         filled = -np.expm1(-self.rate * t)
-        # At t = 0 the memory is empty: the first gradients fill it.
+        # At t = 0 bias correction gives the second moment of the first gradients.
         v = state.memory / filled if filled > 1e-12 else second
         M = 1 / np.sqrt(v)
         std = problem.covariance.std

@@ -1,19 +1,19 @@
-"""The law of delta along one-pass runs over the rows of a data set: its mean m, covariance C, and what closes them.
+"""Equations for the mean m and covariance C of delta in one-pass runs over the rows of a data set.
 
-With u's moments at N(m, C) from ``moments`` (J its Jacobian, Sigma its noise covariance for one row),
+With u's moments at N(m, C) from ``data/row_moments.py`` (J its Jacobian, Sigma its noise covariance for one row),
 
     dm/dt = -eta E[u],
     dC/dt = -eta (J C + C J' + g + g') + (eta^2 / (d b)) Sigma,
     dg/dt = -eta g J' + (eta / n) Sigma,
 
-R = 1/2 (m' K m + tr(K C)), n rows, b of them a step. The matrix g is there because each row is used once: what the
-used rows had too much of, the others have too little of, so the noise is that of a bridge that ends when the data do
-(J = 0 and constant noise give the variance (eta^2/(d b)) t Sigma (1 - t d b / n) of a sum drawn without replacement).
-It takes the step that a used row would ask for now to be the one it asked for when it was used, which is right to first
-order in eta.
+R = 1/2 (m' K m + tr(K C)), n rows, b of them a step. g is the covariance of delta with the mean update on the rows
+that are still unused: each row is used once, so a mean update above average on the used rows leaves one below average
+on the others, and the noise is that of a bridge that ends with the data (J = 0 and constant noise give the variance
+(eta^2/(d b)) t Sigma (1 - t d b / n) of a sum drawn without replacement). The update on a used row is taken not to have
+changed since that row was used, which is right to first order in eta.
 
-A step solves these equations exactly with u's moments frozen, first at its start, then at the midpoint that this
-predicts; the difference of the two risks sets its length. Moments cost O(n d^2), steps O(d^3).
+A step solves these equations exactly with u's moments held fixed, first at those of its start, then at those of the
+midpoint that this predicts; the difference of the two risks sets its length. Moments cost O(n d^2), steps O(d^3).
 """
 
 from typing import NamedTuple
@@ -29,11 +29,11 @@ SMALL = 0.25
 
 
 class State(NamedTuple):
-    """m (d,), C (d, d), g (d, d), and the memory of a rule that has one, (k,)."""
+    """m (d,), C (d, d), g (d, d), and the second moment v (k,) of a rule that has one."""
 
     mean: Float[np.ndarray, " d"]
     covariance: Float[np.ndarray, "d d"]
-    depletion: Float[np.ndarray, "d d"]
+    row_covariance: Float[np.ndarray, "d d"]
     memory: Float[np.ndarray, " k"]
 
 
@@ -49,52 +49,56 @@ def risk(problem, state) -> float:
     return float(state.mean @ K @ state.mean + np.sum(K * state.covariance)) / 2
 
 
-class Frozen(NamedTuple):
-    """The equations with u's moments frozen at ``state``."""
+class LinearEquations(NamedTuple):
+    """The equations with u's moments held at those of ``state``: linear in m, C and g."""
 
     state: State
     drift: Float[np.ndarray, " d"]
     jacobian: Float[np.ndarray, "d d"]
-    heat: Float[np.ndarray, "d d"]
-    """What is added to C in unit time."""
-    loss: Float[np.ndarray, "d d"]
-    """What is added to g in unit time."""
+    noise_covariance: Float[np.ndarray, "d d"]
+    """Added to C in unit time: (eta^2 / (d b)) Sigma - eta (g + g')."""
+    row_covariance_rate: Float[np.ndarray, "d d"]
+    """Added to g in unit time: (eta / n) Sigma."""
     target: Float[np.ndarray, " k"]
     rate: float
     eta: float
     phi: float
 
 
-def freeze(problem, rule, state, t, eta) -> Frozen:
+def linearize(problem, rule, state, t, eta) -> LinearEquations:
     """The rule's moments at ``state``."""
     moments, target = rule.at(problem, state, t)
-    g = state.depletion
-    heat = eta**2 / (problem.d * rule.batch_size) * moments.noise - eta * (g + g.T)
-    loss = eta / problem.n * moments.noise
-    return Frozen(
-        state=state, drift=moments.drift, jacobian=moments.jacobian, heat=heat, loss=loss, target=target,
-        rate=rule.rate, eta=eta, phi=moments.phi,
+    g = state.row_covariance
+    noise = eta**2 / (problem.d * rule.batch_size) * moments.noise - eta * (g + g.T)
+    rows = eta / problem.n * moments.noise
+    return LinearEquations(
+        state=state, drift=moments.drift, jacobian=moments.jacobian, noise_covariance=noise, row_covariance_rate=rows,
+        target=target, rate=rule.rate, eta=eta, phi=moments.phi,
     )  # fmt: skip
 
 
-def advance(frozen: Frozen, state: State, h: float) -> State:
+def advance(equations: LinearEquations, state: State, h: float) -> State:
     """``state`` a time ``h`` later."""
-    decay, integral, heated = _propagators(frozen.eta * frozen.jacobian, frozen.heat, h)
-    drift = frozen.drift + frozen.jacobian @ (state.mean - frozen.state.mean)
-    kept = np.exp(-frozen.rate * h)
+    decay, integral, noise_integral = _propagators(equations.eta * equations.jacobian, equations.noise_covariance, h)
+    drift = equations.drift + equations.jacobian @ (state.mean - equations.state.mean)
+    remaining = np.exp(-equations.rate * h)
     return State(
-        state.mean - frozen.eta * integral @ drift,
-        decay @ state.covariance @ decay.T + heated,
-        state.depletion @ decay.T + frozen.loss @ integral.T,
-        frozen.target + kept * (state.memory - frozen.target),
+        state.mean - equations.eta * integral @ drift,
+        decay @ state.covariance @ decay.T + noise_integral,
+        state.row_covariance @ decay.T + equations.row_covariance_rate @ integral.T,
+        equations.target + remaining * (state.memory - equations.target),
     )
 
 
-def slope(problem, frozen: Frozen) -> float:
-    """dR/dt at the state where the equations are frozen."""
-    K, C, eta = problem.covariance.to_dense(), frozen.state.covariance, frozen.eta
-    rotation = frozen.jacobian @ C
-    return float(-eta * frozen.state.mean @ K @ frozen.drift - eta * np.sum(K * rotation) + np.sum(K * frozen.heat) / 2)
+def slope(problem, equations: LinearEquations) -> float:
+    """dR/dt at the state at which the equations are linearized."""
+    K, C, eta = problem.covariance.to_dense(), equations.state.covariance, equations.eta
+    rotation = equations.jacobian @ C
+    return float(
+        -eta * equations.state.mean @ K @ equations.drift
+        - eta * np.sum(K * rotation)
+        + np.sum(K * equations.noise_covariance) / 2
+    )
 
 
 def _propagators(B, S, h):
@@ -105,19 +109,19 @@ def _propagators(B, S, h):
     term = np.eye(len(B))
     decay, integral = term.copy(), h * term
     source = S * h
-    heated = source.copy()
+    noise_integral = source.copy()
     for k in range(1, 7):
         term = term @ B * (-h / k)
         decay += term
         integral += term * (h / (k + 1))
         source = B @ source * (-h / (k + 1))
         source = source + source.T
-        heated += source
+        noise_integral += source
     for _ in range(doublings):
-        heated += decay @ heated @ decay.T
+        noise_integral += decay @ noise_integral @ decay.T
         integral += decay @ integral
         decay = decay @ decay
-    return decay, integral, heated
+    return decay, integral, noise_integral
 
 
 def next_length(h, error, tolerance):

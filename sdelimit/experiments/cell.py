@@ -87,12 +87,12 @@ def _has_mean(optimizer, noise):
 
 
 def with_means(rows) -> list[dict]:
-    """The rows, those without a mean risk without one: a finite sample of them says nothing of which rate is best."""
+    """The rows, without run_risk where the mean risk is infinite: its sample mean does not tell which rate is best."""
     return [row if has_mean(row) else row | {"run_risk": None, "run_standard_error": None} for row in rows]
 
 
 def cell_path(folder: Path, index: int) -> Path:
-    """Where a cell is kept."""
+    """The file of a cell."""
     return folder / "cells" / f"{index:05d}.npz"
 
 

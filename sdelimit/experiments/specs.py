@@ -8,29 +8,36 @@ import ast
 import importlib
 import inspect
 import os
+import re
 import sys
 
 from sdelimit import covariance, noise, optimizers, schedules
 from sdelimit.support import arguments as check
 from sdelimit.support.files import is_file, load_array
 
-COVARIANCES = {name: getattr(covariance, name) for name in ("identity", "power_law", "ar1", "spiked")}
+
+def _functions(room, *others):
+    """The public functions of a room by name, but ``others``."""
+    public = ((name, getattr(room, name)) for name in room.__all__)
+    return {name: value for name, value in public if inspect.isfunction(value) and value not in others}
+
+
+def _snake_case(name):
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+COVARIANCES = {
+    name: make for name, make in _functions(covariance).items() if next(iter(inspect.signature(make).parameters)) == "d"
+}
+"""Those made of a dimension and numbers."""
 NOISES = {
-    "none": noise.NoNoise,
-    "gaussian": noise.Gaussian,
-    "student_t": noise.StudentT,
-    "cauchy": noise.Cauchy,
-    "laplace": noise.Laplace,
-    "uniform": noise.Uniform,
-    "two_point": noise.TwoPoint,
-    "gaussian_mixture": noise.GaussianMixture,
+    _snake_case(name).removeprefix("no_").replace("noise", "none"): getattr(noise, name)
+    for name in noise.__all__
+    if name not in ("NoiseLaw", "Density", "Empirical")
 }
-OPTIMIZERS = {
-    name: make
-    for name, make in ((name, getattr(optimizers, name)) for name in optimizers.__all__)
-    if inspect.isfunction(make) and make not in (optimizers.from_optax, optimizers.as_optimizer)
-}
-"""Those made of numbers alone."""
+"""Those made of numbers: 'none', 'student_t', ..."""
+OPTIMIZERS = _functions(optimizers, optimizers.from_optax, optimizers.as_optimizer)
+"""Those made of numbers."""
 HORIZON_SCHEDULES = {"cosine": schedules.cosine, "linear": schedules.linear}
 SCHEDULES = {"constant": schedules.constant, "inverse_sqrt": schedules.inverse_sqrt, **HORIZON_SCHEDULES}
 

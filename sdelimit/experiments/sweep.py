@@ -17,7 +17,7 @@ from sdelimit.experiments.grid import cells, grid_settings
 from sdelimit.numerics.memo import memoized
 from sdelimit.report.text import align
 from sdelimit.support import arguments as check
-from sdelimit.support.files import describe_inputs, locked, read_npz, reading
+from sdelimit.support.files import describe_inputs, folder_lock, read_npz, reading
 from sdelimit.support.progress import progress_bar
 from sdelimit.support.versions import version_info
 
@@ -150,7 +150,7 @@ def sweep(
     if parquet and importlib.util.find_spec("pyarrow") is None:
         raise ValueError('parquet needs pyarrow, which is not installed: pip install "sdelimit[parquet]"')
     folder = sweep_folder.make_folder(out, settings, force)
-    with locked("out", folder):
+    with folder_lock("out", folder):
         identity = sweep_folder.claim_folder(folder, settings, force)
         rows = _run(folder, identity, retry_failed, progress)
         if parquet:

@@ -23,7 +23,7 @@ from sdelimit.limits.noise_kernel import kernel_basis
 
 
 def moment_pairs(size: int) -> list[tuple[int, int]]:
-    """The entries (a, b), a <= b, of a symmetric matrix, in the order in which moments and overlaps are kept."""
+    """The entries (a, b), a <= b, of a symmetric matrix, in the order of the rows of moments and overlaps."""
     return [(a, b) for a in range(size) for b in range(a, size)]
 
 
@@ -39,7 +39,7 @@ class Law(eqx.Module):
         basis: names of the kernels b_q whose noise matrices are N_q = D^(1-p) b_q(Khat) D^(1-p); empty if ``power``
             is None.
         errors: relative standard errors of sampled coefficients, None where they are exact.
-        fluctuations: R -> ``Fluctuation``, what the spread of R has beyond the law; None where it is not known.
+        fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that B_q lacks; None if unknown.
         needs_fourth_moment: whether the mean risk approaches the limit slowly unless E[eps^4] is finite.
     """
 

@@ -38,7 +38,7 @@ class Limit(ScalarLaw):
         power: 0 or 1.
         basis: names of the kernels b_p in ``BASIS``.
         errors: of phi and kappa, where they were sampled.
-        fluctuations: R -> ``Fluctuation``, what the spread of R has beyond that equation; None where it is not known.
+        fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that psi lacks; None if unknown.
     """
 
     phi: Callable[[Float[Array, ""]], Float[Array, ""]]

@@ -6,7 +6,7 @@ For u_i = f(g_i) the drift and noise of coordinate i depend on sigma_i as well a
     N_ij(R) = sum_k Khat_ij^k M_k(sigma_i, sigma_j; R),
 
 with M_k positive semidefinite, so N is. A rule gives phi and M_k at a few standard deviations and one risk;
-``tabulated`` turns them into functions of log R and of all coordinates.
+``tabulated_operators`` turns them into functions of log R and of all coordinates.
 """
 
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, quintic
 STEP = 0.3
 """Spacing of the tables in log R."""
 DRIFT_TOLERANCE, NOISE_TOLERANCE = 1e-7, 1e-5
-"""Size, relative to the mean over coordinates, below which variation over R is dropped. The drift of a coordinate of
-large sigma is small next to the mean, and matters most."""
+"""Size, relative to the mean over coordinates, below which variation over R is dropped. The drift has the smaller
+tolerance because coordinates of large sigma, whose drift is small next to the mean, carry most of the risk."""
 
 
 class ScaleDependentLimit(eqx.Module):
-    """What a scale-dependent rule does to the risk. Subclasses give ``coefficients`` and ``risk_range``.
+    """Drift and noise of a scale-dependent rule. Subclasses give ``coefficients`` and ``risk_range``.
 
     Attributes:
         exponents: the powers k of Khat_ij in the noise covariance.
@@ -46,12 +46,12 @@ class ScaleDependentLimit(eqx.Module):
 
     @property
     def key(self) -> tuple:
-        """The limit by its content, to look up what was made of it."""
+        """The limit by its content, under which its tables are cached."""
         return content_key(self)
 
     def on(self, problem) -> "TabulatedOperators":
         """phi and M_k tabulated for the standard deviations of ``problem``, once for each problem and rule."""
-        return problem.cached(("scale dependent", self.key), lambda: tabulated(self, problem.covariance.std))
+        return problem.cached(("scale dependent", self.key), lambda: tabulated_operators(self, problem.covariance.std))
 
     def coefficients(self, R: float, sigma: Float[np.ndarray, " s"]):
         """phi(sigma_i; R), (s,), and M_k(sigma_i, sigma_j; R), (k, s, s), as NumPy arrays."""
@@ -63,27 +63,27 @@ class ScaleDependentLimit(eqx.Module):
 
     def drift(self, R: float, sigma: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
         """phi_i(R) of every coordinate."""
-        nodes, spread = interpolation(sigma)
-        return spread @ self.coefficients(R, nodes)[0]
+        nodes, B = interpolation(sigma)
+        return B @ self.coefficients(R, nodes)[0]
 
     def covariance(self, R: float, sigma: Float[np.ndarray, " d"], khat: Float[np.ndarray, "d d"]):
         """N(R), (d, d), for correlation matrix ``khat``."""
-        nodes, spread = interpolation(sigma)
-        return expand(self.exponents, self.coefficients(R, nodes)[1], spread, khat)
+        nodes, B = interpolation(sigma)
+        return expand(self.exponents, self.coefficients(R, nodes)[1], B, khat)
 
 
-def expand(exponents, kernels: Float[np.ndarray, "*q k s s"], spread, khat) -> Float[np.ndarray, "*q d d"]:
+def expand(exponents, kernels: Float[np.ndarray, "*q k s s"], B, khat) -> Float[np.ndarray, "*q d d"]:
     """sum_k khat^k (B M_k B'), entrywise powers and products."""
     total = np.zeros((*kernels.shape[:-3], *khat.shape))
     for k, M in zip(exponents, np.moveaxis(kernels, -3, 0), strict=True):
         power = khat**k
         for index in np.ndindex(M.shape[:-2]):
-            total[index] += power * (spread @ M[index] @ spread.T)
+            total[index] += power * (B @ M[index] @ B.T)
     return total
 
 
 def interpolation(sigma: Float[np.ndarray, " d"]) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, "d s"]]:
-    """A few standard deviations and the matrix B that carries functions of log sigma from them to every coordinate.
+    """A few standard deviations and the matrix B that interpolates functions of log sigma from them to all coordinates.
 
     The distinct values themselves if they are few, Chebyshev points otherwise. Rows of B for sigma = 0 are zero.
     """
@@ -103,9 +103,9 @@ def interpolation(sigma: Float[np.ndarray, " d"]) -> tuple[Float[np.ndarray, " s
 
 
 class Profile(eqx.Module):
-    """A few smooth functions of log R, a(R) times an overall size: quintic splines on a uniform grid.
+    """size(R) a(R), with the vector a and log size as quintic splines of log R on a uniform grid.
 
-    Outside the grid the shape a stays what it is at the end and the size continues as a power of R.
+    Outside the grid a is constant and the size continues as a power of R.
     """
 
     log_size_and_shape: PiecewisePolynomial
@@ -146,7 +146,7 @@ class TabulatedOperators(Operators):
 
     Attributes:
         drift, kernels: phi and M_k of the rule over log R, on the standard deviations ``nodes``.
-        spread: B of ``interpolation``, from the nodes to every coordinate.
+        interpolation_matrix: B of ``interpolation``, from the nodes to every coordinate.
         exponents: the powers k.
     """
 
@@ -154,22 +154,23 @@ class TabulatedOperators(Operators):
     key: tuple
     drift: Float[np.ndarray, "p s"]
     kernels: Float[np.ndarray, "q k s s"]
-    spread: Float[np.ndarray, "d s"]
+    interpolation_matrix: Float[np.ndarray, "d s"]
     exponents: tuple[int, ...]
 
     def preconditioners(self):
-        return self.drift @ self.spread.T
+        return self.drift @ self.interpolation_matrix.T
 
     def noise_diagonals(self):
-        return np.einsum("di,qkij,dj->qd", self.spread, self.kernels, self.spread, optimize=True)
+        B = self.interpolation_matrix
+        return np.einsum("di,qkij,dj->qd", B, self.kernels, B, optimize=True)
 
     def noise_matrices(self, khat):
-        return expand(self.exponents, self.kernels, self.spread, khat)
+        return expand(self.exponents, self.kernels, self.interpolation_matrix, khat)
 
 
-def tabulated(limit: ScaleDependentLimit, sigma: Float[np.ndarray, " d"]) -> TabulatedOperators:
+def tabulated_operators(limit: ScaleDependentLimit, sigma: Float[np.ndarray, " d"]) -> TabulatedOperators:
     """The rule's coefficients on one problem's standard deviations, as functions of R."""
-    nodes, spread = interpolation(sigma)
+    nodes, B = interpolation(sigma)
     low, high = limit.risk_range(nodes)
     log_R = np.log(low) + STEP * np.arange(int(np.ceil(np.log(high / low) / STEP)) + 6)
     phi, kernels = zip(*[limit.coefficients(R, nodes) for R in np.exp(log_R)], strict=True)
@@ -178,7 +179,7 @@ def tabulated(limit: ScaleDependentLimit, sigma: Float[np.ndarray, " d"]) -> Tab
     drift = _family(log_R, phi, phi.mean(axis=1), DRIFT_TOLERANCE)
     noise = _family(log_R, kernels, noise_size, NOISE_TOLERANCE)
     law = TabulatedLaw(drift.profile, noise.profile)
-    return TabulatedOperators(law, limit.key, drift.members, noise.members, spread, limit.exponents)
+    return TabulatedOperators(law, limit.key, drift.members, noise.members, B, limit.exponents)
 
 
 def _family(log_R, values, size, tolerance) -> Family:

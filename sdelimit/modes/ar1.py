@@ -47,26 +47,26 @@ def sines(d: int, rho: float) -> Sines:
     return Sines(omega, theta, square, (1 - rho) * (1 + rho) / ((1 - rho) ** 2 + 4 * rho * np.sin(omega / 2) ** 2))
 
 
-def coordinates(found: Sines, rho: float, v: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
+def coordinates(eigenvectors: Sines, rho: float, v: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
     """Q' v: sum_j v_j sin((j + 1) omega_k + theta_k) over the length of the sine; rho of either sign."""
     alternating = v if rho >= 0 else v * (-1.0) ** np.arange(v.size)
-    sums = exponential_sums(np.concatenate([[0.0], alternating]), found.theta)
-    return (np.exp(1j * found.theta) * sums).imag / np.sqrt(found.square)
+    sums = exponential_sums(np.concatenate([[0.0], alternating]), eigenvectors.theta)
+    return (np.exp(1j * eigenvectors.theta) * sums).imag / np.sqrt(eigenvectors.square)
 
 
-def forcing(found: Sines, rho: float, name: str) -> Float[np.ndarray, " d"]:
+def forcing(eigenvectors: Sines, rho: float, name: str) -> Float[np.ndarray, " d"]:
     """The diagonal of Q' b(Khat) Q, sum_m b(rho^|m|) A_m / A_0 over lags -d < m < d, for rho >= 0.
 
     A_m = sum_j v_j v_(j+m) = ((d - m) cos(m omega) + sin((m + 1) omega + 2 theta) / sin(omega)) / 2.
     """
     if name == "rho":
-        return found.eigenvalues
-    d = found.theta.size
+        return eigenvectors.eigenvalues
+    d = eigenvectors.theta.size
     lags = np.arange(d + 1)
     kernel = np.where(lags < d, kernel_basis(name, rho**lags), 0.0)
-    weighted = exponential_sums((d - lags) * kernel, found.theta).real
-    plain = exponential_sums(kernel, found.theta) * np.exp(1j * (2 * found.theta + found.omega))
-    return (weighted + plain.imag / np.sin(found.omega)) / found.square - 1
+    weighted = exponential_sums((d - lags) * kernel, eigenvectors.theta).real
+    plain = exponential_sums(kernel, eigenvectors.theta) * np.exp(1j * (2 * eigenvectors.theta + eigenvectors.omega))
+    return (weighted + plain.imag / np.sin(eigenvectors.omega)) / eigenvectors.square - 1
 
 
 def exponential_sums(h: Float[np.ndarray, " d+1"], theta: Float[np.ndarray, " d"]) -> Complex[np.ndarray, " d"]:

@@ -1,10 +1,10 @@
 """A few hundred modes in place of millions (theory: section 3).
 
-The risk sees the modes only through sums of f(lambda_i) against fixed weights: exp(-lambda s) against each mode's
-share of the initial risk, and its integrals over the clock s against each mode's share of the noise. On an octave
-[a, 2a] such an f is nearly a polynomial, for it is bounded in the ellipse around [a, 2a] that touches 0. So n Chebyshev
-points an octave carry the weights, those of each mode shared among them by Lagrange polynomials, up to errors that fall
-as (3 + sqrt 8)^-n.
+The risk depends on the modes only through sums of f(lambda_i) with fixed weights: exp(-lambda s) weighted by the
+initial risk of each mode, and its integrals over the clock s = 2 int eta phi dt weighted by the noise that each mode
+gets. On an octave [a, 2a] such an f is nearly a polynomial, for it is bounded in the ellipse around [a, 2a] that
+touches 0. So n Chebyshev points an octave take the place of its modes, with the weight of each mode distributed over
+them by Lagrange's polynomials, up to errors that fall as (3 + sqrt 8)^-n.
 """
 
 import numpy as np
@@ -16,14 +16,14 @@ POINTS = 14
 """Chebyshev points an octave."""
 RATE = 3 + 8**0.5
 ERROR = 4 * RATE ** (1 - POINTS) / (RATE - 1)
-"""The largest error of exp(-lambda s) at any s: 9e-11 of a mode's initial share of the risk."""
+"""The largest error of exp(-lambda s) at any s: 9e-11 of a mode's initial risk."""
 NOISE_ERROR = 4 * 2**0.5 * RATE ** (1 - POINTS) / (RATE - 1)
 """The largest error of an integral of exp(-lambda u) over 0 < u < s, relative to it: 1.3e-10."""
 OCTAVES = 60
-"""Modes slower than 2^-60 = 1e-18 of the fastest share one interval that ends at zero; errors are as stated at clocks
-before these modes move."""
+"""Modes slower than 2^-60 = 1e-18 of the fastest are put in one interval that ends at zero; errors are as stated for s
+at which these modes have not moved."""
 BLOCK = 1 << 15
-"""Modes taken at once: what they need fits into cache."""
+"""Modes worked on at once, so that their arrays fit into cache."""
 
 
 def compress(decay: Float[np.ndarray, " d"], weights: Float[np.ndarray, "p d"]):
@@ -35,7 +35,7 @@ def compress(decay: Float[np.ndarray, " d"], weights: Float[np.ndarray, "p d"]):
     """
     octave = np.minimum(np.log2(decay.max() / np.maximum(decay, TINY)), OCTAVES).astype(np.int32)
     count = np.bincount(octave, minlength=OCTAVES + 1)
-    kept = count[octave] <= POINTS
+    sparse = count[octave] <= POINTS
     crowded = np.flatnonzero(count > POINTS)
     high = decay.max() * 2.0**-crowded
     low = np.where(crowded < OCTAVES, high / 2, 0.0)
@@ -43,16 +43,16 @@ def compress(decay: Float[np.ndarray, " d"], weights: Float[np.ndarray, "p d"]):
     moments = np.zeros((len(weights), POINTS, crowded.size))
     for start in range(0, decay.size, BLOCK):
         part = slice(start, start + BLOCK)
-        moving = ~kept[part]
+        moving = ~sparse[part]
         r = row[octave[part][moving]]
         x = (2 * decay[part][moving] - high[r] - low[r]) / (high[r] - low[r])
         _add_moments(moments, r, x, weights[:, part][:, moving])
     points = np.cos(np.pi * (np.arange(POINTS) + 0.5) / POINTS)
     order = np.arange(POINTS)
-    shares = (2 - (order == 0)) / POINTS * np.cos(order * np.arccos(points)[:, None])  # Lagrange from Chebyshev
+    lagrange = (2 - (order == 0)) / POINTS * np.cos(order * np.arccos(points)[:, None])  # Lagrange from Chebyshev
     nodes = (high + low) / 2 + (high - low) / 2 * points[:, None]
-    new = (shares @ moments).reshape(len(weights), -1)
-    return np.concatenate([nodes.ravel(), decay[kept]]), np.concatenate([new, weights[:, kept]], axis=1)
+    new = (lagrange @ moments).reshape(len(weights), -1)
+    return np.concatenate([nodes.ravel(), decay[sparse]]), np.concatenate([new, weights[:, sparse]], axis=1)
 
 
 def _add_moments(moments, row, x, weights):

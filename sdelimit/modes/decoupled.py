@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from sdelimit.limits.law import Law, Operators
 from sdelimit.modes import dense
-from sdelimit.modes.structured import in_eigenvectors, structured
+from sdelimit.modes.structured import in_eigenvectors, structured_modes
 from sdelimit.numerics.matrices import semidefinite_root
 from sdelimit.problem.linear_regression import LinearRegression
 from sdelimit.support import arguments as check
@@ -69,7 +69,7 @@ def _diagonal_coordinates(problem, operators):
 def modes(problem: LinearRegression, limit: Law) -> Modes:
     """The modes of ``problem`` under ``limit``: from the structure of K where it has one, see ``modes/structured.py``.
 
-    Computed once per problem and kept, as is the eigenproblem of limits that share it.
+    Cached with the problem, as is the eigenproblem, which limits of the same power have in common.
 
     Raises ValueError if the rule divides by sigma_i and some coordinate has zero variance, or if d is too large for
     a K without structure.
@@ -134,24 +134,24 @@ def _noise_along_mean(problem, limit, name):
         return np.linalg.pinv(factor) * decay
 
 
-def _frozen(found: Modes) -> Modes:
+def _read_only(found: Modes) -> Modes:
     for array in (found.decay, found.w0, found.forcing, found.vectors):
         if array is not None:
-            check.frozen(array)
+            check.read_only(array)
     return found
 
 
 def _compute(problem, limit):
     _require_variance(problem.covariance.std, limit)
-    found = structured(problem.covariance, limit.power, limit.basis, problem.delta0)
-    return dense_modes(problem, limit) if found is None else _frozen(Modes(*found, None))
+    found = structured_modes(problem.covariance, limit.power, limit.basis, problem.delta0)
+    return dense_modes(problem, limit) if found is None else _read_only(Modes(*found, None))
 
 
 def _compute_dense(problem, limit):
     covariance, power = problem.covariance, limit.power
     _require_variance(covariance.std, limit)
     pair = problem.cached(("eigh", power), lambda: dense.eigenpairs(covariance, power))
-    return _frozen(Modes(*in_eigenvectors(covariance, power, limit.basis, problem.delta0, *pair), pair[1]))
+    return _read_only(Modes(*in_eigenvectors(covariance, power, limit.basis, problem.delta0, *pair), pair[1]))
 
 
 def _noise_factor(problem, limit, name):

@@ -1,4 +1,4 @@
-"""What needs K written out as a (d, d) matrix, and the dimension from which on that is refused."""
+"""Computations with K as a (d, d) matrix, refused for large d."""
 
 import numpy as np
 from jaxtyping import Float

@@ -1,4 +1,4 @@
-"""The modes of K = I + U diag(s) U', U (d, k), when its bulk is narrow: O(d k^2) work.
+"""The modes of K = I + U diag(s) U', U (d, k), when the bulk of its spectrum is narrow: O(d k^2) work.
 
 S = D^(-p/2) K D^(-p/2) = D^-p + V diag(s) V', V = D^(-p/2) U, is diagonalized (Rayleigh-Ritz) on the span of
 V, D^(p/2) delta0 and D^-p times these. The rest, the bulk, where delta0 has no part, gets eigenvalues distributed like
@@ -18,6 +18,7 @@ from sdelimit.limits.noise_kernel import kernel_basis
 from sdelimit.modes.dense import LARGEST_DENSE
 
 SMALL = 1e-9
+"""Correlation at which b(r) / r is b'(0) to rounding."""
 
 
 def is_accurate(covariance, power: int, basis) -> bool:
@@ -28,8 +29,9 @@ def is_accurate(covariance, power: int, basis) -> bool:
 def error(covariance, power: int, basis) -> float:
     """An estimate of the relative error of the risk, the larger of two parts.
 
-    The third power of the bulk's relative width; and the share lambda_i c_i of the spikes in the heating
-    sum_i lambda_i c_i times what |b(r) - b'(0) r| <= C |r|^3 adds to c_i, at most C sum_i (|s|-weighted r_ii)^3.
+    The third power of the bulk's relative width; and, of the risk sum_i lambda_i c_i that noise adds per unit time,
+    the fraction in the spikes times the error of c_i from |b(r) - b'(0) r| <= C |r|^3, at most
+    C sum_i (|s|-weighted r_ii)^3.
     """
     d, s = covariance.d, np.abs(covariance.strengths)
     if d <= 4 * s.size + 4:
@@ -39,8 +41,8 @@ def error(covariance, power: int, basis) -> float:
     largest = (covariance.directions**2 @ s) / covariance.std**2
     top = min(max(float(largest.max()), 1e-3), 1.0)
     cubic = max(abs(kernel_basis(name, top) - slope(name) * top) / top**3 for name in basis)
-    share = np.sum(1 + covariance.strengths) / np.sum(covariance.std**2)
-    return float(max(width**3, share * cubic * np.sum(largest**3)))
+    fraction = np.sum(1 + covariance.strengths) / np.sum(covariance.std**2)
+    return float(max(width**3, fraction * cubic * np.sum(largest**3)))
 
 
 def slope(name: str) -> float:

@@ -1,6 +1,6 @@
 """The modes of covariances with structure, without (d, d) matrices (theory: section 3).
 
-``structured`` gives, for S = D^(-p/2) K D^(-p/2) = Q diag(lambda) Q',
+``structured_modes`` gives, for S = D^(-p/2) K D^(-p/2) = Q diag(lambda) Q',
 
     lambda,    w0 = Q' D^(p/2) delta0,    c_q = diag(Q' D^(1-p/2) b_q(Khat) D^(1-p/2) Q).
 
@@ -29,7 +29,7 @@ from sdelimit.covariance.spiked import Spiked
 from sdelimit.modes import ar1, dense, spiked
 
 
-class Decoupled(NamedTuple):
+class ModeArrays(NamedTuple):
     """lambda_i and w_i(0), (d,), and c_qi, (p, d)."""
 
     decay: Float[np.ndarray, " d"]
@@ -38,64 +38,64 @@ class Decoupled(NamedTuple):
 
 
 @singledispatch
-def structured(
+def structured_modes(
     covariance: Covariance, power: int, basis: tuple[str, ...], delta0: Float[np.ndarray, " d"]
-) -> Decoupled | None:
+) -> ModeArrays | None:
     """The modes for M = D^-power and the kernels ``basis``; None if only the (d, d) matrix gives them."""
     return None
 
 
-def in_eigenvectors(covariance, power, basis, delta0, decay, vectors) -> Decoupled:
+def in_eigenvectors(covariance, power, basis, delta0, decay, vectors) -> ModeArrays:
     """The modes from lambda and Q."""
     w0 = vectors.T @ (covariance.std ** (power / 2) * delta0)
-    return Decoupled(decay, w0, dense.forcing_of(covariance, power, basis, vectors))
+    return ModeArrays(decay, w0, dense.forcing_of(covariance, power, basis, vectors))
 
 
-@structured.register
+@structured_modes.register
 def _diagonal(covariance: Diagonal, power, basis, delta0):
     decay = covariance.std ** (2 - power)
-    return Decoupled(decay, covariance.std ** (power / 2) * delta0, np.stack([decay] * len(basis)))
+    return ModeArrays(decay, covariance.std ** (power / 2) * delta0, np.stack([decay] * len(basis)))
 
 
-@structured.register
+@structured_modes.register
 def _block(covariance: Block, power, basis, delta0):
-    """Blocks see each other through the risk only: Khat is zero between them, and so is b(Khat)."""
+    """Blocks are coupled through the risk only: Khat is zero between them, and so is b(Khat)."""
     parts = np.split(delta0, np.cumsum([block.d for block in covariance.blocks])[:-1])
     each = [_of_block(block, power, basis, part) for block, part in zip(covariance.blocks, parts, strict=True)]
-    return Decoupled(*(np.concatenate(arrays, axis=-1) for arrays in zip(*each, strict=True)))
+    return ModeArrays(*(np.concatenate(arrays, axis=-1) for arrays in zip(*each, strict=True)))
 
 
 def _of_block(block, power, basis, delta0):
-    found = structured(block, power, basis, delta0)
+    found = structured_modes(block, power, basis, delta0)
     return found or in_eigenvectors(block, power, basis, delta0, *dense.eigenpairs(block, power))
 
 
-@structured.register
+@structured_modes.register
 def _ar1_modes(covariance: AR1, power, basis, delta0):
     rho = float(covariance.rho)
     sines = ar1.sines(covariance.d, abs(rho))
     forcing = np.stack([ar1.forcing(sines, abs(rho), name) for name in basis])
-    return Decoupled(sines.eigenvalues, ar1.coordinates(sines, rho, delta0), forcing)
+    return ModeArrays(sines.eigenvalues, ar1.coordinates(sines, rho, delta0), forcing)
 
 
-@structured.register
+@structured_modes.register
 def _spiked_modes(covariance: Spiked, power, basis, delta0):
     if not spiked.is_accurate(covariance, power, basis):
         return None
-    return Decoupled(*spiked.modes(covariance, power, basis, delta0))
+    return ModeArrays(*spiked.modes(covariance, power, basis, delta0))
 
 
-@structured.register
+@structured_modes.register
 def _scaled(covariance: Scaled, power, basis, delta0):
     base, s = covariance.base, covariance.s
     if np.all(s == s[0]):  # S and D^(1-p/2) b(Khat) D^(1-p/2) are s^(2-p) times those of the base
-        found = structured(base, power, basis, delta0)
+        found = structured_modes(base, power, basis, delta0)
         if found is None:
             return None
         decay, w0, forcing = found
-        return Decoupled(decay * s[0] ** (2 - power), w0 * s[0] ** (power / 2), forcing * s[0] ** (2 - power))
+        return ModeArrays(decay * s[0] ** (2 - power), w0 * s[0] ** (power / 2), forcing * s[0] ** (2 - power))
     if isinstance(base, Block):
         parts = np.split(s, np.cumsum([block.d for block in base.blocks])[:-1])
         blocks = tuple(block.scaled(part) for block, part in zip(base.blocks, parts, strict=True))
-        return structured(Block(blocks), power, basis, delta0)
+        return structured_modes(Block(blocks), power, basis, delta0)
     return None

@@ -37,7 +37,7 @@ class Empirical(NoiseLaw):
     def quadrature(self, n=256):
         if self.samples.size <= n:
             return self.samples, np.full(self.samples.size, 1 / self.samples.size)
-        # Means of n equal shares of the sorted samples.
+        # Means of n groups of equal size of the sorted samples.
         edges = np.linspace(0, self.samples.size, n + 1).astype(int)
         counts = np.diff(edges)
         return np.add.reduceat(np.sort(self.samples), edges[:-1]) / counts, counts / self.samples.size

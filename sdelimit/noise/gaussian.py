@@ -109,8 +109,8 @@ class GaussianMixture(NoiseLaw):
 
     def gaussian_factor(self, a):
         a = jnp.asarray(a)[..., None]
-        spread = 1 + 2 * a * self.stds**2
-        return jnp.sum(self.weights / jnp.sqrt(spread) * jnp.exp(-a * self.means**2 / spread), axis=-1)
+        variance_ratio = 1 + 2 * a * self.stds**2
+        return jnp.sum(self.weights / jnp.sqrt(variance_ratio) * jnp.exp(-a * self.means**2 / variance_ratio), axis=-1)
 
     def quadrature(self, n=256):
         pieces = [

@@ -11,6 +11,6 @@ TINY_RISK = 1e-290
 TINY_FLOAT32 = 1e-30
 """For 0 as a divisor in float32, whose least normal number is 1.2e-38; below it float32 risks lose digits."""
 NEGLIGIBLE = 1e-30
-"""Share of the natural scale of a risk below which it is rounding error: under the square of float64's 2e-16."""
+"""Fraction of the natural scale of a risk below which it is rounding error: under the square of float64's 2e-16."""
 HUGE = 1e300
 """For infinity in float64, where infinity minus infinity would be NaN; 1 / ``TINY``."""

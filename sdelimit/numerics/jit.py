@@ -10,30 +10,48 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sdelimit.numerics.integers import ceil_div
+
 
 def is_number(leaf) -> bool:
     """True for the leaves that are traced: arrays, NumPy scalars and floats."""
     return eqx.is_array(leaf) or isinstance(leaf, (np.ndarray, np.generic, float))
 
 
-def pinned(function):
-    """``function`` of a number, known to ``jit`` by what it computes now: it may read variables that change."""
-    operations = jax.make_jaxpr(lambda x: function(x))(jnp.zeros(()))  # anew: JAX keeps what it traced of a function
+def by_computation(function):
+    """``function`` of a number, with equality and hash by what it computes now: a static argument of ``jit``.
+
+    A user's function may read variables that change between calls, and two lambdas of the same text differ for Python:
+    its jaxpr and the constants in it are what compiled code depends on. A function with traced constants comes back as
+    it is.
+    """
+    operations = jax.make_jaxpr(lambda x: function(x))(jnp.zeros(()))  # a new lambda: JAX caches traces by function
     if any(isinstance(value, jax.core.Tracer) for value in operations.consts):
         return function
     text = re.sub(r"0x[0-9a-f]+", "", str(operations.jaxpr))
-    return _Pinned(
+    return _ByComputation(
         function, (text, *((c.shape, c.dtype.name, c.tobytes()) for c in map(np.asarray, operations.consts)))
     )
 
 
 @dataclass(frozen=True)
-class _Pinned:
+class _ByComputation:
+    """A function of a number and the jaxpr by which it is compared."""
+
     function: Callable
     computes: tuple
 
     def __call__(self, x):
         return self.function(x)
+
+
+def shared_size(size: int, multiple: int) -> int:
+    """``size`` rounded up to a multiple of ``multiple``: arrays of nearby sizes, padded to it, share compiled code.
+
+    XLA compiles anew for every shape. That takes seconds where the program takes milliseconds: "cold" and "warm" in
+    benchmarks/ode.py.
+    """
+    return multiple * ceil_div(size, multiple)
 
 
 def jit(function):

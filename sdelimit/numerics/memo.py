@@ -1,6 +1,6 @@
 """Results that are computed once: a key by content, and a memory of bounded size.
 
-Noise laws, rules and limits are looked up by what they are made of: two that are made alike share their tables.
+Noise laws, rules and limits are keys by their content: two with the same parameters use the same tables.
 """
 
 import functools

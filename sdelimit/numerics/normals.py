@@ -34,19 +34,25 @@ SIN = tuple((-1) ** k / float(np.prod(np.arange(1, 2 * k + 2))) for k in range(5
 
 
 def normal_pairs(keys: UInt32[Array, "runs 2"], index, batch_size: int, d: int, generator: str) -> Complex64[Array, ""]:
-    """Normals of the steps ``index``, of shape (steps, runs, batch_size, ceil(d/2)), two in one complex number.
-
-    Complex, because XLA on CPU computes an operation with two results twice, once for each.
-    """
+    """Normals of the steps ``index``, of shape (steps, runs, batch_size, ceil(d/2)), two in one complex number."""
     half = ceil_div(d, 2)
     # JAX's own fold_in and split count with a zero in the first word: no counter is used twice.
     step = (index.astype(jnp.uint32) + np.uint32(1))[:, None, None, None]
     position = jnp.arange(batch_size * half, dtype=jnp.uint32).reshape(batch_size, half)
     key = keys[:, :, None, None]
-    return jax.lax.complex(*box_muller(*threefry(key[:, 0], key[:, 1], step, position, ROUNDS[generator])))
+    return pack_pair(*box_muller(*threefry(key[:, 0], key[:, 1], step, position, ROUNDS[generator])))
 
 
-def unpaired(pairs: Complex64[Array, "... half"], d: int) -> Float32[Array, "... d"]:
+def pack_pair(first: Float32[Array, "..."], second: Float32[Array, "..."]) -> Complex64[Array, "..."]:
+    """Two arrays as one of complex numbers; ``unpack_pairs`` undoes it.
+
+    XLA on CPU fuses what leads to an array into each of its uses, so that a computation with two results is done twice,
+    once for each. With one result it is done once: "floor: simulate's own" of benchmarks/simulate.py.
+    """
+    return jax.lax.complex(first, second)
+
+
+def unpack_pairs(pairs: Complex64[Array, "... half"], d: int) -> Float32[Array, "... d"]:
     """The normals of ``normal_pairs`` along the last axis: first all real parts, then the imaginary ones."""
     return jnp.concatenate([pairs.real, pairs.imag[..., : d // 2]], axis=-1)
 
@@ -57,7 +63,7 @@ def threefry(key0, key1, count0, count1, rounds: int):
     x0, x1 = count0 + keys[0], count1 + keys[1]
     for i in range(rounds):
         x0 = x0 + x1
-        x1 = _rotated(x1, ROTATIONS[i // 4 % 2][i % 4]) ^ x0
+        x1 = _rotate(x1, ROTATIONS[i // 4 % 2][i % 4]) ^ x0
         if i % 4 == 3:
             group = i // 4 + 1
             x0 = x0 + keys[group % 3]
@@ -76,7 +82,7 @@ def box_muller(bits0, bits1):
     square = angle * angle
     real = r * _polynomial(COS, square)
     imag = r * angle * _polynomial(SIN, square)
-    return _flipped(real, bits1 << np.uint32(31)), _flipped(imag, bits1 << np.uint32(30))
+    return _flip_sign(real, bits1 << np.uint32(31)), _flip_sign(imag, bits1 << np.uint32(30))
 
 
 def _minus_two_log(bits):
@@ -90,7 +96,7 @@ def _minus_two_log(bits):
     return jnp.maximum(np.float32(-2) * log, np.float32(0))
 
 
-def _rotated(x, by):
+def _rotate(x, by):
     return (x << np.uint32(by)) | (x >> np.uint32(32 - by))
 
 
@@ -101,7 +107,7 @@ def _polynomial(coefficients, x):
     return value
 
 
-def _flipped(x, sign_bit):
+def _flip_sign(x, sign_bit):
     """x with its sign turned where the highest bit is set."""
     bits = jax.lax.bitcast_convert_type(x, jnp.uint32) ^ (sign_bit & np.uint32(0x80000000))
     return jax.lax.bitcast_convert_type(bits, jnp.float32)

@@ -1,21 +1,24 @@
-"""Sums along the last axis that vectorize."""
+"""Sums along the last axis, written so that XLA vectorizes them on CPU."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-LANES = 16
+PARTIAL_SUMS = 16
+"""Enough float32 sums to fill a CPU's vector registers."""
 
 
 def dot(a: Float[Array, "... d"], b: Float[Array, "... d"]) -> Float[Array, "..."]:
-    """sum_i a_i b_i as 16 partial sums, which are then added.
+    """sum_i a_i b_i as ``PARTIAL_SUMS`` sums of every 16th term, which are then added.
 
-    A single float32 sum must be added in order, one element every few clock cycles; this is also closer to exact.
+    XLA keeps the order of a floating-point sum, so that a single one takes a few clock cycles for each element; sums
+    side by side vectorize, and are closer to exact. A simulation makes one for every residual and every risk:
+    "simulate / its own draws" in benchmarks/simulate.py.
     """
     product = a * b
-    whole = product.shape[-1] // LANES * LANES
-    lanes = product[..., :whole].reshape(*product.shape[:-1], whole // LANES, LANES)
-    return jnp.sum(jnp.sum(lanes, axis=-2), axis=-1) + jnp.sum(product[..., whole:], axis=-1)
+    whole = product.shape[-1] // PARTIAL_SUMS * PARTIAL_SUMS
+    columns = product[..., :whole].reshape(*product.shape[:-1], whole // PARTIAL_SUMS, PARTIAL_SUMS)
+    return jnp.sum(jnp.sum(columns, axis=-2), axis=-1) + jnp.sum(product[..., whole:], axis=-1)
 
 
 def products(a: Float[Array, "runs m d"], b: Float[Array, "runs n d"]) -> Float[Array, "runs m n"]:

@@ -9,8 +9,8 @@ from sdelimit.numerics.jit import is_number
 from sdelimit.numerics.precision import is_traced, x64
 
 
-def _traced(solve, schedule):
-    """The same, as one operation that JAX can differentiate, batch and compile.
+def as_jax_operation(solve, schedule):
+    """``solve(schedule)`` as one operation that JAX can differentiate, batch and compile.
 
     The solve needs float64 whatever the surrounding precision is, so it runs as a unit with its own
     derivative rule: eagerly under ``grad``, as a host callback under ``jit`` and ``vmap``.

@@ -35,7 +35,7 @@ class Path(eqx.Module):
     """The modes along one step, as a function of x = (t - t0) / h in [0, 1].
 
     Attributes:
-        y0: (d,) shares of the risk at x = 0.
+        y0: (d,) risks of the modes at x = 0.
         decay, sources: lambda_i and f_qi.
         rate: (k,) coefficients of a h in powers of x.
         clock: s(1).
@@ -121,8 +121,9 @@ class Exponential(diffrax.AbstractAdaptiveSolver):
 def fixed_point(function, x, inverse):
     """x = function(x), by ``SWEEPS`` steps of Broyden's method, and the inverse Jacobian it ends with.
 
-    Where fast modes follow the risk at once, function(x) is nearly a multiple of x and fixed-point sweeps stall; the
-    Jacobian sees that. It changes little from step to step, so ``inverse`` is the one that the last step ended with.
+    Where fast modes follow the risk at once, function(x) is nearly a multiple of x and plain fixed-point sweeps stall;
+    the Jacobian accounts for that. It changes little from step to step, so ``inverse`` is the one that the last step
+    ended with.
     """
 
     def sweep(carry, _):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from sdelimit.numerics.jit import jit, pinned
+from sdelimit.numerics.jit import by_computation, jit
 from sdelimit.numerics.precision import is_traced
 from sdelimit.ode.system import System
 from sdelimit.schedules import SCAN, LearningRate, Scan
@@ -53,18 +53,18 @@ def integrate(lr: LearningRate, system: System, stepping: Stepping, save_modes) 
     """
     n, d = system.times.size, system.decay.size
     several = lr.count is not None
-    schedule = jax.tree.map(lambda leaf: pinned(leaf) if callable(leaf) else leaf, lr.schedule)
-    out = (_integrate_many if several else _integrate)(schedule, system.padded(), stepping, save_modes)
+    schedule = jax.tree.map(lambda leaf: by_computation(leaf) if callable(leaf) else leaf, lr.schedule)
+    out = (_integrate_many if several else _integrate)(schedule, system.with_shared_shapes(), stepping, save_modes)
     if not is_traced(out):
         out = {name: np.asarray(value) for name, value in out.items()}
 
-    def unpadded(name, value):
+    def unpad(name, value):
         if name in ENDS:
             return value
         value = value[:, :n] if several else value[:n]
         return value[..., :d] if name == "modes" and save_modes else value
 
-    return {name: unpadded(name, value) for name, value in out.items()}
+    return {name: unpad(name, value) for name, value in out.items()}
 
 
 ENDS = ("end_time", "end_risk", "finished", "blown_up")

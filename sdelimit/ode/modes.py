@@ -13,13 +13,13 @@ from sdelimit.limits.law import Law, moment_pairs
 from sdelimit.modes.compression import compress
 from sdelimit.modes.decoupled import Modes
 from sdelimit.numerics.floors import TINY_RISK
-from sdelimit.numerics.jit import jit
+from sdelimit.numerics.jit import jit, shared_size
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.exponential_integrator import Exponential
 from sdelimit.ode.system import System, Tolerances, largest_rate, tolerances
 
 SHARED_MODES = 64
-"""Numbers of modes are rounded up to a multiple of this."""
+"""Modes are padded to a multiple of this many; see ``shared_size``."""
 STIFF = 100
 """From this many steps that only keep an explicit method stable, the exponential integrator takes over."""
 EXPLICIT_REACH = 3.3
@@ -32,10 +32,10 @@ class ModeSystem(System):
         dY_i/dt = G_i Y_i + Y_i G_i' + (1/d) sum_q c_qi B_q,      G_i = A0 + sum_p rate_pi A_p,
         dm/dt = r (target(q) - m).
 
-    Kept is weight_i Y_i, for w_i^2 mode i's share of the risk: weight_i = lambda_i / 2, but for modes with
-    lambda_i = 0, which keep a small weight in the error norm. For one number a mode the state is an array (d,), else
-    (moments, d); with scalars it is a pair. ``stiff`` chooses the integrator: Tsitouras 5(4) is cheaper where its steps
-    follow the risk.
+    The state holds weight_i Y_i with weight_i = lambda_i / 2, so that the entry of w_i^2 is the risk of mode i; modes
+    with lambda_i = 0 have a small weight instead, for the error norm. For one number a mode the state is an array (d,),
+    else (moments, d); with scalars it is a pair. ``stiff`` chooses the integrator: Tsitouras 5(4) is cheaper where its
+    steps follow the risk.
 
     Attributes:
         decay: lambda_i, the weights of the overlaps.
@@ -57,9 +57,9 @@ class ModeSystem(System):
     stiff: bool = eqx.field(static=True)
 
     def initial(self):
-        return self.joined(self.weight * jnp.asarray(self.moments0), jnp.asarray(self.law.initial_scalars()))
+        return self.join(self.weight * jnp.asarray(self.moments0), jnp.asarray(self.law.initial_scalars()))
 
-    def joined(self, moments, scalars):
+    def join(self, moments, scalars):
         """The state of weighted moments (moments, d) and scalars."""
         moments = moments[0] if self.law.size == 1 else moments
         return (moments, scalars) if self.law.has_scalars else moments
@@ -90,7 +90,7 @@ class ModeSystem(System):
             return moved + self.weight * (noise[:, a, b] @ self.forcing)
 
         rate, target = self.law.relaxation(q)
-        return self.joined(jnp.stack([slope(a, b) for a, b in moment_pairs(k)]), rate * (target - scalars))
+        return self.join(jnp.stack([slope(a, b) for a, b in moment_pairs(k)]), rate * (target - scalars))
 
     def risk(self, y):
         energies = y[0] if self.law.has_scalars else y
@@ -117,10 +117,10 @@ class ModeSystem(System):
         """For ``Exponential``: weight_i c_qi / d, what psi_q(R) = 1 adds to the state in unit time at eta = 1."""
         return self.weight * jnp.asarray(self.forcing)
 
-    def compressed(self, problem):
-        """A few hundred modes of the same risk, kept with the problem; their moments and forcing can be negative.
+    def with_few_modes(self, problem):
+        """A few hundred modes of the same risk, cached with the problem; their moments and forcing can be negative.
 
-        Each share of the risk is a sum of functions of the rate, so modes of one row of rates can be compressed.
+        See ``modes/compression.py``. It needs one row of rates, so that the risk of a mode depends on one rate only.
         """
         if self.law.power is None:
             return self
@@ -131,25 +131,26 @@ class ModeSystem(System):
         return replace(self, **few, tolerances=bounds)
 
     def _few_modes(self):
-        decay, shares = compress(self.decay, self.decay / 2 * np.concatenate([self.moments0, self.forcing]))
-        extra = -decay.size % SHARED_MODES
-        decay, shares = np.pad(decay, (0, extra), mode="edge"), np.pad(shares, ((0, 0), (0, extra)))
+        decay, risks = compress(self.decay, self.decay / 2 * np.concatenate([self.moments0, self.forcing]))
+        extra = shared_size(decay.size, SHARED_MODES) - decay.size
+        decay, risks = np.pad(decay, (0, extra), mode="edge"), np.pad(risks, ((0, 0), (0, extra)))
         weight = np.where(decay > 0, decay, decay.max()) / 2
-        moments0, forcing = np.split(shares / weight, [len(self.moments0)])
+        moments0, forcing = np.split(risks / weight, [len(self.moments0)])
         return decay, moments0, forcing, weight
 
-    def padded(self):
-        """With modes of no energy, which do not count in the error norm either."""
-        d, extra = self.decay.size, -self.decay.size % SHARED_MODES
+    def with_shared_shapes(self):
+        """With modes of zero energy, whose part in the error norm the tolerances make up for."""
+        d = self.decay.size
+        extra = shared_size(d, SHARED_MODES) - d
         if not extra:
-            return super().padded()
-        share = (d / (d + extra)) ** 0.5
-        bounds = replace(self.tolerances, rtol=self.tolerances.rtol * share, atol=self.tolerances.atol * share)
+            return super().with_shared_shapes()
+        factor = (d / (d + extra)) ** 0.5
+        bounds = replace(self.tolerances, rtol=self.tolerances.rtol * factor, atol=self.tolerances.atol * factor)
         decay, weight = (np.pad(a, (0, extra), mode="edge") for a in (self.decay, self.weight))
         rates = np.pad(self.rates, ((0, 0), (0, extra)), mode="edge")
         moments0, forcing = (np.pad(a, ((0, 0), (0, extra))) for a in (self.moments0, self.forcing))
         arrays = {"decay": decay, "rates": rates, "moments0": moments0, "forcing": forcing, "weight": weight}
-        return super(ModeSystem, replace(self, **arrays, tolerances=bounds)).padded()
+        return super(ModeSystem, replace(self, **arrays, tolerances=bounds)).with_shared_shapes()
 
 
 def mode_system(current: Modes, law: Law, d: int, times, rtol, atol, eta) -> ModeSystem:
@@ -163,7 +164,7 @@ def mode_system(current: Modes, law: Law, d: int, times, rtol, atol, eta) -> Mod
     if law.size == 1 and len(rates) == 1 and not law.has_scalars:
         fastest = _fastest_rate(law, rates[0], current.decay, forcing, risk0, bounds, eta)
         stiff = bool(times[-1] * fastest / EXPLICIT_REACH > STIFF)
-    if stiff:  # phi(R) is not followed to where R is far below what atol resolves
+    if stiff:  # phi(R) is not needed where R is far below atol
         bounds = replace(bounds, floor=1e-3 * bounds.atol * d)
     weight = np.maximum(current.decay, 1e-12 * current.decay.max()) / 2
     mean_rates = np.ones(1) if current.member_rates is None else rates.sum(axis=1) / current.decay.sum()

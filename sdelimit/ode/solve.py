@@ -7,12 +7,12 @@ import jax
 import numpy as np
 
 from sdelimit.numerics.precision import x64
-from sdelimit.ode.differentiate import _traced
+from sdelimit.ode.differentiate import as_jax_operation
 from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.curves import RiskCurve, examined
+from sdelimit.results.curves import RiskCurve, with_limit_warnings
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -56,8 +56,8 @@ def solve_ode(
 
     Returns:
         A ``RiskCurve``. A risk that grows beyond all bounds is reported in ``.status`` and
-        ``.diverged_at`` and by a ``DivergenceWarning``; the curve is infinite from there on. Everything that is
-        warned of is kept in ``.warnings``.
+        ``.diverged_at`` and by a ``DivergenceWarning``; the curve is infinite from there on. All warnings are
+        also in ``.warnings``.
 
     Differentiable in reverse mode with respect to ``lr``: inside ``jax.grad`` or ``jax.jit`` the arrays of
     the result are JAX arrays of the surrounding precision, while the solve itself stays in float64.
@@ -85,7 +85,7 @@ def solve_ode(
     curve = solve_limit(
         problem, optimizer, limit, rate, times, batch_size=batch_size, rtol=rtol, atol=atol, save_modes=save_modes
     )
-    return curve if rate.traced else examined(curve, limit)
+    return curve if rate.traced else with_limit_warnings(curve, limit)
 
 
 def check_rtol(rtol) -> float:
@@ -102,7 +102,7 @@ def solve_limit(
     """``solve_ode`` for the ``limit`` of ``optimizer`` on ``problem``, without its checks and its warnings.
 
     For callers that need the limit themselves, so that the optimizer is asked for it once; ``times`` from
-    ``time_grid``. A divergence is named in ``.status``; ``examined`` adds what else makes the curve doubtful.
+    ``time_grid``. A divergence is named in ``.status``; ``with_limit_warnings`` adds warnings.
     """
     scan = lr.scan(times)
     system = risk_system(problem, limit, times, rtol, atol, scan.eta)
@@ -110,10 +110,10 @@ def solve_limit(
     if save_modes is None:
         save_modes = times.size * decay.size * (lr.count or 1) <= MOST_SAVED
     if not save_modes and decay.size > MOST_MODES:
-        system = system.compressed(problem)
+        system = system.with_few_modes(problem)
     solve = partial(_solve, lr=lr, system=system, stepping=Stepping.along(scan), save_modes=save_modes)
     if lr.traced:
-        out = _traced(solve, lr.schedule)
+        out = as_jax_operation(solve, lr.schedule)
         return _curve(out, times, decay, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
     out = solve(lr.schedule)
     if np.any(out["blown_up"]):  # the solver saved nothing from there on

@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sdelimit.numerics.floors import NEGLIGIBLE, TINY_RISK
+from sdelimit.numerics.jit import shared_size
 from sdelimit.numerics.precision import is_traced
 from sdelimit.support import arguments as check
 
 SHARED_TIMES = 8
-"""Numbers of times are rounded up to a multiple of this."""
+"""Times are padded to a multiple of this many; see ``shared_size``."""
 BLOW_UP = 1e12
 """A risk this many times its natural scale counts as diverged."""
 
@@ -52,13 +53,13 @@ class System(eqx.Module):
         """The diffrax solver; its ``args`` are (schedule, system)."""
         return diffrax.Tsit5()
 
-    def compressed(self, problem) -> "System":
-        """A smaller system with the same risk, if there is one; ``problem`` keeps what does not depend on the lr."""
+    def with_few_modes(self, problem) -> "System":
+        """A smaller system with the same risk, if there is one; ``problem`` caches what does not depend on the lr."""
         return self
 
-    def padded(self) -> "System":
-        """The same system in a shape that others share, so that they share its compiled code."""
-        extra = -self.times.size % SHARED_TIMES
+    def with_shared_shapes(self) -> "System":
+        """The same system, padded so that systems of nearby sizes share compiled code; see ``shared_size``."""
+        extra = shared_size(self.times.size, SHARED_TIMES) - self.times.size
         return replace(self, times=np.pad(self.times, (0, extra), mode="edge")) if extra else self
 
     def many(self, function, schedules):
@@ -71,7 +72,7 @@ class System(eqx.Module):
 
 
 class Tolerances(eqx.Module):
-    """Relative tolerance, absolute tolerance on each share of the risk, smallest and largest risk."""
+    """Relative tolerance, absolute tolerance on the risk of each mode, smallest and largest risk."""
 
     rtol: float
     atol: float
@@ -80,7 +81,7 @@ class Tolerances(eqx.Module):
 
 
 def tolerances(risk0, noise_risk, d, rtol, atol, eta) -> Tolerances:
-    """As ``solve_ode`` promises: atol is 1e-10 times the risk at the start or that of one unit of noise.
+    """Those of ``solve_ode``: atol is 1e-10 times the initial risk or what noise adds in unit time, if that is larger.
 
     ``noise_risk`` is the risk that noise adds in unit time at eta = 1.
     """

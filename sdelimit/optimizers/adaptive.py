@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sdelimit.limits.exact.long_memory_adam import adapted_adam_limit, long_memory_adam_limit
+from sdelimit.limits.exact.long_memory_adam import long_memory_adam_limit, quasi_stationary_adam_limit
 from sdelimit.limits.sampled.adam_eps import AdamEpsLimit
 from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
@@ -18,7 +18,7 @@ from sdelimit.support import arguments as check
 TINY = 1e-20
 """Stands in for eps = 0 in the rules: no effect on any gradient above it, and 0/0 becomes 0."""
 SLOW_STEPS, SLOW_SHARE = 20, 8
-"""A second moment is slow if it remembers more steps than this and more than this share of d."""
+"""A second moment is slow if it remembers more steps than this and more than this fraction of d."""
 
 
 @memoized
@@ -210,7 +210,7 @@ def long_memory_adam(b1: float, b2: float) -> Optimizer:
 
     def limit(problem, batch_size):
         if np.isinf(problem.d):
-            return adapted_adam_limit(problem.noise, batch_size)
+            return quasi_stationary_adam_limit(problem.noise, batch_size)
         return long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)
 
     return Optimizer(

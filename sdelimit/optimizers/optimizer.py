@@ -12,7 +12,7 @@ from sdelimit.support import arguments as check
 
 @dataclass(frozen=True, eq=False)
 class Optimizer:
-    """One update rule, seen from both sides.
+    """One update rule: its optax transformation and its limit.
 
     Attributes:
         name: what tables and legends call it.

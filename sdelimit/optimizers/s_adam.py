@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sdelimit.limits.sampled.s_adam import BrakedRule, irregularity
+from sdelimit.limits.sampled.s_adam import SAdamRule, irregularity
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.numerics.memo import memoized
@@ -57,7 +57,7 @@ def s_adam(
 
     def limit(problem, batch_size):
         tau = float(np.sqrt(problem.covariance.mean_variance))
-        rule = BrakedRule(a, w, p=2, brake=brake, probe_scale=probe_scale, n_probes=n_probes, tau=tau)
+        rule = SAdamRule(a, w, p=2, brake=brake, probe_scale=probe_scale, n_probes=n_probes, tau=tau)
         return tabulated_limit(rule, problem.noise, batch_size)
 
     transform = scale_by_s_adam(b1, b2, brake, probe_scale, n_probes, bias_correction)

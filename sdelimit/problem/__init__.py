@@ -1,1 +1,1 @@
-"""What is learned: linear regression, and the stream of its samples."""
+"""Linear regression problems and the streams of their samples."""

@@ -1,4 +1,4 @@
-"""What is left of a problem as d -> infinity."""
+"""Problems of infinite dimension, for coefficients that depend on the noise only."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -18,7 +18,7 @@ from sdelimit.problem.sample_stream import GaussianStream, Stream
 from sdelimit.support import arguments as check
 
 RESULTS = 32
-"""Results that a problem remembers: its modes, and matrices of the rules that were run on it."""
+"""Results that a problem caches: its modes, and matrices of the rules that were run on it."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -68,8 +68,8 @@ class LinearRegression:
         put = object.__setattr__
         put(self, "covariance", covariance)
         put(self, "noise", noise)
-        put(self, "theta0", check.frozen(check.array("theta0", theta0, shape=(d,))))
-        put(self, "theta_star", check.frozen(check.array("theta_star", theta_star, shape=(d,))))
+        put(self, "theta0", check.read_only(check.array("theta0", theta0, shape=(d,))))
+        put(self, "theta_star", check.read_only(check.array("theta_star", theta_star, shape=(d,))))
         put(self, "seed", seed)
         put(self, "_cache", Memo(RESULTS))
         if not np.isfinite(self.initial_risk):
@@ -110,7 +110,7 @@ class LinearRegression:
         return GaussianStream(keys, self.covariance, self.noise, generator)
 
     def cached(self, key, compute):
-        """``compute()``, once for each hashable ``key``: the last ``RESULTS`` are kept, until the problem is gone."""
+        """``compute()``, once for each hashable ``key``; the problem holds the last ``RESULTS`` results."""
         return self._cache.get(key, compute)
 
 

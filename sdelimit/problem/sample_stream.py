@@ -36,8 +36,8 @@ class Stream(eqx.Module):
     per_run = ("keys",)
     """The arrays whose first axis counts the runs."""
 
-    def placed(self, place):
-        """The same stream with ``place`` applied to what belongs to single runs."""
+    def on_devices(self, place):
+        """The same stream with ``place`` called on the arrays that hold a row for each run."""
         return dataclasses.replace(self, **{name: place(getattr(self, name)) for name in self.per_run})
 
     def draw(self, index, batch_size: int, dtype):
@@ -57,7 +57,7 @@ class GaussianStream(Stream):
         return normals.normal_pairs(words, index, batch_size, self.covariance.d, self.generator)
 
     def features(self, random, dtype):
-        return self.covariance.sample(normals.unpaired(random, self.covariance.d).astype(dtype))
+        return self.covariance.sample(normals.unpack_pairs(random, self.covariance.d).astype(dtype))
 
     def noise(self, index, batch_size, dtype):
         def one(step, key):

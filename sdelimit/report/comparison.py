@@ -41,7 +41,7 @@ class Report:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was warned of when theory, runs and paths were made."""
+        """The warnings of theory, runs and paths."""
         return tuple(text for part in (self.theory, self.runs, self.paths) if part for text in part.warnings)
 
     def table(self) -> str:
@@ -145,12 +145,12 @@ def _coverage(runs, paths):
     later = runs.t > 0
     if not later.any():
         return None
-    low, high = (np.interp(runs.t, paths.t, _capped(edge)) for edge in paths.quantile(BAND))
-    inside = (_capped(runs.risk) >= low) & (_capped(runs.risk) <= high)
+    low, high = (np.interp(runs.t, paths.t, _cap(edge)) for edge in paths.quantile(BAND))
+    inside = (_cap(runs.risk) >= low) & (_cap(runs.risk) <= high)
     return float(inside[:, later].mean())
 
 
-def _capped(risk):
+def _cap(risk):
     return np.minimum(risk, HUGE)
 
 

@@ -12,14 +12,14 @@ from sdelimit.problem.linear_regression import LinearRegression
 from sdelimit.results.trust import (
     DivergenceWarning,
     LimitWarning,
-    doubts_of_runs,
-    doubts_of_theory,
+    run_warnings,
+    theory_warnings,
     warnings_of,
     with_warnings,
 )
 from sdelimit.support import arguments as check
 
-__all__ = ["DivergenceWarning", "LimitWarning", "RiskCurve", "RiskCurves", "examined", "mark_divergence"]
+__all__ = ["DivergenceWarning", "LimitWarning", "RiskCurve", "RiskCurves", "mark_divergence", "with_limit_warnings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class RiskCurve:
         slope: (n,) dR/dt. Infinite, as phi and the modes are, after a divergence.
         diverged_at: time at which the risk passed all bounds, infinity if it did not.
         status: "ok", or what happened, when and at what value.
-        warnings: what was warned of: why the curve, or one of several, is not to be relied on.
+        warnings: the warnings issued: why the curve, or one of several, is not to be relied on.
         kind: what tables and legends call the theory: "ODE", or "data ODE" from ``sl.data.solve_ode``.
     """
 
@@ -86,7 +86,7 @@ class RiskCurves:
         lr: (n,) learning rate eta(t).
         diverged_at: (n_runs,) first saved time at which the run had left all bounds, infinity if none.
         status: "ok", or how many runs diverged, when and at what value; one for each learning rate of an array.
-        warnings: what was warned of: why the curves, or some of several, are not to be relied on.
+        warnings: the warnings issued: why the curves, or some of several, are not to be relied on.
         kind: "sde" or "simulation".
         curvature, squared_length: (n_runs, n) u' K u and |u|^2 of the step taken at each time, if recorded.
     """
@@ -163,9 +163,9 @@ def _select(result, index, names):
     return replace(result, **chosen, warnings=warnings_of(result, index))
 
 
-def examined(curve: RiskCurve, limit) -> RiskCurve:
-    """The same curve with what makes it doubtful in ``.warnings``, and warned of in the name of ``solve_ode``."""
-    return with_warnings(curve, f"solve_ode({curve.optimizer.name})", doubts_of_theory(curve, limit))
+def with_limit_warnings(curve: RiskCurve, limit) -> RiskCurve:
+    """The same curve with a warning, issued and in ``.warnings``, for each reason not to rely on it."""
+    return with_warnings(curve, f"solve_ode({curve.optimizer.name})", theory_warnings(curve, limit))
 
 
 BLOW_UP = 1e12
@@ -175,7 +175,7 @@ BLOW_UP = 1e12
 def mark_divergence(curves: RiskCurves) -> RiskCurves:
     """The same curves with diverged runs made infinite from where they left all bounds.
 
-    Divergence is named in ``.status``; it and all other doubts are kept in ``.warnings`` and warned of.
+    Divergence is named in ``.status``; that and all other warnings issued are in ``.warnings``.
     """
     problem = curves.problem
     largest, size = float(np.max(curves.lr)), problem.covariance.trace / problem.d
@@ -187,14 +187,14 @@ def mark_divergence(curves: RiskCurves) -> RiskCurves:
     noun = "paths" if curves.kind == "sde" else "runs"
     value = np.take_along_axis(curves.risk, first[..., None], axis=-1)[..., 0]
     statuses = [_divergence_status(at, v, noun) for at, v in zip(_rows(diverged_at), _rows(value), strict=True)]
-    doubts = curves.warnings if curves.kind == "sde" else doubts_of_runs(curves)
+    texts = curves.warnings if curves.kind == "sde" else run_warnings(curves)
     marked = replace(
         curves,
         risk=np.where(gone, np.inf, curves.risk),
         diverged_at=diverged_at,
         status=tuple(statuses) if curves.risk.ndim == 3 else statuses[0],
     )
-    return with_warnings(marked, f"{curves.kind} of {curves.optimizer.name}", doubts)
+    return with_warnings(marked, f"{curves.kind} of {curves.optimizer.name}", texts)
 
 
 def _divergence_status(diverged_at, value, noun):

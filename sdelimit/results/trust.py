@@ -1,10 +1,10 @@
-"""Where a result is at, or beyond, the edge of what it can be relied on: found, named, kept in it and warned of.
+"""Checks of whether a result can be relied on. What they find is in the result's ``.warnings``, and issued as warnings.
 
-| found | in | how |
+| check | of | by |
 |---|---|---|
 | risk beyond all bounds, or not finite | theory, paths, runs | ``.status`` |
 | learning rate beyond the edge of stability | theory, paths | lr >= 4 d R phi / (psi tr K) as R grows (section 4) |
-| momentum too long for d | theory, paths | share of the fastest mode's decay time (section 7) |
+| momentum too long for d | theory, paths | fraction of the fastest mode's decay time (section 7) |
 | batch comparable to d | theory, paths | b / d (section 10) |
 | label noise without a moment | theory, paths, runs | second for SGD's mean risk, fourth for its spread, |
 |  |  | and for Adam's second moment to settle over O(d) steps (section 11) |
@@ -23,31 +23,36 @@ import numpy as np
 from sdelimit.numerics.precision import evaluate_in_float64
 
 LONGEST_MEMORY = 0.25
-"""Largest share of the fastest mode's decay time that a rule may average gradients over without a warning."""
+"""Largest fraction of the fastest mode's decay time that a rule may average gradients over without a warning."""
 LARGEST_BATCH = 0.1
-"""Largest batch, as a share of d: the limit drops terms of that relative size."""
+"""Largest batch, as a fraction of d: the limit drops terms of that relative size."""
 LARGEST_ERROR = 0.01
 """Largest relative standard error of a sampled coefficient."""
 FAR = 1e20
-"""A risk this many times that of the problem shows how coefficients grow."""
+"""A risk this many times that of the problem, at which coefficients grow as they do at infinity."""
 
 
-def doubts_of_theory(curve, limit) -> tuple[str, ...]:
-    """What makes ``limit`` doubtful along a risk curve."""
-    found = (_long_momentum(curve), _large_batch(curve), _unstable(curve, limit), _unsettled(curve, limit))
-    return tuple(text for text in (*found, _sampled(curve, limit)) if text)
+def theory_warnings(curve, limit) -> tuple[str, ...]:
+    """Reasons why ``limit`` may be inaccurate along a risk curve, one text each."""
+    found = (
+        _long_momentum(curve),
+        _large_batch(curve),
+        _beyond_stability(curve, limit),
+        _slow_second_moment(curve, limit),
+    )
+    return tuple(text for text in (*found, _imprecise_coefficients(curve, limit)) if text)
 
 
-def doubts_of_paths(curve, limit) -> tuple[str, ...]:
-    """The same for SDE paths around that curve, and what makes their spread doubtful."""
-    noise, texts = curve.problem.noise, doubts_of_theory(curve, limit)
+def path_warnings(curve, limit) -> tuple[str, ...]:
+    """The same for SDE paths around that curve, and reasons why their spread may be wrong."""
+    noise, texts = curve.problem.noise, theory_warnings(curve, limit)
     if np.isfinite(noise.fourth_moment) or not np.isfinite(_edge(curve, limit)):
         return texts
     return (*texts, f"{noise} has no fourth moment: single runs have jumps that no diffusion shows, and spread wider")
 
 
-def doubts_of_runs(curves) -> tuple[str, ...]:
-    """What the mean of simulated runs does not tell."""
+def run_warnings(curves) -> tuple[str, ...]:
+    """Reasons why the mean of simulated runs, or its standard error, may not be what it seems."""
     noise = curves.problem.noise
     if not curves.optimizer.needs_variance or np.isfinite(noise.fourth_moment):
         return ()
@@ -81,8 +86,8 @@ class ResultWarning(str):
         return str(self), self.category, self.learning_rate
 
 
-def with_warnings(result, source: str, doubts, stacklevel: int = 4):
-    """``result`` with its divergence and the texts ``doubts`` in ``.warnings``, all also given to ``warnings.warn``.
+def with_warnings(result, source: str, texts, stacklevel: int = 4):
+    """``result`` with its divergence and ``texts`` in ``.warnings``, all also given to ``warnings.warn``.
 
     ``source`` begins each text; ``stacklevel`` 4 is the caller of the function that calls the one that calls this.
     """
@@ -92,7 +97,7 @@ def with_warnings(result, source: str, doubts, stacklevel: int = 4):
         for index, status in enumerate(result.status if several else [result.status])
         if status != "ok"
     ]
-    found += [ResultWarning(f"{source}: {text}", LimitWarning) for text in doubts]
+    found += [ResultWarning(f"{source}: {text}", LimitWarning) for text in texts]
     for text in found:
         warnings.warn(str(text), text.category, stacklevel=stacklevel)
     return replace(result, warnings=tuple(found))
@@ -116,17 +121,17 @@ def _long_momentum(curve):
 
 
 def _large_batch(curve):
-    share = curve.batch_size / curve.problem.d
-    if share <= LARGEST_BATCH or curve.batch_size == 1:
+    ratio = curve.batch_size / curve.problem.d
+    if ratio <= LARGEST_BATCH or curve.batch_size == 1:
         return None
     return (
-        f"batch_size {curve.batch_size} is {share:.0%} of d = {curve.problem.d}; the limit needs batches much smaller "
+        f"batch_size {curve.batch_size} is {ratio:.0%} of d = {curve.problem.d}; the limit needs batches much smaller "
         "than d, and drops terms of up to about that relative size"
     )
 
 
-def _unstable(curve, limit):
-    largest = float(np.max(curve.lr, where=np.isfinite(curve.lr), initial=0.0))  # not kept after a divergence
+def _beyond_stability(curve, limit):
+    largest = float(np.max(curve.lr, where=np.isfinite(curve.lr), initial=0.0))  # not finite after a divergence
     edge = _edge(curve, limit)
     if largest < edge:
         return None
@@ -150,12 +155,12 @@ def _edge(curve, limit) -> float:
 
 
 def _balancing_rate(limit, R):
-    """R phi / psi: proportional to the learning rate at which a risk R that is this large stays."""
+    """R phi / psi: for large R proportional to the learning rate at which R is stationary."""
     none = jnp.zeros(0)
     return R * limit.drift_coefficients(R, none)[0] / limit.noise_coefficients(R, none).sum()
 
 
-def _unsettled(curve, limit):
+def _slow_second_moment(curve, limit):
     noise = curve.problem.noise
     if not limit.needs_fourth_moment or np.isfinite(noise.fourth_moment):
         return None
@@ -165,7 +170,7 @@ def _unsettled(curve, limit):
     )
 
 
-def _sampled(curve, limit):
+def _imprecise_coefficients(curve, limit):
     worst = _sampling_error(limit, curve.risk[np.isfinite(curve.risk) & (curve.risk > 0)])
     if worst <= LARGEST_ERROR:
         return None

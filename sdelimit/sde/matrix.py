@@ -2,7 +2,7 @@
 
     dy = -eta A Khat y dt + eta sqrt(D N(R) D / d) dB,    A = diag(sigma_i^2 phi_i(R)).
 
-Each step is half a step of decay, the noise, and another half (second order in law), with phi, N and eta frozen at a
+Each step is half a step of decay, the noise, and another half (second order in law), with phi, N and eta at a
 predicted midpoint. D N(R) D is its exact trace with Khat, tr(K N(R)), times a shape that is interpolated linearly in
 log R between a few risks, as independent increments with nonnegative variances.
 """
@@ -60,14 +60,14 @@ def _advance(system: MatrixSystem, log_R, factors, y, keys, index, dt, eta):
     def risk(y):
         return jnp.sum(y * (y @ khat), axis=-1) / 2
 
-    def decayed(y, a):
+    def decay(y, a):
         """exp(-A Khat) y to third order, a = diag A."""
         first = a * (y @ khat)
         second = a * (first @ khat)
         return y - first + second / 2 - a * (second @ khat) / 6
 
     def increment(R, z):
-        """sum_j sqrt(weight_j) F_j z_j, skipping the knots where no path is."""
+        """sum_j sqrt(weight_j) F_j z_j, without the products of knots at which no path has a weight."""
         position = jnp.clip(jnp.interp(jnp.log(R), log_R, jnp.arange(log_R.size)), 0, log_R.size - 1)
         weights = jnp.maximum(1 - jnp.abs(position[:, None] - jnp.arange(log_R.size)), 0.0)
 
@@ -86,7 +86,7 @@ def _advance(system: MatrixSystem, log_R, factors, y, keys, index, dt, eta):
         R = system.positive(risk(half) + eta**2 * dt / (4 * d) * noise_power(R))
         a = eta * dt / 2 * strength(R)
         z = standard_normals(keys, index, (log_R.size, d))
-        y = decayed(decayed(y, a) + eta * jnp.sqrt(dt / d) * increment(R, z), a)
+        y = decay(decay(y, a) + eta * jnp.sqrt(dt / d) * increment(R, z), a)
         return y, risk(y)
 
     return jax.lax.scan(step, y, (index, dt, eta))

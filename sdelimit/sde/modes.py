@@ -25,7 +25,7 @@ from sdelimit.sde.noise_increments import (
 def mode_stepper(problem, law: Law, current: Modes, factors, theory):
     """(advance, state of one path at t = 0, largest decay rate at eta phi = 1).
 
-    Each step takes the drift of every mode exactly, with coefficients frozen at a midpoint predicted from the present.
+    Each step takes the drift of every mode exactly, with coefficients at a midpoint predicted from the present.
     """
     increments = noise_increments(law, current, factors, theory)
     along = None if law.fluctuations is None else float32_transpose(noise_along_mean(problem, law))
@@ -73,7 +73,7 @@ def _scalar_step(law, decay, rates, forcing, increments, along, floor, d, w, sca
     exponent = (drift(start, scalars) @ rates) * eta * dt
     source = eta**2 * (noise(start, scalars) @ forcing) * dt / 2
     R = risk(jnp.exp(-exponent) * w**2 + mean_decay(exponent) * source)
-    middle = _relaxed(law, scalars, (start + R) / 2, dt / 2)
+    middle = _relax(law, scalars, (start + R) / 2, dt / 2)
 
     exponent = (drift(R, middle) @ rates) * eta * dt
     b = noise(R, middle)
@@ -84,10 +84,10 @@ def _scalar_step(law, decay, rates, forcing, increments, along, floor, d, w, sca
         z = _with_fluctuations(law, R, b, d * dt, mean, z, other)
     increment = eta * jnp.sqrt(dt / d) * increments(R, b, z)
     w = jnp.exp(-exponent) * w + jnp.sqrt(mean_decay(2 * exponent)) * increment
-    return w, _relaxed(law, scalars, R, dt)
+    return w, _relax(law, scalars, R, dt)
 
 
-def _relaxed(law, scalars, R, dt):
+def _relax(law, scalars, R, dt):
     """The scalars of every path a time dt later, while its risk is held at R."""
     rate, target = jax.vmap(law.relaxation)(2 * R[:, None])
     return scalars - jnp.expm1(-rate * dt) * (target - scalars)
@@ -108,36 +108,37 @@ def _vector_step(law, decay, rates, forcing, increments, along, floor, d, v, sca
         matrices = matrices if constant is None else matrices + constant[:, None]
         return exponentials(matrices * (dt / 2))
 
-    def moved(matrices, v):
+    def move(matrices, v):
         return jnp.einsum("ndab,nbd->nad", matrices, v)
 
     start = overlaps(v)
     B = jax.vmap(lambda q, m: law.noise(eta, q, m))(start, scalars)
     added = jnp.stack([B[:, :, a, b] @ (forcing @ decay) for a, b in pairs], axis=-1) * dt / 2
-    ahead = overlaps(moved(half_drift(start, scalars), v)) + added
-    middle = _relaxed(law, scalars, (start + ahead)[:, 0] / 4, dt / 2)
+    ahead = overlaps(move(half_drift(start, scalars), v)) + added
+    middle = _relax(law, scalars, (start + ahead)[:, 0] / 4, dt / 2)
     B = jax.vmap(lambda q, m: law.noise(eta, q, m))(ahead, middle)
     z = standard_normals(keys, index, (B.shape[1], law.size, d))
     half = half_drift(ahead, middle)
-    v = moved(half, moved(half, v) + jnp.sqrt(dt / d) * increments.of_vectors(B, z))
-    return v, _relaxed(law, scalars, ahead[:, 0] / 2, dt)
+    v = move(half, move(half, v) + jnp.sqrt(dt / d) * increments.of_vectors(B, z))
+    return v, _relax(law, scalars, ahead[:, 0] / 2, dt)
 
 
 def _with_fluctuations(law, R, psi, steps, b, z, other):
-    """What ``steps`` steps of the rule add, in place of standard normals z; see limits/exact/step_fluctuations.py.
+    """The noise of ``steps`` steps of the rule in place of standard normals z; see limits/exact/step_fluctuations.py.
 
     With L the only factor and b = L^-1 v / sqrt(psi) in the coordinates of the modes, (I + gamma b b')^(1/2) z makes
     the covariance psi L L' + gamma v v'. Its part across b is scaled by the root of G, the mean of E over these steps
-    relative to psi: lognormal, of variance spread / steps. What rounding or an estimate makes negative counts as 0.
+    relative to psi: lognormal, of variance length_variance / steps. Variances that rounding or sampling makes negative
+    count as 0.
     """
-    gamma, spread, coupling = (x[:, None] for x in jax.vmap(law.fluctuations)(R))
+    gamma, length_variance, coupling = (x[:, None] for x in jax.vmap(law.fluctuations)(R))
     square = jnp.maximum(jnp.sum(b**2, axis=-1, keepdims=True), TINY)
     unit = jnp.sum(b * z, axis=-1, keepdims=True) / jnp.sqrt(square)
     along = unit / jnp.sqrt(square) * b
     variance = jnp.maximum(gamma + psi / (2 * R[:, None]), 0.0)  # Var(T) / s^2
-    correlation = coupling / jnp.sqrt(jnp.maximum(spread * variance, coupling**2 + TINY))
+    correlation = coupling / jnp.sqrt(jnp.maximum(length_variance * variance, coupling**2 + TINY))
     # A larger T moves delta against v.
     mixed = -correlation * unit + jnp.sqrt(1 - correlation**2) * other
-    log_variance = jnp.log1p(spread / jnp.maximum(steps, TINY))
+    log_variance = jnp.log1p(length_variance / jnp.maximum(steps, TINY))
     G = jnp.exp(jnp.sqrt(log_variance) * mixed - log_variance / 2)
     return jnp.sqrt(G) * (z - along) + jnp.sqrt(jnp.maximum(1 + gamma * square, 0.0)) * along

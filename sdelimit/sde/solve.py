@@ -14,7 +14,7 @@ from sdelimit.ode.solve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurves, mark_divergence
-from sdelimit.results.trust import doubts_of_paths
+from sdelimit.results.trust import path_warnings
 from sdelimit.schedules import LearningRate
 from sdelimit.sde.equations import path_stepper
 from sdelimit.support import arguments as check
@@ -46,13 +46,13 @@ def solve_sde(
         L_q L_q' = Q' D^(1-p/2) b_q(Khat) D^(1-p/2) Q,
 
     and R = 1/2 sum_i lambda_i w_i^2. For sgd, sign_sgd and clip_norm the noise also has what the equation above leaves
-    out and the spread of R feels: the covariance of u along its own mean, and the random length of steps (see
+    out and the spread of R depends on: the covariance of u along its own mean, and the random length of steps (see
     sdelimit/limits/exact/step_fluctuations.py). Without it SGD's spread would be up to 50% too wide and signSGD's up
     to 30%; for other rules it is not known and left out. SGD under noise without a fourth moment has jumps that no
     diffusion shows.
 
     Each step takes the linear decay and the variance of every mode exactly,
-    with phi, psi and eta frozen at a midpoint predicted from the mode energies, so the mean follows the risk ODE to
+    with phi, psi and eta at a midpoint predicted from the mode energies, so the mean follows the risk ODE to
     second order. float64, but the noise and its matrix products, in float32: one product for all paths a step, and one
     more for rules with that addition on a K that is not diagonal. Where the shape of the noise depends on R, paths at
     different risks are grouped, with a product for each group.
@@ -71,8 +71,8 @@ def solve_sde(
         progress: show a progress bar; default only on a terminal.
 
     Returns:
-        ``RiskCurves`` with ``.risk`` of shape (n_paths, n). What makes them doubtful is in ``.status`` and
-        ``.warnings``, and warned of as by ``solve_ode``.
+        ``RiskCurves`` with ``.risk`` of shape (n_paths, n). Divergence is in ``.status``, reasons not to rely
+        on them in ``.warnings``, issued as by ``solve_ode``.
 
     Raises:
         TypeError, ValueError: naming the argument, as ``solve_ode``.
@@ -108,7 +108,7 @@ def solve_sde(
             optimizer=optimizer,
             batch_size=batch_size,
             seed=seed,
-            warnings=doubts_of_paths(theory, limit),
+            warnings=path_warnings(theory, limit),
             details={"steps": edges.size - 1},
         )
     )
@@ -163,7 +163,7 @@ def _run(advance, state, risk0, dt, eta, n_paths, seed, progress):
             ]
             index = np.arange(start, start + CHUNK_STEPS, dtype=np.uint32)
             state, risk = advance(state, keys, index, *piece)
-            kept = min(CHUNK_STEPS, dt.size - start)
-            risks.append(np.asarray(risk)[:kept])
-            bar.update(kept)
+            count = min(CHUNK_STEPS, dt.size - start)
+            risks.append(np.asarray(risk)[:count])
+            bar.update(count)
     return np.concatenate(risks).T

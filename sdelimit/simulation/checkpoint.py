@@ -29,7 +29,7 @@ from sdelimit.support.files import (
 from sdelimit.support.versions import numeric_versions
 
 SHARE = 0.05
-"""Largest share of the time that saving may take: after each save, none until this has passed."""
+"""Largest fraction of the time that saving may take; the next save waits so long."""
 FORMAT = "sdelimit checkpoint 1"
 
 
@@ -67,7 +67,7 @@ class Checkpoint(NoCheckpoint):
                 raise self._another_run("belongs to a run on another number of devices")
             saved, step = [file[f"state_{i}"] for i in range(len(leaves))], int(file["step"])
             values = [[[file[f"risk_{i}_{j}"] for j in range(int(n))]] for i, n in enumerate(file["measured"])]
-        restored = [_placed(value, leaf) for value, leaf in zip(saved, leaves, strict=True)]
+        restored = [_place_like(value, leaf) for value, leaf in zip(saved, leaves, strict=True)]
         return step, jax.tree.unflatten(structure, restored), values
 
     def keep(self, step, state, collected, last):
@@ -110,7 +110,7 @@ def checkpoint_of(path, problem, optimizers, batch_size, **settings) -> NoCheckp
     return Checkpoint(path, identity | numeric_versions())
 
 
-def _placed(value, leaf):
+def _place_like(value, leaf):
     """On the devices where ``leaf`` is; not tied to a single one, which would compile anew."""
     return jax.device_put(value, leaf.sharding if len(leaf.devices()) > 1 else None)
 

@@ -20,7 +20,7 @@ GROUP_BYTES = 4 * 2**20
 def run(path, e: Experiment, sharding: RunSharding, saved: NoCheckpoint):
     """For each optimizer the risk and, if asked, u' K u and |u|^2 at the recorded steps: (m or nothing, n_runs, n).
 
-    ``path`` has ``start`` and ``chunk``: ``sdelimit._scan`` or ``sdelimit.fused``.
+    ``path`` has ``start`` and ``chunk``: the modules ``simulation.scan`` or ``simulation.fused``.
     """
     bytes_per_run = e.batch_size * e.problem.d * np.dtype(e.dtype).itemsize
     groups = sharding.groups(GROUP_BYTES // bytes_per_run if sharding.device.platform == "cpu" else sharding.rows)
@@ -32,13 +32,13 @@ def run(path, e: Experiment, sharding: RunSharding, saved: NoCheckpoint):
         for start in range(first, e.slots, length):
             advance = partial(path.chunk, e, start, length, block)
             states, parts = zip(*map(advance, groups, streams, states), strict=True)
-            for kept, values in zip(collected, zip(*parts, strict=True), strict=True):
-                kept.append([np.concatenate(own, axis=1) for own in zip(*values, strict=True)])
+            for chunks, values in zip(collected, zip(*parts, strict=True), strict=True):
+                chunks.append([np.concatenate(own, axis=1) for own in zip(*values, strict=True)])
             saved.keep(start + length, states, collected, last=start + length >= e.slots)
             bar.update(min(length, e.slots - 1 - start))
     return [
-        tuple(_runs_first(parts, eta.ndim) for parts in zip(*kept, strict=True))
-        for kept, eta in zip(collected, e.etas, strict=True)
+        tuple(_runs_first(parts, eta.ndim) for parts in zip(*chunks, strict=True))
+        for chunks, eta in zip(collected, e.etas, strict=True)
     ]
 
 

@@ -25,10 +25,10 @@ def chunk(e, start, length, block, group, stream, state):
         theta_star=theta_star, state=state, index=index, take=take, rate=rate,
     )  # fmt: skip
 
-    def recorded(value):
+    def at_recorded_steps(value):
         return group.gather(value).reshape(length, group.n_runs, -1)[take.ravel()]
 
-    return state, [[recorded(value) for value in values] for values in measured]
+    return state, [[at_recorded_steps(value) for value in values] for values in measured]
 
 
 def _in_blocks(tree, block):
@@ -40,7 +40,7 @@ def start(e, group, block):
     and the random numbers of the first block of steps.
     """
     keys = jax.vmap(partial(normals.run_key, e.seed))(jnp.arange(group.rows, dtype=jnp.uint32) + group.first)
-    stream = e.problem.stream(keys, (e.slots - 1) * e.batch_size, e.generator).placed(group.place)
+    stream = e.problem.stream(keys, (e.slots - 1) * e.batch_size, e.generator).on_devices(group.place)
     theta_star, delta0 = (v.astype(e.dtype) for v in (e.problem.theta_star, e.problem.delta0))
 
     def initial(optimizer, eta):
@@ -69,15 +69,27 @@ def _advance(rules, batch_size, sharpness, covariance, stream, theta_star, state
     eps = _in_blocks(stream.noise(index.reshape(-1), batch_size, dtype), block)
     step = partial(_step, rules, partial(_measure, covariance, sharpness), stream, theta_star)
 
-    def advance(carry, inputs):
-        # The carry holds random numbers, not samples: XLA would otherwise draw them again wherever they are used.
-        state, random = carry
+    def advance(state, random, inputs):
         eps, index, take, rate = inputs
-        x = stream.features(random, dtype)
-        state, measured = jax.lax.scan(step, state, (x, eps, index, take, rate))
-        return (state, stream.random(index + np.uint32(block), batch_size)), measured
+        state, measured = jax.lax.scan(step, state, (stream.features(random, dtype), eps, index, take, rate))
+        return state, stream.random(index + np.uint32(block), batch_size), measured
 
-    return jax.lax.scan(advance, state, (eps, index, take, rate))
+    return _scan_drawing_ahead(advance, state, (eps, index, take, rate))
+
+
+def _scan_drawing_ahead(advance, carry, inputs):
+    """``jax.lax.scan`` over blocks of steps, with the random numbers of each block drawn at the end of the one before.
+
+    ``advance(state, random, inputs)`` gives the new state, the random numbers of the next block and what is recorded;
+    ``carry`` is (state, random). Numbers that are carried are in memory. Drawn where they are used, XLA would fuse the
+    drawing into every use of the samples and repeat it there: "simulate / its own draws" in benchmarks/simulate.py.
+    """
+
+    def body(carry, inputs):
+        state, random, measured = advance(*carry, inputs)
+        return (state, random), measured
+
+    return jax.lax.scan(body, carry, inputs)
 
 
 def _measure(covariance, sharpness, delta, direction):
@@ -95,15 +107,22 @@ def _step(rules, measure, stream, theta_star, state, inputs):
         direction, rule_state = _direction(rule, sample, delta, rule_state)
         nothing = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), jax.eval_shape(measure, delta, direction))
         values = jax.lax.cond(take, measure, lambda *_, nothing=nothing: nothing, delta, direction)
-        # A run of infinite risk is lost and not moved. So moving waits for measuring: else XLA copies delta first.
-        r = jnp.where(jnp.isfinite(values[0]), r, np.zeros((), r.dtype))
         measured.append(values)
-        moved.append((delta - r[..., None] * direction, rule_state))
+        moved.append((delta - _rate_after_measuring(values[0], r)[..., None] * direction, rule_state))
     return tuple(moved), tuple(measured)
 
 
+def _rate_after_measuring(risk, rate):
+    """``rate`` of runs of finite risk, zero for the others, which have diverged and stay where they are.
+
+    It also makes the update of delta depend on the risk. Without that XLA may update delta before the risk is measured,
+    for which it copies delta at every step: "simulate / its own draws" in benchmarks/simulate.py.
+    """
+    return jnp.where(jnp.isfinite(risk), rate, np.zeros((), rate.dtype))
+
+
 class _Sample(NamedTuple):
-    """What all runs see at one step: x (runs, b, d), eps (runs, b), and the stream for a rule's own randomness."""
+    """One step's samples: x (runs, b, d), eps (runs, b), and the stream for random numbers of a rule's own."""
 
     x: jax.Array
     eps: jax.Array

@@ -1,4 +1,4 @@
-"""Runs spread over all devices, of this process and of the others of a ``jax.distributed`` job."""
+"""Runs distributed over all devices, of this process and of the others of a ``jax.distributed`` job."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from sdelimit.numerics.integers import ceil_div
 class RunSharding:
     """Runs ``first`` to ``first + n_runs``, filled up to ``rows`` so that every device has as many.
 
-    What is done to a run stays on its device. One process uses at most as many devices as it has runs, and only JAX's
+    A run is computed on one device. One process uses at most as many devices as it has runs, and only JAX's
     default device where the user has set one.
     """
 
@@ -44,7 +44,7 @@ class RunSharding:
         return [RunSharding(min(rows, self.n_runs - i), i, rows) for i in range(0, self.n_runs, rows)]
 
     def place(self, tree):
-        """The arrays of ``tree``, whose first axis counts the runs, spread over the devices."""
+        """The arrays of ``tree``, whose first axis counts the runs, distributed over the devices."""
         return tree if self.n_devices == 1 else jax.tree.map(self._spread, tree)
 
     def _spread(self, leaf):

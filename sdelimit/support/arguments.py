@@ -65,12 +65,12 @@ def text(name: str, value) -> str:
 
 def array(name: str, value, *, shape: tuple | None = None, ndim: int | tuple | None = None) -> np.ndarray:
     """``value`` as a new finite float64 array of the wanted shape or number of dimensions."""
-    given = _converted(name, value, value)
+    given = _convert(name, value, value)
     if given.dtype.kind == "c":
         raise TypeError(f"{name} must be real, got complex values")
     if given.dtype.kind not in "fiu" and given.dtype != object:
         raise TypeError(f"{name} must hold real numbers, got dtype {given.dtype}")
-    result = _converted(name, value, given, np.float64)
+    result = _convert(name, value, given, np.float64)
     if shape is not None and result.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {result.shape}")
     if ndim is not None and result.ndim not in np.atleast_1d(ndim):
@@ -84,7 +84,7 @@ def array(name: str, value, *, shape: tuple | None = None, ndim: int | tuple | N
     return result
 
 
-def _converted(name, value, given, dtype=None):
+def _convert(name, value, given, dtype=None):
     """``given`` as a new array of ``dtype``; what NumPy cannot make of it is said of the argument ``value``."""
     try:
         return np.array(given, dtype) if dtype else np.asarray(given)
@@ -94,8 +94,8 @@ def _converted(name, value, given, dtype=None):
         raise ValueError(f"{name} must be finite in floating point, got {describe(value)}") from error
 
 
-def frozen(value: np.ndarray) -> np.ndarray:
-    """The array itself, no longer writeable: what several objects share must not change."""
+def read_only(value: np.ndarray) -> np.ndarray:
+    """The array itself, no longer writeable, so that several objects can hold it."""
     value.flags.writeable = False
     return value
 

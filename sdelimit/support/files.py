@@ -1,5 +1,5 @@
-"""Files that are whole or absent, folders that are found to be writable before any work is done, and one error for
-whatever is wrong with a file that is read."""
+"""Files that are replaced as a whole, folders that are checked before any work is done, and one error for all that can
+be wrong with a file that is read."""
 
 import contextlib
 import errno
@@ -137,7 +137,7 @@ def _size(n_bytes) -> str:
 
 
 @contextlib.contextmanager
-def locked(name: str, folder: Path):
+def folder_lock(name: str, folder: Path):
     """Hold the folder for this process; the system lets go of it however the process ends.
 
     RuntimeError if another process holds it. Does nothing where the system has no such locks.

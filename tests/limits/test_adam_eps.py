@@ -10,7 +10,7 @@ from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.sampled.adam_eps import AdamEpsLimit
 from sdelimit.limits.sampled.kernel_family import semidefinite_fit
 from sdelimit.limits.sampled.laplace_transform import offset_factor
-from sdelimit.limits.scale_dependent import tabulated
+from sdelimit.limits.scale_dependent import tabulated_operators
 from sdelimit.problem.infinite import InfiniteProblem
 
 pytestmark = pytest.mark.slow
@@ -105,10 +105,10 @@ def test_noise_covariance_is_positive_semidefinite():
 @by_law
 def test_tables_over_risk_match_direct_evaluation(law):
     limit, sigma = AdamEpsLimit(B1, B2, EPS, law, 1), np.exp(np.linspace(-1, 1, 100))
-    tables = tabulated(limit, sigma)
+    tables = tabulated_operators(limit, sigma)
     for R in (1e-5, 0.0123, 0.77, 450.0):
         phi, kernels = limit.coefficients(R, sigma[::13])
-        B = tables.spread[::13]
+        B = tables.interpolation_matrix[::13]
         a, b = (np.asarray(f(R, None), float) for f in (tables.law.drift_coefficients, tables.law.noise_coefficients))
         np.testing.assert_allclose(B @ (a @ tables.drift), phi, rtol=1e-3)
         found = np.tensordot(b, tables.kernels.sum(axis=1), axes=1)

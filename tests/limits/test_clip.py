@@ -8,7 +8,7 @@ from scipy import integrate, special, stats
 import sdelimit as sl
 from sdelimit.analysis.coefficients import limit_coefficients
 from sdelimit.limits.exact.clip_coordinate import ClipCoordinateLimit, clip_spectrum
-from sdelimit.limits.scale_dependent import interpolation, tabulated
+from sdelimit.limits.scale_dependent import interpolation, tabulated_operators
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.problem.infinite import InfiniteProblem
 
@@ -145,20 +145,20 @@ def test_noise_covariance_is_positive_semidefinite():
 def test_tables_over_risk_and_scale_match_direct_evaluation(spread):
     sigma = np.exp(np.random.default_rng(1).uniform(-spread, spread, 300))
     limit = ClipCoordinateLimit(0.5, sl.noise.StudentT(1.5, 0.3), 1)
-    tables = tabulated(limit, sigma)
+    tables = tabulated_operators(limit, sigma)
     some = sigma[::23]
     for R in (3e-7, 0.0123, 0.77, 450.0):
         phi, kernels = limit.coefficients(R, some)
         a, b = (evaluate_in_float64(profile, R) for profile in (tables.law.drift_profile, tables.law.noise_profile))
-        np.testing.assert_allclose((tables.spread @ (a @ tables.drift))[::23], phi, rtol=3e-4)
+        np.testing.assert_allclose((tables.interpolation_matrix @ (a @ tables.drift))[::23], phi, rtol=3e-4)
         kernel = np.tensordot(b, tables.kernels.sum(axis=1), axes=1)
-        B = tables.spread[::23]
+        B = tables.interpolation_matrix[::23]
         np.testing.assert_allclose(B @ kernel @ B.T, kernels.sum(axis=0), rtol=3e-4)
 
 
 def test_interpolation_ignores_coordinates_of_zero_variance():
-    nodes, spread = interpolation(np.array([0.0, 1.0, 2.0]))
-    np.testing.assert_allclose(spread @ np.log(nodes), [0, 0, np.log(2)], atol=1e-12)
+    nodes, B = interpolation(np.array([0.0, 1.0, 2.0]))
+    np.testing.assert_allclose(B @ np.log(nodes), [0, 0, np.log(2)], atol=1e-12)
 
 
 @pytest.fixture(scope="module")

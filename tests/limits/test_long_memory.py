@@ -8,7 +8,11 @@ from conftest import assert_mean_and_covariance, one_step
 from scipy.integrate import solve_ivp
 
 import sdelimit as sl
+<<<<<<< HEAD
+from sdelimit.limits.exact.long_memory_adam import long_memory_adam_limit, quasi_stationary_adam_limit
+=======
 from sdelimit.limits.exact.long_memory_adam import adapted_adam_limit
+>>>>>>> tests_home
 from sdelimit.optimizers.optimizer import of_noise
 
 
@@ -54,8 +58,8 @@ def test_at_time_zero_the_second_moment_is_that_of_the_first_residual(problem):
 
 def test_short_memory_recovers_the_adapted_limit(problem):
     fast = sl.solve_ode(problem, rule(100.0), 0.5, 3.0)
-    adapted = sl.Optimizer("adapted", optax.identity(), of_noise(adapted_adam_limit))
-    np.testing.assert_allclose(fast.risk, sl.solve_ode(problem, adapted, 0.5, 3.0).risk, rtol=0.02)
+    quasi_stationary = sl.Optimizer("quasi-stationary", optax.identity(), of_noise(quasi_stationary_adam_limit))
+    np.testing.assert_allclose(fast.risk, sl.solve_ode(problem, quasi_stationary, 0.5, 3.0).risk, rtol=0.02)
 
 
 def test_the_limit_does_not_depend_on_b1(problem):

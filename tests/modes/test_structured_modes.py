@@ -11,7 +11,7 @@ import sdelimit as sl
 from sdelimit.limits.noise_kernel import BASIS
 from sdelimit.modes import ar1, dense, spiked
 from sdelimit.modes.decoupled import dense_modes, modes, noise_factor, noise_modes
-from sdelimit.modes.structured import Decoupled, in_eigenvectors, structured
+from sdelimit.modes.structured import ModeArrays, in_eigenvectors, structured_modes
 
 KERNELS = tuple(BASIS)
 CLOCK = np.array([0.0, 0.1, 0.3, 1.0, 3.0, 10.0])
@@ -29,10 +29,10 @@ def both(covariance, power, basis=KERNELS):
     """Modes from structure and from eigenvectors, for the same random start."""
     delta0 = np.random.default_rng(1).standard_normal(covariance.d)
     pairs = dense.eigenpairs(covariance, power)
-    return structured(covariance, power, basis, delta0), in_eigenvectors(covariance, power, basis, delta0, *pairs)
+    return structured_modes(covariance, power, basis, delta0), in_eigenvectors(covariance, power, basis, delta0, *pairs)
 
 
-def responses(found: Decoupled):
+def responses(found: ModeArrays):
     """What the risk depends on, whatever the basis of equal eigenvalues: at every tau of ``CLOCK``
 
     sum_i lambda_i exp(-2 lambda_i tau) w_i^2 / 2, and for every kernel sum_i c_i (1 - exp(-2 lambda_i tau)) / 4.
@@ -100,7 +100,7 @@ def test_spiked_modes_of_sgd_are_exact():
     assert forced < 1e-13
     for tall in (covariance.scaled(1.5), sl.covariance.spiked(4, [4.0, 2.0, -0.5])):
         delta0 = np.ones(tall.d)
-        found = structured(tall, 0, ("rho",), delta0)
+        found = structured_modes(tall, 0, ("rho",), delta0)
         assert (found is None) == (tall.d == 4)  # too small for a bulk
 
 
@@ -121,7 +121,7 @@ def test_spiked_modes_are_as_accurate_as_they_say(strengths, monkeypatch):
 def test_spiked_modes_that_would_not_be_accurate_are_those_of_eigenvectors():
     problem = sl.LinearRegression(sl.covariance.spiked(200, [4.0]))
     sign, sgd = (rule.limit(problem, 1) for rule in (sl.sign_sgd(), sl.sgd()))
-    assert structured(problem.covariance, 1, ("arcsin",), problem.delta0) is None
+    assert structured_modes(problem.covariance, 1, ("arcsin",), problem.delta0) is None
     assert modes(problem, sign) is dense_modes(problem, sign)
     assert modes(problem, sgd).vectors is None
     assert spiked.is_accurate(sl.covariance.spiked(10_000, [4.0]), 1, ("arcsin",))
@@ -162,7 +162,7 @@ def test_risk_curves_and_sharpness_do_not_depend_on_how_k_is_given():
 def test_modes_at_large_d_keep_energies_and_traces_in_little_memory(covariance):
     delta0 = np.random.default_rng(3).standard_normal(covariance.d)
     tracemalloc.start()
-    found = structured(covariance, 1, ("arcsin",), delta0)
+    found = structured_modes(covariance, 1, ("arcsin",), delta0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     std = covariance.std

@@ -65,9 +65,9 @@ def test_in_infinite_dimension_hyperparameters_stay_as_they_are():
     noise, R = sl.noise.Gaussian(0.5), np.array([0.1, 2.0])
     limit = sl.long_memory_adam(0.9, 0.999).limit(InfiniteProblem(noise), 1)
     assert not isinstance(limit, LongMemoryLimit)
-    adapted = sl.limit_coefficients(sl.long_memory_adam(0.9, 0.999), noise)
-    np.testing.assert_allclose(adapted.phi(R), 1 / np.sqrt(2 * R + 0.25), rtol=1e-12)
-    np.testing.assert_allclose(adapted.kappa(0.5, R), 0.5, rtol=1e-12)
+    quasi_stationary = sl.limit_coefficients(sl.long_memory_adam(0.9, 0.999), noise)
+    np.testing.assert_allclose(quasi_stationary.phi(R), 1 / np.sqrt(2 * R + 0.25), rtol=1e-12)
+    np.testing.assert_allclose(quasi_stationary.kappa(0.5, R), 0.5, rtol=1e-12)
     coefficients = [sl.limit_coefficients(sl.adam(0.5, 0.99, memory=m), noise) for m in ("auto", "fixed", "long")]
     for c in coefficients[1:]:
         np.testing.assert_array_equal(c.phi(R), coefficients[0].phi(R))

@@ -10,7 +10,7 @@ import pytest
 
 import sdelimit as sl
 from sdelimit.limits.limit import CoefficientErrors
-from sdelimit.results.trust import LARGEST_ERROR, doubts_of_runs, doubts_of_theory
+from sdelimit.results.trust import LARGEST_ERROR, run_warnings, theory_warnings
 
 D = 20
 T = np.linspace(0.0, 10.0, 6)
@@ -70,8 +70,8 @@ def test_rules_with_bounded_steps_have_no_threshold():
     curve, texts = said(*ODE, PROBLEM, SIGN, 100.0)
     assert not texts
     for rule in (SIGN, sl.clip_norm(1.0)):
-        assert not doubts_of_theory(curve, rule.limit(PROBLEM, 1))
-    assert doubts_of_theory(curve, SGD.limit(PROBLEM, 1))
+        assert not theory_warnings(curve, rule.limit(PROBLEM, 1))
+    assert theory_warnings(curve, SGD.limit(PROBLEM, 1))
 
 
 def test_of_several_learning_rates_each_keeps_its_own_divergence():
@@ -141,9 +141,9 @@ def test_the_spread_of_sgd_needs_a_fourth_moment_of_the_noise():
     assert "jumps that no diffusion shows" in only(said(*SDE, HEAVY, SGD, 0.3)[1], sl.LimitWarning)
     runs, texts = said(*RUN, HEAVY, SGD, 0.3)
     assert "no standard error is reliable" in only(texts, sl.LimitWarning)
-    assert not doubts_of_runs(dataclasses.replace(runs, optimizer=SIGN))
-    assert not doubts_of_runs(dataclasses.replace(runs, problem=PROBLEM))
-    assert "the mean risk is infinite" in doubts_of_runs(dataclasses.replace(runs, problem=CAUCHY))[0]
+    assert not run_warnings(dataclasses.replace(runs, optimizer=SIGN))
+    assert not run_warnings(dataclasses.replace(runs, problem=PROBLEM))
+    assert "the mean risk is infinite" in run_warnings(dataclasses.replace(runs, problem=CAUCHY))[0]
 
 
 def test_adam_of_long_memory_needs_a_fourth_moment_of_the_noise():

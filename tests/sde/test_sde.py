@@ -10,7 +10,7 @@ V = 0.4
 
 
 def euler_maruyama(problem, lr, t_max, steps, n_paths, seed):
-    """signSGD's SDE in the original coordinates, with kicks u - E[u] of single samples over small steps."""
+    """signSGD's SDE in the original coordinates, with the noise u - E[u] of single samples over small steps."""
     k, d = problem.covariance.to_dense(), problem.d
     std, factor = np.sqrt(np.diag(k)), np.linalg.cholesky(k)
     rng = np.random.default_rng(seed)
@@ -20,8 +20,8 @@ def euler_maruyama(problem, lr, t_max, steps, n_paths, seed):
         correlation = pull / std / np.sqrt(np.sum(pull * delta, axis=1, keepdims=True) + V**2)
         x = rng.standard_normal((n_paths, d)) @ factor.T
         residual = np.sum(x * delta, axis=1, keepdims=True) - V * rng.standard_normal((n_paths, 1))
-        kick = np.sign(residual * x) - (2 / np.pi) * np.arcsin(correlation)
-        delta = delta - lr * (2 / np.pi) * correlation * dt - lr * np.sqrt(dt / d) * kick
+        noise = np.sign(residual * x) - (2 / np.pi) * np.arcsin(correlation)
+        delta = delta - lr * (2 / np.pi) * correlation * dt - lr * np.sqrt(dt / d) * noise
     return np.sum((delta @ k) * delta, axis=1) / 2
 
 

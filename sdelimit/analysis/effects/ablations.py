@@ -76,7 +76,7 @@ class Intermediates:
 
     def __init__(self, dynamics: Dynamics, batch_size: int, times, rtol: float, atol: float | None):
         self.dynamics, self.batch_size, self.settings = dynamics, batch_size, (times, rtol, atol)
-        self._made = {}
+        self._cache = {}
 
     def system(self, on: frozenset, eta) -> System:
         """SGD with the effects in ``on``."""
@@ -95,9 +95,9 @@ class Intermediates:
         return mode_system(current, law, problem.d, *self.settings, eta)
 
     def _once(self, key, compute):
-        if key not in self._made:
-            self._made[key] = compute()
-        return self._made[key]
+        if key not in self._cache:
+            self._cache[key] = compute()
+        return self._cache[key]
 
     def _coordinates(self, own):
         """The rule's coordinates or SGD's modes, with one row of forcing for K and one for each N_q."""

@@ -73,7 +73,7 @@ class Decomposition:
     def undefined(self, t: float | None = None) -> str | None:
         """Why there are no shares at time ``t``, or None if there are."""
         infinite_sgd = not np.isfinite(self.risks[frozenset()][0])
-        for on, value in self._interpolated(t).items():
+        for on, value in self._log_risk_between(t).items():
             if not np.isfinite(value) and not (infinite_sgd and not on):
                 what = " and ".join(["SGD", *(NAMES[name] for name in EFFECTS if name in on)])
                 state = "has diverged" if value > 0 else "has risk 0"
@@ -90,12 +90,12 @@ class Decomposition:
         logs, changes, ranges = self.log_shares(t), self.risk_shares(t), self.log_range(t)
         changes = {n: change if abs(logs[n]) > 1e-13 else 0.0 for n, change in changes.items()}
         rows = [
-            (NAMES[n], f"{np.exp(logs[n]):.4g}", _signed(logs[n], 4), _interval(*ranges[n]), f"{changes[n]:+.4g}")
+            (NAMES[n], f"{np.exp(logs[n]):.4g}", _with_sign(logs[n], 4), _interval(*ranges[n]), f"{changes[n]:+.4g}")
             for n in EFFECTS
         ]
         total = sum(logs.values())
         rows.append(("all four", f"{np.exp(total):.4g}", f"{total:+.4f}", "", f"{sum(changes.values()):+.4g}"))
-        log_risk = self._interpolated(t)
+        log_risk = self._log_risk_between(t)
         ends = [np.exp(log_risk[on]) for on in (frozenset(), frozenset(EFFECTS))]
         way = "mean over orders" if len(self.orders) > 1 else "in the order " + ", ".join(NAMES[n] for n in self.order)
         title = f"from SGD (R = {ends[0]:.4g}) to {self.name} (R = {ends[1]:.4g}) at t = {t:.4g}, {way}"
@@ -114,7 +114,7 @@ class Decomposition:
             raise ValueError(f"t must lie in [{self.t[0]:g}, {self.t[-1]:g}], got {t:g}")
         return t
 
-    def _interpolated(self, t):
+    def _log_risk_between(self, t):
         """ln R of every combination; infinite if the risk is at one of the neighbouring times."""
         t = self.time(t)
         right = int(np.searchsorted(self.t, t))
@@ -131,7 +131,7 @@ class Decomposition:
         reason = self.undefined(t)
         if reason:
             raise ValueError(f"t must be a time at which every curve is finite; {reason}")
-        return self._interpolated(t)
+        return self._log_risk_between(t)
 
     def _shares(self, values, order):
         orders = self.orders if order is None else (self._check(order),)
@@ -173,9 +173,9 @@ def combinations(orders) -> list[frozenset]:
 
 
 def _interval(low, high):
-    return f"{_signed(low, 3)} .. {_signed(high, 3)}"
+    return f"{_with_sign(low, 3)} .. {_with_sign(high, 3)}"
 
 
-def _signed(value, digits):
+def _with_sign(value, digits):
     """With its sign, and zero as +0."""
     return f"{round(value, digits) + 0.0:+.{digits}f}"

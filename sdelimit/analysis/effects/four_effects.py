@@ -33,7 +33,7 @@ from sdelimit.optimizers import sign_sgd
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.report.text import align
-from sdelimit.results.curves import RiskCurve, examined
+from sdelimit.results.curves import RiskCurve, with_limit_warnings
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -148,7 +148,7 @@ def effects(
     atol = 1e-10 * problem.initial_risk or None
     limit = optimizer.limit(problem, batch_size)
     curve = solve_limit(problem, optimizer, limit, lr, times, batch_size=batch_size, rtol=RTOL, atol=atol)
-    curve = examined(curve, limit)
+    curve = with_limit_warnings(curve, limit)
     if not np.isfinite(curve.risk).all():
         raise ValueError(f"lr must be one at which {optimizer.name} is stable until t = {times[-1]:g}: {curve.status}")
     rule = dynamics(problem, limit)
@@ -186,7 +186,7 @@ def _solve_between(build, lr, sgd_lr, times, orders):
     infinite = not np.isfinite(build.dynamics.problem.noise.second_moment)
     for on in combinations(orders):
         if infinite and not on:
-            risks[on] = check.frozen(np.full(times.size, np.inf))
+            risks[on] = check.read_only(np.full(times.size, np.inf))
             continue
         current, scan = used["learning_rate" in on]
         system = build.system(on, scan.eta)
@@ -194,7 +194,7 @@ def _solve_between(build, lr, sgd_lr, times, orders):
             out = integrate(current, system, Stepping.along(scan), False)
         if not (out["finished"] or out["blown_up"]):
             raise RuntimeError(f"effects: SGD with {sorted(on)} took {MAX_STEPS} steps; take a smaller lr or horizon")
-        risks[on] = check.frozen(np.where(np.isfinite(out["risk"]), out["risk"], np.inf))
+        risks[on] = check.read_only(np.where(np.isfinite(out["risk"]), out["risk"], np.inf))
         if len(on) == len(EFFECTS):
             scalars = out.get("scalars", scalars)
     return risks, scalars

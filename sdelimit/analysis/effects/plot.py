@@ -23,14 +23,14 @@ def plot_effects(effects, path=None) -> Figure:
     draw_curves(axes[4], effects.decomposition)
     draw_shares(axes[5], effects.decomposition)
     figure.suptitle(f"{name} against SGD: {effects.problem.noise}, d = {effects.problem.d}", fontsize=11)
-    return _saved(figure, path)
+    return _save(figure, path)
 
 
 def plot_part(kind: str, part, path=None) -> Figure:
     """One effect."""
     figure, axes = _figure(1, 1)
     DRAW[kind](axes[0], part, "the rule")
-    return _saved(figure, path)
+    return _save(figure, path)
 
 
 def plot_decomposition(decomposition, path=None) -> Figure:
@@ -38,7 +38,7 @@ def plot_decomposition(decomposition, path=None) -> Figure:
     figure, axes = _figure(1, 2)
     draw_curves(axes[0], decomposition)
     draw_shares(axes[1], decomposition)
-    return _saved(figure, path)
+    return _save(figure, path)
 
 
 def draw_learning_rate(axis, part, name):
@@ -109,9 +109,9 @@ def draw_shares(axis, decomposition):
         axis.text(0.5, 0.5, reason.replace(": ", ":\n"), ha="center", va="center", wrap=True, transform=axis.transAxes)
         axis.set(xticks=[], yticks=[])
         return
-    shares, spread = decomposition.log_shares(), decomposition.log_range()
+    shares, ranges = decomposition.log_shares(), decomposition.log_range()
     total = sum(shares.values())
-    bars = {NAMES[n]: (shares[n], *spread[n], STEP_COLOURS[n]) for n in EFFECTS}
+    bars = {NAMES[n]: (shares[n], *ranges[n], STEP_COLOURS[n]) for n in EFFECTS}
     bars["all four"] = (total, total, total, RULE_COLOUR)
     for y, (value, low, high, colour) in enumerate(bars.values()):
         if not np.isfinite(value):
@@ -201,7 +201,7 @@ def _figure(rows, columns):
     return figure, np.atleast_1d(figure.subplots(rows, columns)).ravel()
 
 
-def _saved(figure, path):
+def _save(figure, path):
     for name in [path] if isinstance(path, str) or hasattr(path, "__fspath__") else (path or []):
         figure.savefig(name, dpi=150)
     return figure

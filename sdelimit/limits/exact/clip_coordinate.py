@@ -7,7 +7,7 @@ by Khat. With a = lam sigma / c, r = 1 / a and h(a) = P(|a xi| < 1) = erf(r / sq
     N_ij(R) = c^2 sum_(k odd) Khat_ij^k E[f_k(a_i) f_k(a_j)],   f_k(a) = E[clip(a xi, -1, 1) h_k(xi)],
 
 h_k the orthonormal Hermite polynomials: f_1 = a h(a) and, integrating by parts,
-f_k = -2 a pdf(r) h_{k-2}(r) / sqrt(k (k-1)). High degrees are gathered in ``GROUPS``, and the rest of the exact
+f_k = -2 a pdf(r) h_{k-2}(r) / sqrt(k (k-1)). High degrees are summed in ``GROUPS``, and the rest of the exact
 variance E[clip(a xi, -1, 1)^2] goes to the last of ``EXPONENTS``: N has its exact diagonal and no negative eigenvalue.
 """
 
@@ -22,11 +22,13 @@ from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 
 GROUPS = (*((k,) for k in range(1, 16, 2)), range(17, 24, 2), range(25, 38, 2), range(39, 62, 2))
-"""Hermite degrees, gathered where they are high and change little from one to the next."""
+"""Hermite degrees, in groups where they are high and f_k changes little from one to the next."""
 EXPONENTS = (1, 3, 5, 7, 9, 11, 13, 15, 19, 31, 49, 127)
-"""The power of Khat that stands for each group, then for everything left."""
+"""The power of Khat that stands for each group, and for the degrees above 61."""
 SPACING = 0.15
+"""Step of the trapezoid rule for the law of lam, in arcsinh lam."""
 FAR = 5.0
+"""Standard deviations of a component between its mean and 0 beyond which Gauss-Hermite quadrature is accurate."""
 
 
 class ClipCoordinateLimit(ScaleDependentLimit):
@@ -38,7 +40,7 @@ class ClipCoordinateLimit(ScaleDependentLimit):
     exponents: tuple[int, ...] = eqx.field(static=True, default=EXPONENTS)
 
     def coefficients(self, R, sigma):
-        # Well below the knee, where a function of exp(-1 / 2a^2) starts to move.
+        # A quarter of the least lam that is clipped: a function of exp(-1 / 2a^2) is constant below.
         lam, weights = residual_norm(self.noise, self.batch_size, R, self.threshold / sigma.max() / 4)
         a = lam * sigma[:, None] / self.threshold
         kernels = [self.threshold**2 * (f * weights) @ f.swapaxes(-1, -2) for f in clip_spectrum(a)]
@@ -72,13 +74,15 @@ def clip_spectrum(a: Float[np.ndarray, "s n"]) -> list[Float[np.ndarray, "..."]]
     return [np.array([degrees[k] for k in group]) for group in GROUPS] + [np.sqrt(left)[None]]
 
 
-def residual_norm(noise: NoiseLaw, batch_size: int, R: float, knee: float):
-    """The law of lam = |(l_1 .. l_b)|_2 / b at risk R: nodes and weights for functions that vary from ``knee`` up.
+def residual_norm(noise: NoiseLaw, batch_size: int, R: float, finest: float):
+    """The law of lam = |(l_1 .. l_b)|_2 / b at risk R: nodes and weights.
+
+    For functions that are smooth on the scale ``finest`` of lam.
 
     Exact up to quadrature for one sample, or Gaussian residuals; quasi-Monte Carlo otherwise.
     """
     if isinstance(noise, (NoNoise, Gaussian)):
-        return _chi_nodes(batch_size, np.sqrt(2 * R + noise.second_moment) / batch_size, knee)
+        return _chi_nodes(batch_size, np.sqrt(2 * R + noise.second_moment) / batch_size, finest)
     if batch_size > 1:
         return _sampled_nodes(noise, batch_size, R)
     weights, means, variances = noise.components()
@@ -86,7 +90,7 @@ def residual_norm(noise: NoiseLaw, batch_size: int, R: float, knee: float):
     far = np.abs(means) > FAR * np.sqrt(V)
     pieces = [_far_nodes(weights[far], means[far], V[far])] if far.any() else []
     if not far.all():
-        pieces.append(_near_nodes(weights[~far], means[~far], V[~far], knee))
+        pieces.append(_near_nodes(weights[~far], means[~far], V[~far], finest))
     nodes, masses = (np.concatenate(x) for x in zip(*pieces, strict=True))
     return nodes, masses / masses.sum()
 
@@ -97,19 +101,19 @@ def _log_nodes(unit, largest):
     return unit * np.sinh(x), unit * np.cosh(x) * SPACING
 
 
-def _chi_nodes(b, scale, knee):
+def _chi_nodes(b, scale, finest):
     """lam = scale chi_b."""
-    lam, width = _log_nodes(min(knee, scale), scale * (9 + np.sqrt(b)))
+    lam, width = _log_nodes(min(finest, scale), scale * (9 + np.sqrt(b)))
     q = lam / scale
     log_density = (b - 1) * np.log(q) - q**2 / 2
     weights = np.exp(log_density - log_density.max()) * width
     return lam, weights / weights.sum()
 
 
-def _near_nodes(weights, means, V, knee):
-    """|l| for components whose spread reaches the origin: their density on one grid."""
+def _near_nodes(weights, means, V, finest):
+    """|l| for components within ``FAR`` standard deviations of the origin: their density on one grid."""
     root = np.sqrt(V)
-    lam, width = _log_nodes(min(knee, root.min()), np.max(np.abs(means) + 9 * root))
+    lam, width = _log_nodes(min(finest, root.min()), np.max(np.abs(means) + 9 * root))
     density = np.zeros_like(lam)
     for w, m, r in zip(weights, means, root, strict=True):
         density += w / (np.sqrt(2 * np.pi) * r) * sum(np.exp(-(((lam + side) / r) ** 2) / 2) for side in (m, -m))
@@ -124,7 +128,7 @@ def _far_nodes(weights, means, V):
 
 
 def _sampled_nodes(noise, batch_size, R):
-    """Quasi-random values of lam, gathered where they lie within 1% of each other."""
+    """Quasi-random values of lam; those within 1% of each other are averaged to one node."""
     means, variances, q = residual_sample(noise, batch_size, size=2**16)
     log_lam = np.log(np.linalg.norm(means + np.sqrt(2 * R + variances) * q, axis=1) / batch_size)
     _, index, counts = np.unique(np.floor(100 * log_lam).astype(int), return_inverse=True, return_counts=True)

@@ -24,6 +24,7 @@ from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.log_log_spline import LogLogTable
 
 NODES = 2048
+"""Gaussian components in which a noise law is written that is not Gaussian."""
 
 
 class ResidualComponents(eqx.Module):
@@ -87,7 +88,7 @@ class GaussianBatchClipNoise(eqx.Module):
         return (variance / b * gammainc(b / 2 + 1, a2 / 2) + self.threshold**2 * gammaincc(b / 2, a2 / 2))[None]
 
 
-class Stacked(eqx.Module):
+class VectorTable(eqx.Module):
     """A table of one value as a vector of length one."""
 
     table: LogLogTable
@@ -111,13 +112,13 @@ def clip_norm_limit(threshold: float, noise: NoiseLaw, batch_size: int) -> Limit
         phi, psi = ClipDrift(threshold, *components), ClipNoise(threshold, *components)
     else:
         mu, nu = _batch_tables(threshold, noise, batch_size, log_R)
-        phi, psi = LogLogTable(log_R, np.log(mu)), Stacked(LogLogTable(log_R, np.log(nu)))
+        phi, psi = LogLogTable(log_R, np.log(mu)), VectorTable(LogLogTable(log_R, np.log(nu)))
     weight = lambda lam: np.minimum(1.0, threshold / lam)  # noqa: E731
     return Limit(phi, psi, 0, ("rho",), fluctuations=sampled_fluctuations(weight, noise, batch_size, log_R))
 
 
 def _batch_tables(threshold, noise, batch_size, log_R):
-    """mu and nu over log R, from where neither R nor 2 log C moves the law of the residual to where s is all of it."""
+    """mu and nu at the risks exp(log_R), by quasi-Monte Carlo."""
     sample = residual_sample(noise, batch_size)
     values = np.array([batch_clip(threshold, *sample, R) for R in np.exp(log_R)])
     return np.maximum(values.T, TINY)

@@ -45,20 +45,20 @@ class LongMemoryLimit(ScalarLaw):
         """2 P_b(R)."""
         return (2 * R + self.noise_variance) / self.batch_size
 
-    def corrected(self, R, m):
+    def second_moment(self, R, m):
         """Vhat, which is 2 P_b(R) at t = 0."""
         V, W = m
         started = W > 0
         return jnp.where(started, V / jnp.where(started, W, 1.0), self.residual_variance(R))
 
     def drift_coefficients(self, R, m):
-        return 1 / jnp.sqrt(self.corrected(R, m))[None]
+        return 1 / jnp.sqrt(self.second_moment(R, m))[None]
 
     def noise_coefficients(self, R, m):
-        return (self.residual_variance(R) / self.corrected(R, m))[None]
+        return (self.residual_variance(R) / self.second_moment(R, m))[None]
 
 
-class AdaptedDrift(eqx.Module):
+class QuasiStationaryDrift(eqx.Module):
     """phi(R) = 1 / sqrt(2 P_b(R))."""
 
     noise_variance: float
@@ -74,9 +74,9 @@ def long_memory_adam_limit(c2: float, noise: NoiseLaw, batch_size: int) -> LongM
     return LongMemoryLimit(c2, _finite_variance(noise), float(batch_size))
 
 
-def adapted_adam_limit(noise: NoiseLaw, batch_size: int) -> Limit:
-    """What it tends to once V has caught up with the risk (near stationarity, or c2 large): V = 2 P_b(R)."""
-    return Limit(AdaptedDrift(_finite_variance(noise), float(batch_size)), UnitNoise(), 1, ("rho",))
+def quasi_stationary_adam_limit(noise: NoiseLaw, batch_size: int) -> Limit:
+    """Its limit where V relaxes much faster than the risk moves (near stationarity, or c2 large): V = 2 P_b(R)."""
+    return Limit(QuasiStationaryDrift(_finite_variance(noise), float(batch_size)), UnitNoise(), 1, ("rho",))
 
 
 def _finite_variance(noise):

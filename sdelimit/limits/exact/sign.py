@@ -76,8 +76,8 @@ def batch_sign_drift(noise: NoiseLaw, batch_size: int, R):
 
     def at(R):
         t = jnp.exp(u) / (2 * R)
-        spread = 1 + 2 * t * (2 * R)
-        mean_exponential = noise.gaussian_factor(t / spread) / jnp.sqrt(spread)
+        variance_ratio = 1 + 2 * t * (2 * R)
+        mean_exponential = noise.gaussian_factor(t / variance_ratio) / jnp.sqrt(variance_ratio)
         integral = jnp.sum(jnp.sqrt(t) * mean_exponential**batch_size) * step
         return (batch_size - 1) * jnp.sqrt(2.0) / jnp.pi * integral
 

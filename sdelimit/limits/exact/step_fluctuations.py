@@ -1,12 +1,13 @@
-"""What single runs do beyond the noise matrix: terms of order d^-1/2 in R that one direction of d carries.
+"""Fluctuations of the risk between runs that the noise matrix misses: of order d^-1/2 in R, from one direction of d.
 
 A step is u = T v / s + xi with v = D^-p K delta the direction of the mean update, T = w (1/b) sum_j l_j z_j shared by
-all coordinates through z_j = <x_j, delta> / s, and |xi|^2 in proportion to E = w^2 |l|^2 / b^2. The mean risk sees only
-phi = E[T] / s and psi = E[E]. The spread of R also sees, all of order one and none of them in theory: section 1,
+all coordinates through z_j = <x_j, delta> / s, and |xi|^2 in proportion to E = w^2 |l|^2 / b^2. The mean risk depends
+only on phi = E[T] / s and psi = E[E]. The spread of R between runs depends on three more numbers of order one, which
+the SDE of theory section 1 leaves out,
 
-    gamma    = (Var(T) - psi) / s^2    Cov(u) = psi N + gamma v v', psi N having psi v v' / s^2 already,
-    spread   = Var(E) / psi^2          steps of random length heat the modes unevenly in time,
-    coupling = Cov(T, E) / (s psi)     a large residual makes a step long in both ways.
+    gamma           = (Var(T) - psi) / s^2     Cov(u) = psi N + gamma v v', as psi N contains psi v v' / s^2 already,
+    length_variance = Var(E) / psi^2           the noise that a step adds varies with its length,
+    coupling        = Cov(T, E) / (s psi)      a large residual makes both T and E large.
 
 For signs E = 1 and N = K_sigma holds exactly, which leaves gamma = -phi^2 for single samples.
 """
@@ -26,7 +27,7 @@ class Fluctuation(NamedTuple):
     """The three numbers at one risk."""
 
     gamma: Float[Array, ""]
-    spread: Float[Array, ""]
+    length_variance: Float[Array, ""]
     coupling: Float[Array, ""]
 
 
@@ -46,7 +47,7 @@ class SgdFluctuations(eqx.Module):
 
 
 def sgd_fluctuations(noise: NoiseLaw, batch_size: int) -> SgdFluctuations:
-    """Those of SGD. spread = coupling = 0 where E[eps^4] is infinite: R then moves by jumps, as no diffusion does."""
+    """Of SGD. length_variance = coupling = 0 where E[eps^4] is infinite: R then jumps, which no diffusion does."""
     finite = np.isfinite(noise.fourth_moment)
     fourth = float(noise.fourth_moment) if finite else 0.0
     return SgdFluctuations(float(noise.second_moment), fourth, float(batch_size), float(finite))
@@ -68,15 +69,17 @@ class SignFluctuations(eqx.Module):
 
 
 class TabulatedFluctuations(eqx.Module):
-    """(s^2 gamma, spread, coupling) over log R; constant outside."""
+    """(s^2 gamma, length_variance, coupling) over log R; constant outside."""
 
     log_R: Float[np.ndarray, " n"]
     values: Float[np.ndarray, "3 n"]
 
     def __call__(self, R) -> Fluctuation:
         x = jnp.log(R)
-        scaled, spread, coupling = (jnp.interp(x, jnp.asarray(self.log_R), jnp.asarray(row)) for row in self.values)
-        return Fluctuation(scaled / (2 * R), spread, coupling)
+        scaled, length_variance, coupling = (
+            jnp.interp(x, jnp.asarray(self.log_R), jnp.asarray(row)) for row in self.values
+        )
+        return Fluctuation(scaled / (2 * R), length_variance, coupling)
 
 
 def sampled_fluctuations(weight, noise: NoiseLaw, batch_size: int, log_R, factor: float = 1.0) -> TabulatedFluctuations:
@@ -89,7 +92,7 @@ def sampled_fluctuations(weight, noise: NoiseLaw, batch_size: int, log_R, factor
 
 
 def _at(weight, means, variances, q, R, factor):
-    """(s^2 gamma, spread, coupling).
+    """(s^2 gamma, length_variance, coupling).
 
     Given l_j, drawn from N(m_j, V_j) as m_j + sqrt(V_j) q_j, z_j has mean s q_j / sqrt(V_j) and variance 1 - s^2 / V_j,
     so that E[T^2 | l] - E is w^2 s^2 ((sum_j l_j q_j / sqrt(V_j))^2 - sum_j l_j^2 / V_j) / b^2.
@@ -103,6 +106,6 @@ def _at(weight, means, variances, q, R, factor):
     excess = np.mean(w2 * (along**2 - np.sum((residual / root) ** 2, axis=1) / b**2))
     drift, energy = np.mean(np.sqrt(w2) * along), w2 * lam2
     psi = np.mean(energy)
-    spread = np.var(energy) / psi**2
+    length_variance = np.var(energy) / psi**2
     coupling = np.mean(np.sqrt(w2) * along * energy) / psi - drift
-    return 2 * R * factor * (excess - drift**2), spread, coupling
+    return 2 * R * factor * (excess - drift**2), length_variance, coupling

@@ -7,14 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdelimit.limits.measured.long_run_covariance import CHAIN_RHO, Measured, contributions, controlled_mean, products
-from sdelimit.limits.measured.scalar_gradients import nonzero_normal, reduced, residuals
+from sdelimit.limits.measured.long_run_covariance import (
+    CHAIN_RHO,
+    MeanAndError,
+    contributions,
+    control_variate_mean,
+    products,
+)
+from sdelimit.limits.measured.scalar_gradients import nonzero_normal, norm_and_projection, residuals
 from sdelimit.limits.residual_law import typical_residual
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics import normals
 from sdelimit.numerics.integers import ceil_div
-from sdelimit.numerics.jit import jit
+from sdelimit.numerics.jit import jit, shared_size
 
 LARGEST = 1e10
 """Longest gradient, in units of a typical one: squares and cubes stay finite in float32."""
@@ -28,7 +34,7 @@ class _Sampler:
     """Independent chains at every size, advanced round by round, and the averages over time of each chain."""
 
     def __init__(self, transform, noise, R, batch_size, sizes, memory, seed):
-        block = max(8, 8 * ceil_div(memory.window, 8))  # few shapes, so that compiled code is used again
+        block = shared_size(max(memory.window, 1), 8)
         sizes = np.asarray(sizes, np.float32)
         chains = int(np.clip(2**21 // (block * sizes.size), 256, max(256, ELEMENTS // sizes.size)))
         self.shape = int(np.clip(2048 // block, 6, 64)), block, chains
@@ -65,15 +71,15 @@ class _Sampler:
 
     def estimates(self):
         """s phi by tangent and by Stein, (q,), and kappa, (k, q, q), each with errors."""
-        pairs = 2 if _in_pairs(self.law[0]) else 1
+        pairs = 2 if _antithetic(self.law[0]) else 1
         mean = jax.tree.map(lambda x: x.reshape(*x.shape[:-1], pairs, -1).mean(-2) / self.averaged, self.total)
-        tangent = controlled_mean(mean.tangent, np.zeros((0, mean.tangent.shape[-1])))
-        stein = controlled_mean(mean.stein, mean.stein_controls)
+        tangent = control_variate_mean(mean.tangent, np.zeros((0, mean.tangent.shape[-1])))
+        stein = control_variate_mean(mean.stein, mean.stein_controls)
         # E[r^2] = 1 in units of a typical gradient, where it is finite.
         known = mean.square - 1 if np.isfinite(self.law[0].second_moment) else mean.square[:0]
         controls = [np.concatenate([control, known]) for control in mean.kappa_controls]
-        kappa = [controlled_mean(*pair) for pair in zip(mean.kappa, controls, strict=True)]
-        return tangent, stein, Measured(*(np.array(x) for x in zip(*kappa, strict=True)))
+        kappa = [control_variate_mean(*pair) for pair in zip(mean.kappa, controls, strict=True)]
+        return tangent, stein, MeanAndError(*(np.array(x) for x in zip(*kappa, strict=True)))
 
 
 @jit
@@ -105,16 +111,16 @@ def _histories(law, keys, block, chains):
     of order s.
     """
     noise, s, batch_size = law
-    chains = chains // 2 if _in_pairs(noise) else chains
+    chains = chains // 2 if _antithetic(noise) else chains
     q, *rest = residuals(noise, s, batch_size, keys[0], (block, chains))
     xi = nonzero_normal(keys[1], (block, 2, chains))
-    if not _in_pairs(noise):
-        return *reduced(q, *rest), xi
-    both = zip(reduced(q, *rest), reduced(-q, *rest), strict=True)
+    if not _antithetic(noise):
+        return *norm_and_projection(q, *rest), xi
+    both = zip(norm_and_projection(q, *rest), norm_and_projection(-q, *rest), strict=True)
     return *(jnp.concatenate(pair, axis=-1) for pair in both), jnp.concatenate([xi, xi], axis=-1)
 
 
-def _in_pairs(noise):
+def _antithetic(noise):
     return not isinstance(noise, NoNoise) and type(noise).sample_components is NoiseLaw.sample_components
 
 
@@ -125,7 +131,7 @@ def _advance(transform, sizes, state, r, zeta, xi):
     rho = CHAIN_RHO[:-1, None]
     correlated = rho * xi + np.sqrt(1 - rho**2) * independent
     length = sizes[:, None] * r
-    update, tangent, own_state, moving = _differentiated(
+    update, tangent, own_state, moving = _update_and_tangent(
         transform, own_state, moving, (length * xi).ravel(), (length * zeta).ravel()
     )
     elsewhere = length * correlated[:, None]
@@ -135,7 +141,7 @@ def _advance(transform, sizes, state, r, zeta, xi):
     return (own_state, moving, others), sums
 
 
-def _differentiated(transform, state, moving, gradient, direction):
+def _update_and_tangent(transform, state, moving, gradient, direction):
     """Update and state of the rule, and their tangents, for a gradient that moves in ``direction``."""
     inexact, rest = eqx.partition(state, eqx.is_inexact_array)
 

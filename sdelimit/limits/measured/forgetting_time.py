@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdelimit.limits.measured.scalar_gradients import nonzero_normal, together, unit_residuals
+from sdelimit.limits.measured.scalar_gradients import joint_trajectory, nonzero_normal, unit_residuals
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics import normals
 from sdelimit.numerics.jit import jit
@@ -17,7 +17,7 @@ TOLERANCE = 1e-3
 """Differences below this fraction of the root-mean-square update count as none: an eps of 1e-8 passes."""
 
 HORIZONS = (512, 4096, 32768)
-"""Lengths of the histories tried, in steps; a rule must forget within half of the longest."""
+"""Lengths of the histories that are run, in steps; a rule must forget within half of the longest."""
 
 
 CHAINS = 256
@@ -90,9 +90,9 @@ def _forgetting(transform, gradient_size, noise, s, batch_size, key, horizon):
     gradients = gradient_size * r / jnp.median(r) * nonzero_normal(key_xi, r.shape)
     past, future = gradients[:horizon], gradients[horizon:]
     params = jnp.zeros(chains)
-    fresh = together(transform, future, params)
-    after = together(transform, gradients, params)[horizon:]
-    flipped = together(transform, jnp.concatenate([-past, future]), params)[horizon:]
+    fresh = joint_trajectory(transform, future, params)
+    after = joint_trajectory(transform, gradients, params)[horizon:]
+    flipped = joint_trajectory(transform, jnp.concatenate([-past, future]), params)[horizon:]
     size = jnp.sqrt(jnp.mean(after**2))
     late = slice(horizon // 2, None)
     excess = jnp.mean(jnp.abs(fresh[late]) - jnp.abs(after[late]), axis=0) / jnp.mean(jnp.abs(after[late]))

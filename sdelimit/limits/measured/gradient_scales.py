@@ -10,12 +10,12 @@ from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 
 from sdelimit.limits.measured.forgetting_time import Memory, longest, measure_memory
-from sdelimit.limits.measured.scalar_gradients import random_gradients, together
+from sdelimit.limits.measured.scalar_gradients import joint_trajectory, random_gradients
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics.precision import precision
 
 LOG_SIZES = np.log(10) * np.linspace(-5, 5, 41)
-"""Where behaviour is looked at, in log size."""
+"""Logarithms of the gradient sizes at which a rule is run to see where its behaviour changes."""
 EVERY = 4
 """Memory is measured at every fourth of them."""
 CHAINS, STEPS = 128, 128
@@ -59,7 +59,7 @@ def size_nodes(transform, memories: dict[float, Memory], seed: int = 0) -> Float
     steps = 2 ** int(np.ceil(np.log2(longest(memories.values()).burn_in + STEPS)))
     gradients, params = random_gradients(seed, steps, CHAINS), np.zeros(CHAINS)
     with precision(np.float64):
-        updates = np.array([np.asarray(together(transform, c * gradients, params))[-STEPS:] for c in np.exp(x)])
+        updates = np.array([np.asarray(joint_trajectory(transform, c * gradients, params))[-STEPS:] for c in np.exp(x)])
     rms = np.sqrt(np.mean(updates**2, axis=(1, 2)))
     step = x[1] - x[0]
     degree = np.gradient(np.log(rms), step)
@@ -72,7 +72,7 @@ def size_nodes(transform, memories: dict[float, Memory], seed: int = 0) -> Float
     return np.interp(np.linspace(0, nodes_before[-1], count), nodes_before, x)
 
 
-def spread_matrices(nodes: Float[np.ndarray, " s"], x: Float[np.ndarray, " d"]):
+def interpolation_matrices(nodes: Float[np.ndarray, " s"], x: Float[np.ndarray, " d"]):
     """Matrices from values at ``nodes`` to values at ``x``, (d, s): constant and straight beyond the nodes."""
     spline = CubicSpline(nodes, np.eye(nodes.size), bc_type="natural")
     inside = np.clip(x, nodes[0], nodes[-1])

@@ -21,7 +21,7 @@ _MEAN_ABS = np.sqrt(2 / np.pi)  # E|xi| = E[sign(xi) xi]
 _PAIRS = tuple((i, j) for i in range(4) for j in range(i, 4))
 
 
-class Measured(NamedTuple):
+class MeanAndError(NamedTuple):
     """A value and its standard error."""
 
     value: Float[np.ndarray, "..."]
@@ -32,7 +32,7 @@ class BlockSums(NamedTuple):
     """Sums over each block of steps, one column a chain; leading axis: blocks. q gradient sizes, k correlations.
 
     The controls are C_0 = sign(xi), and C_j = w_j(r) xi for three functions w_j, the last of which is r. Being
-    independent over time, odd, and of known covariance given r, they carry no unknown, but they share the noise of F.
+    independent over time, odd, and of known covariance given r, they have known means and are correlated with F.
     """
 
     update: Float[Array, "blocks k q n"]  # F of the chain at each rho
@@ -114,7 +114,7 @@ def _covariance(i, j, rho):
     return _MEAN_ABS * rho if 0 in (i, j) else rho
 
 
-def controlled_mean(values: Float[np.ndarray, "*shape n"], controls: Float[np.ndarray, "c n"]) -> Measured:
+def control_variate_mean(values: Float[np.ndarray, "*shape n"], controls: Float[np.ndarray, "c n"]) -> MeanAndError:
     """Means over independent chains and their standard errors, after regression on controls of mean zero."""
     c, n = controls.shape
     design = np.concatenate([np.ones((1, n)), controls]).T
@@ -123,4 +123,4 @@ def controlled_mean(values: Float[np.ndarray, "*shape n"], controls: Float[np.nd
     size = np.maximum(np.linalg.norm(design, axis=0), np.finfo(float).tiny)
     fit = (np.linalg.pinv(design / size, rcond=1e-9) @ flat) / size[:, None]
     error = np.sqrt(np.sum((flat - design @ fit) ** 2, axis=0) / (n - c - 1) / n)
-    return Measured(fit[0].reshape(values.shape[:-1]), error.reshape(values.shape[:-1]))
+    return MeanAndError(fit[0].reshape(values.shape[:-1]), error.reshape(values.shape[:-1]))

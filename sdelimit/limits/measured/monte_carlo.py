@@ -1,13 +1,13 @@
 """The limit of any coordinatewise rule, by running its own update on simulated scalar histories.
 
-Coordinate i sees the gradients r_j xi_j (times sigma_i), with r_j shared by all coordinates and xi_j ~ N(0, 1)
+Coordinate i has the gradients r_j xi_j (times sigma_i), with r_j shared by all coordinates and xi_j ~ N(0, 1)
 correlated across them. Chains xi and rho xi + sqrt(1 - rho^2) zeta with the same r give (theory: section 6)
 
     phi(R)        = (1/s) d/dh E[F(r_j (xi_j + h zeta_j))] at h = 0      ("tangent")
                   = (1/s) E[F sum_j zeta_j xi_j]                         ("Stein")
     kappa(rho; R) = sum over all lags m of E[F_t F'_{t+m}].
 
-A rule that looks at the scale of its gradients is run at several gradient sizes S_i at once, F_i being its answer to
+A rule that looks at the scale of its gradients is run at several gradient sizes S_i at once, F_i being its update for
 S_i r_j xi_j: phi becomes a function of the size and kappa_ij(rho) the lag sum of E[F_i F'_j] (theory: section 9).
 """
 
@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from sdelimit.limits.measured.chains import _Sampler
 from sdelimit.limits.measured.forgetting_time import Memory, measure_memory
-from sdelimit.limits.measured.long_run_covariance import Measured
+from sdelimit.limits.measured.long_run_covariance import MeanAndError
 from sdelimit.limits.noise_kernel import Estimate
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics.precision import precision
@@ -46,10 +46,10 @@ class Details(NamedTuple):
         relative_error: the largest of slope and of the diagonal of kappa(1).
     """
 
-    slope: Measured
-    kappa: Measured
-    tangent: Measured
-    stein: Measured
+    slope: MeanAndError
+    kappa: MeanAndError
+    tangent: MeanAndError
+    stein: MeanAndError
     method: str
     memory: Memory
     chain_steps: int
@@ -115,7 +115,7 @@ def probe_sizes(
             sampler.advance()
             tangent, stein, kappa = sampler.estimates()
             slope, method = _choose(tangent, stein)
-            error = max(_relative(slope), _relative(Measured(*(np.einsum("ii->i", x[-1]) for x in kappa))))
+            error = max(_relative(slope), _relative(MeanAndError(*(np.einsum("ii->i", x[-1]) for x in kappa))))
             if error <= relative_error or sampler.chain_steps >= max_chain_steps:
                 break
     _require_drift(slope, R)
@@ -154,5 +154,5 @@ def _choose(tangent, stein):
     if np.any(apart):
         return stein, "stein"
     better = tangent.error < stein.error
-    chosen = Measured(*(np.where(better, one, other) for one, other in zip(tangent, stein, strict=True)))
+    chosen = MeanAndError(*(np.where(better, one, other) for one, other in zip(tangent, stein, strict=True)))
     return chosen, "tangent" if np.all(better) else "both"

@@ -1,4 +1,4 @@
-"""What kind of rule an optax transformation is, found by feeding it small random gradients.
+"""The kind of an optax transformation, from its updates on random gradients.
 
 The theory of section 6 covers rules u = F(g_0, g_-1, ...) that act on each coordinate by itself, do not look
 at the parameters, are odd, and forget. ``inspect_rule`` checks each of these and names the first that fails.
@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from sdelimit.limits.measured.forgetting_time import CHAINS, TOLERANCE, Memory, measure_memory
-from sdelimit.limits.measured.scalar_gradients import random_gradients, together, trajectory
+from sdelimit.limits.measured.scalar_gradients import joint_trajectory, random_gradients, trajectory
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics.precision import precision
 from sdelimit.support import arguments as check
@@ -23,7 +23,7 @@ STEPS = 64
 
 @dataclass(frozen=True)
 class ProbeReport:
-    """What ``inspect_rule`` found.
+    """The properties of a rule that ``inspect_rule`` checks.
 
     Attributes:
         kind: "scale_free" (u unchanged when all gradients of a coordinate are multiplied by a constant),
@@ -94,10 +94,10 @@ def _require_no_parameters(transform, gradients, updates):
 
 
 def _require_coordinatewise(transform, gradients, updates):
-    spread = 10.0 ** np.linspace(-1, 3, gradients.shape[1])
+    scales = 10.0 ** np.linspace(-1, 3, gradients.shape[1])
     params = np.zeros(gradients.shape[1])
-    alone, company = (np.asarray(run(transform, gradients * spread, params)).T for run in (trajectory, together))
-    error = max(_relative(u, v) for u, v in zip(company, alone, strict=True))
+    alone, joint = (np.asarray(run(transform, gradients * scales, params)).T for run in (trajectory, joint_trajectory))
+    error = max(_relative(u, v) for u, v in zip(joint, alone, strict=True))
     if error > TOLERANCE:
         raise ValueError(
             f"transform must act on each coordinate by itself, but a coordinate's update changes by {error:.2g} of its "
@@ -139,7 +139,9 @@ def _scale_errors(transform, memory, seed):
     steps = 2 ** int(np.ceil(np.log2(memory.burn_in + STEPS)))
     gradients, params = random_gradients(seed, steps, CHAINS // 2), np.zeros(CHAINS // 2)
     with precision(np.float64):
-        base, *scaled = (np.asarray(together(transform, c * gradients, params))[-STEPS:] for c in (1.0, *SCALES))
+        base, *scaled = (
+            np.asarray(joint_trajectory(transform, c * gradients, params))[-STEPS:] for c in (1.0, *SCALES)
+        )
     return {
         "scale_free": max(_relative(u, base) for u in scaled),
         "degree_1": max(_relative(u / c, base) for u, c in zip(scaled, SCALES, strict=True)),
@@ -150,7 +152,7 @@ def _gain(transform, memory):
     """sum_j a_j: the answer to a constant unit gradient."""
     with precision(np.float64):
         steps = np.ones((8 * memory.burn_in + STEPS, 1))
-        return float(together(transform, steps, np.zeros(1))[-1, 0])
+        return float(joint_trajectory(transform, steps, np.zeros(1))[-1, 0])
 
 
 def _relative(one, other):

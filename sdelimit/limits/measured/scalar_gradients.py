@@ -15,7 +15,7 @@ def unit_residuals(noise, s, batch_size, key, shape):
     and the Gaussian component N(m_i, v_i) that eps_i comes from: l_i = (s^2 + v_i)^(1/2) q_i - m_i, and
     E[z_i | l_i] = s q_i / (s^2 + v_i)^(1/2). Of order s where v_i is, so that a drift of order s drowns in no noise.
     """
-    return reduced(*residuals(noise, s, batch_size, key, shape))
+    return norm_and_projection(*residuals(noise, s, batch_size, key, shape))
 
 
 def residuals(noise, s, batch_size, key, shape):
@@ -25,7 +25,7 @@ def residuals(noise, s, batch_size, key, shape):
     return q, *noise.sample_components(key_noise, (batch_size, *shape), q.dtype), s
 
 
-def reduced(q, mean, variance, s):
+def norm_and_projection(q, mean, variance, s):
     """(r, zeta); see ``unit_residuals``."""
     width = jnp.sqrt(s**2 + variance)
     residual = width * q - mean
@@ -57,7 +57,7 @@ def trajectory(transform, gradients: Float[Array, "T n"], params: Float[Array, "
 
 
 @jit
-def together(transform, gradients, params):
+def joint_trajectory(transform, gradients, params):
     """The updates of n coordinates given to the rule as one array of shape (n,): what a coordinatewise rule allows."""
 
     def step(state, gradient):

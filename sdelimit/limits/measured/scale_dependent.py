@@ -7,7 +7,7 @@ it (``size_nodes``) the chains give
     D(S) = (w / s) d/dh E[F(S q (xi + h zeta))] at h = 0,    phi_i = D(S_i) / (sigma_i w),
     C_ij(rho) = sum over lags of E[F_t(S_i) F'_{t+m}(S_j)] = sum_k rho^k M_k(S_i, S_j),
 
-interpolated over log S by cubic splines (``size_kernels``); beyond the sizes looked at, D and C_ii(1) are powers of S.
+interpolated over log S by cubic splines (``size_kernels``); beyond those sizes D and C_ii(1) are powers of S.
 Residuals without noise, or with Gaussian noise, have one shape at every R; other laws are tabulated over log R.
 """
 
@@ -19,13 +19,13 @@ import optax
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 
-from sdelimit.limits.measured.gradient_scales import memory_by_size, size_nodes, spread_matrices
+from sdelimit.limits.measured.gradient_scales import interpolation_matrices, memory_by_size, size_nodes
 from sdelimit.limits.measured.monte_carlo import MAX_CHAIN_STEPS, probe_sizes
 from sdelimit.limits.measured.rule_checks import ProbeReport
 from sdelimit.limits.measured.scale_free import memory_over_risks
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.residual_law import noise_scale, typical_residual
-from sdelimit.limits.sampled.kernel_family import EXPONENTS, KernelTable, at_risk, kernel_table, spread_kernels
+from sdelimit.limits.sampled.kernel_family import EXPONENTS, KernelTable, at_risk, interpolate_kernels, kernel_table
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
@@ -34,9 +34,9 @@ from sdelimit.numerics.memo import memoized
 RISKS = np.array([-10.0, -6.5, -4.0, -2.5, -1.25, 0.0, 1.25, 2.5, 3.75, 5.0, 7.5, 10.0, 16.0, 24.0])
 """log(2R / noise scale^2) at which a law that is not Gaussian is sampled: what changes below is of order s / scale."""
 EDGES = np.array([-24.0, 24.0])
-"""Outside these nothing is left that the noise does to the shape."""
+"""Outside these the noise does not change the shape."""
 BUDGET = 8 * MAX_CHAIN_STEPS
-"""Chain-steps at all sizes and risks together after which a law is taken as it is."""
+"""Chain-steps at all sizes and risks together after which coefficients are accepted with the errors that they have."""
 SPARING = 2.0
 """Errors at each of ``RISKS`` may be so many times larger than where one risk is enough."""
 
@@ -79,9 +79,9 @@ class ProbedSizesLimit(ScaleDependentLimit):
         x = np.log(2 * R / table.origin**2)
         log_drift = _smooth(table.x, table.log_drift, x)
         log_size, correlations = (at_risk(table.x, values, x) for values in table.kernels)
-        constant, straight = spread_matrices(table.log_sizes, np.log(sigma * unit / np.sqrt(self.batch_size)))
+        constant, straight = interpolation_matrices(table.log_sizes, np.log(sigma * unit / np.sqrt(self.batch_size)))
         phi = np.exp(straight @ log_drift) / (sigma * unit)
-        return phi, spread_kernels(correlations, constant, np.exp(straight @ log_size))
+        return phi, interpolate_kernels(correlations, constant, np.exp(straight @ log_size))
 
     def risk_range(self, sigma):
         low, high = np.exp(self.table.log_sizes[[0, -1]]) * np.sqrt(self.batch_size)

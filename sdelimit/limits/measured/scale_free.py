@@ -45,7 +45,7 @@ def probed_limit(transform, report: ProbeReport, noise: NoiseLaw, batch_size: in
     if not degree:
         return limit
     variance = ResidualVariance(float(noise.second_moment), 1.0)
-    return Limit(SizedDrift(limit.phi, variance), SizedNoise(limit.psi, variance), 0, limit.basis, limit.errors)
+    return Limit(DegreeOneDrift(limit.phi, variance), DegreeOneNoise(limit.psi, variance), 0, limit.basis, limit.errors)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class ScaledVariance(eqx.Module):
         return self.scale * self.variance(R)
 
 
-class SizedDrift(eqx.Module):
+class DegreeOneDrift(eqx.Module):
     """phi(R) = (2P)^(1/2) times that of the rule divided by it."""
 
     phi: eqx.Module
@@ -132,7 +132,7 @@ class SizedDrift(eqx.Module):
         return self.phi(R) * jnp.sqrt(self.variance(R)[0])
 
 
-class SizedNoise(eqx.Module):
+class DegreeOneNoise(eqx.Module):
     """psi(R) = 2P times that of the rule divided by (2P)^(1/2)."""
 
     psi: eqx.Module

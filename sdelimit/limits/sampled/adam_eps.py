@@ -30,7 +30,7 @@ from jaxtyping import Float
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.residual_law import noise_scale, typical_residual
 from sdelimit.limits.sampled.gradient_histories import estimates, residuals, weighted_sum
-from sdelimit.limits.sampled.kernel_family import EXPONENTS, KernelTable, at_risk, kernel_table, spread_kernels
+from sdelimit.limits.sampled.kernel_family import EXPONENTS, KernelTable, at_risk, interpolate_kernels, kernel_table
 from sdelimit.limits.sampled.laplace_transform import OffsetRatioDrift
 from sdelimit.limits.sampled.tabulated import NODES
 from sdelimit.limits.sampled.weights import Weights
@@ -84,7 +84,7 @@ class Shape(NamedTuple):
         log_size, correlations = (at_risk(self.x, values, x) for values in self.table)
         root = np.sqrt(e)
         B = chebyshev_interpolation((root - 1) / (root + 1))
-        return spread_kernels(correlations, B, np.exp(B @ log_size) / (1 + e))
+        return interpolate_kernels(correlations, B, np.exp(B @ log_size) / (1 + e))
 
 
 def chebyshev_interpolation(x: Float[np.ndarray, " s"]) -> Float[np.ndarray, "s t"]:

@@ -35,7 +35,7 @@ class Residuals(NamedTuple):
     """Residuals l of one batch per step, in a common unit.
 
     radius = |(l_1..l_b)| and slope = sum_i l_i z_i: given the residuals the gradient is g = radius * xi, and moving
-    the data along delta changes it at the rate ``slope``. (A scale-free rule does not see the 1/b of the mean.)
+    the data along delta changes it at the rate ``slope``. (The 1/b of the mean does not matter to a scale-free rule.)
     """
 
     radius: Float[Array, "T n"]
@@ -54,7 +54,7 @@ def draw(key, noise, batch_size, steps, chains) -> Draws:
 
 def residuals(z, eps, s, unit) -> Residuals:
     """Residuals l = s z - eps, in units of ``unit``."""
-    # The bound keeps cubes finite in float32; it is too far out for a scale-free rule to see.
+    # The bound keeps cubes finite in float32; at that size the update of a scale-free rule has saturated.
     l = jnp.clip((s * z - eps) / unit, -1e10, 1e10)  # noqa: E741
     return Residuals(jnp.sqrt(jnp.sum(l**2, axis=0)), jnp.sum(l * z, axis=0))
 
@@ -93,9 +93,9 @@ def estimates(evaluate, noise, R, batch_size, memory, samples, seed):
     with precision(np.float32):
         for group in range(groups):
             draws = draw(normals.run_key(seed, group), noise, batch_size, steps, chains)
-            for kept, s in zip(values, scales, strict=True):
-                kept.append(_float64(evaluate(draws, float(s), float(s + noise_scale(noise)))))
-    return [_mean_and_error(kept) for kept in values]
+            for at_risk, s in zip(values, scales, strict=True):
+                at_risk.append(_float64(evaluate(draws, float(s), float(s + noise_scale(noise)))))
+    return [_mean_and_error(at_risk) for at_risk in values]
 
 
 def _float64(tree):

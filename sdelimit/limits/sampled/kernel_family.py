@@ -35,7 +35,7 @@ def kernel_table(rho: Float[np.ndarray, " r"], C: Float[np.ndarray, "n r t t"]) 
     return KernelTable(np.log(size), semidefinite_fit(rho, (C + C.swapaxes(-1, -2)) / 2))
 
 
-def spread_kernels(
+def interpolate_kernels(
     correlations: Float[np.ndarray, "k t t"], B: Float[np.ndarray, "s t"], size: Float[np.ndarray, " s"]
 ):
     """M_k where B carries functions of size from the nodes; their sum is ``size``^2 on the diagonal."""

@@ -97,7 +97,7 @@ def _denominator(rule, g):
 
 
 def total_weight(rule, g, scale=1.0):
-    """sum_m a_m scale_{s+m} / V_{s+m}^(1/p): the transpose of the numerator's average, applied to the denominators."""
+    """sum_m a_m scale_{s+m} / V_{s+m}^(1/p): the transposed average of 1 / denominators."""
     transpose = jax.linear_transpose(lambda x: weighted_sum(rule.a, x), g)
     return transpose(scale / _denominator(rule, g))[0]
 

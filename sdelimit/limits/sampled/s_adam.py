@@ -1,6 +1,6 @@
-"""Adam with a shared scalar weight that shrinks steps where curvature shows (S-Adam; theory: section 8).
+"""S-Adam: Adam's steps times a scalar that is small where the loss is curved (theory: section 8).
 
-With tau^2 = tr K / d, a probe along a random unit direction sees the loss of one sample move by
+With tau^2 = tr K / d, the difference quotient of the loss of one sample along a random unit direction u_i is
 
     D_i = (f(theta + h u_i) - f(theta)) / h = l tau n_i + h tau^2 n_i^2 / 2,    n_i ~ N(0, 1),
 
@@ -28,7 +28,7 @@ from sdelimit.numerics.jit import jit
 
 
 @dataclass(frozen=True)
-class BrakedRule(RatioRule):
+class SAdamRule(RatioRule):
     """u = exp(-brake rho) F, F a ratio rule with p = 2; ``tau`` = sqrt(tr K / d)."""
 
     scale_free: ClassVar[bool] = False
@@ -51,8 +51,8 @@ class BrakedRule(RatioRule):
         drifts = self.drift(noise, R, batch_size)
         found = []
         for drift, ((kappa, weighted, plain), (kappa_se, difference_se, _)) in zip(drifts, sampled, strict=True):
-            share = weighted / plain
-            found.append(Estimate(float(drift * share), float(drift * difference_se / plain), kappa, kappa_se))
+            mean_weight = weighted / plain
+            found.append(Estimate(float(drift * mean_weight), float(drift * difference_se / plain), kappa, kappa_se))
         return found
 
 

@@ -1,9 +1,9 @@
 """From estimates of phi and kappa at single risks to a ``Limit`` valid at every risk.
 
-A scale-free rule sees the noise only through s / (noise scale), s = sqrt(2R). Without noise, or with Gaussian
-noise, the residuals are Gaussian and one estimate is enough: phi = c / sqrt(2P), kappa constant. Any other noise
-is tabulated once over log R. Tables are kept in memory, the last ``memo.SIZE`` of them, and if a folder is given on
-disk.
+The coefficients of a scale-free rule depend on R only through s / (noise scale), s = sqrt(2R). Without noise, or with
+Gaussian noise, the residuals are Gaussian and one estimate is enough: phi = c / sqrt(2P), kappa constant. Any other
+noise is tabulated once over log R. The last ``memo.SIZE`` tables are cached in memory, and if a folder is given all of
+them on disk.
 """
 
 import hashlib
@@ -38,8 +38,8 @@ NODES = np.array([-24.0, -16.0, -10.0, -7.5, -5.0, -2.5, 0.0, 2.5, 5.0, 7.5, 10.
 MAX_NODES = 33
 TOLERANCE = 2e-3
 """Largest relative interpolation error of phi and kappa aimed at."""
-ALONE = 4
-"""Times as many samples where one risk is enough."""
+SINGLE_RISK_FACTOR = 4
+"""Factor on the number of samples where one risk is enough."""
 GRID = np.arange(-28.0, 28.25, 0.5)
 """log(2R / noise scale^2) at which the drift is computed and the kernel coefficients are resampled."""
 
@@ -149,7 +149,7 @@ def _noise_table(table: Coefficients) -> TabulatedNoise:
 def compute_coefficients(rule: Rule, noise: NoiseLaw, batch_size: int, samples: int, seed: int) -> Coefficients:
     """Estimates at the risks that interpolation needs; a single one, at R = 1/2, without noise."""
     if rule.scale_free and isinstance(noise, NoNoise):
-        (only,) = rule.estimates(noise, [0.5], batch_size, ALONE * samples, seed)
+        (only,) = rule.estimates(noise, [0.5], batch_size, SINGLE_RISK_FACTOR * samples, seed)
         return _collect({np.log(0.5): only}, rule, noise, batch_size)
     origin = np.log(rule.unit(noise) ** 2 / 2)
     known, wanted = {}, NODES
@@ -171,7 +171,7 @@ def _refinements(estimates) -> list[float]:
     """Midpoints next to the nodes that the others do not predict.
 
     Halving the spacing of a cubic interpolant divides its error by 8, so leaving a node out shows 8 times the
-    error near it. Random errors hardly enter: all nodes share their random numbers.
+    error near it. Random errors hardly matter, because all nodes use the same random numbers.
     """
     x = np.array(sorted(estimates))
     kappa = np.log(np.array([estimates[node].kappa[1:] for node in x]))
@@ -228,7 +228,7 @@ def _digest(data: bytes) -> str:
 
 
 def _save(path, text, table):
-    """Written beside its place and moved there at once, so that no reader sees half a file."""
+    """Written to a temporary file that then replaces ``path``, so that no reader gets half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
         np.savez(file, text=np.array(text), **table._asdict())

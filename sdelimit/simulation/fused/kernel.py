@@ -75,13 +75,13 @@ def _kernel(rule, sample, rounds, n_tables, span, keys, eps, rate, corrections, 
         delta, own = state[:2], state[2:]
         residual = jnp.sum(delta[0] * x[0] + delta[1] * x[1], axis=1) - eps[k, :]
         corrected = tuple(corrections[i, k] for i in range(len(rule.decays)))
-        moved, kept = [], []
+        moved, states = [], []
         for i in range(2):
             gradient = residual[:, None] * x[i]
             direction, new = rule.direction(gradient, own[i::2], corrected, *rule.settings)
             moved.append(delta[i] - rate[k, 0] * direction)
-            kept.append(new)
-        return (*moved, *(part for pair in zip(*kept, strict=True) for part in pair))
+            states.append(new)
+        return (*moved, *(part for pair in zip(*states, strict=True) for part in pair))
 
     state = jax.lax.fori_loop(span[1], span[1] + span[2], step, tuple(part[...] for part in inputs))
     for out, part in zip(outputs, state, strict=True):

@@ -24,7 +24,7 @@ class FusedRule(NamedTuple):
 def fused_rule(optimizer: Optimizer) -> FusedRule | None:
     """The rule of ``optimizer``, if it is one of those that the kernel knows.
 
-    Adam needs eps > 0: the coordinates that fill up a block have zero gradients, and their direction must be 0.
+    Adam needs eps > 0: the coordinates that pad a block have zero gradients, and their direction must be 0.
     """
     match optimizer.formula:
         case GradientUpdate():

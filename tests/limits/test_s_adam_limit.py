@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 import sdelimit as sl
 from sdelimit.limits import RatioRule
 from sdelimit.limits.noise_kernel import RHO
-from sdelimit.limits.sampled.s_adam import BrakedRule, weight
+from sdelimit.limits.sampled.s_adam import SAdamRule, weight
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.numerics import normals
 from sdelimit.problem.infinite import InfiniteProblem
@@ -29,7 +29,7 @@ def irregularity(residual, h, tau2, fourth=3.0):
 
 def test_weight_of_many_probes_has_the_closed_form_of_theory_section_8():
     residual, h, tau, brake = np.array([0.0, 0.3, 0.7, 2.0]), 0.8, 1.2, 6.0
-    rule = BrakedRule(*ADAM, brake, h, 500_000, tau)
+    rule = SAdamRule(*ADAM, brake, h, 500_000, tau)
     found = weight(jnp.asarray(residual[None], jnp.float32), jax.random.key(0), rule)
     np.testing.assert_allclose(found, np.exp(-brake * irregularity(residual, h, tau**2)), rtol=0.02)
 
