@@ -8,11 +8,7 @@ from conftest import assert_mean_and_covariance, one_step
 from scipy.integrate import solve_ivp
 
 import sdelimit as sl
-<<<<<<< HEAD
-from sdelimit.limits.exact.long_memory_adam import long_memory_adam_limit, quasi_stationary_adam_limit
-=======
-from sdelimit.limits.exact.long_memory_adam import adapted_adam_limit
->>>>>>> tests_home
+from sdelimit.limits.exact.long_memory_adam import quasi_stationary_adam_limit
 from sdelimit.optimizers.optimizer import of_noise
 
 
