@@ -26,25 +26,25 @@ ATOMS = _tests("noise/test_noise", "test_phi_of_noise_with_atoms_is_a_sum_of_gau
 MIXED = _tests("noise/test_noise", "test_phi_of_a_gaussian_mixture_is_the_mixture_of_densities")
 MOMENTS = _tests("noise/test_noise", "test_moments_and_density_at_zero")
 COMPONENTS = _tests("limits/test_clip", "test_gaussian_components_are_accurate_at_every_scale")
-LIMITS = _tests("limits/test_limits")
+LIMITS = _tests("limits/test_sgd_and_sign")
 FLUCTUATIONS = _tests("limits/test_fluctuations")
 RULES = _tests("optimizers/test_rules")
 DRIFTS = _tests(
-    "limits/test_limits_memory",
+    "limits/test_sampled",
     "test_nadam_drifts_as_a_mean_of_rmsprop_and_adam",
     "test_signum_drift_without_noise_is_the_mean_of_a_ratio",
     "test_a_rule_without_memory_drifts_as_sign_sgd",
     "test_exact_drift_matches_the_reference_table",
 )
-ADAM = _tests("limits/test_limits_memory", "test_exact_drift_matches_the_reference_table[optimizer3-0.83909]")
-RMSPROP = _tests("limits/test_limits_memory", "test_exact_drift_matches_the_reference_table[optimizer4-0.865993]")
-RATIO_KERNEL = _tests("limits/test_limits_memory", "test_kernel_matches_the_reference_table[optimizer3-0.401-0.888]")
-S3_KERNEL = _tests("limits/test_limits_memory", "test_kernel_matches_the_reference_table[optimizer5-0.2837-0.5863]")
-SIGNUM_KERNEL = _tests("limits/test_limits_memory", "test_kernel_matches_the_reference_table[optimizer7-6.354-14.02]")
-LION_KERNEL = _tests("limits/test_limits_memory", "test_kernel_matches_the_reference_table[optimizer8-33.6-69.0]")
-LAGS = _tests("limits/test_limits_memory", "test_lag_rule_sums_smooth_correlations")
-S3 = _tests("limits/test_limits_memory", "test_s3_follows_its_definition_and_stays_in_the_unit_box")
-MEMORYLESS = _tests("limits/test_limits_memory", "test_zero_memory_is_sign_sgd")
+ADAM = _tests("limits/test_sampled", "test_exact_drift_matches_the_reference_table[optimizer3-0.83909]")
+RMSPROP = _tests("limits/test_sampled", "test_exact_drift_matches_the_reference_table[optimizer4-0.865993]")
+RATIO_KERNEL = _tests("limits/test_sampled", "test_kernel_matches_the_reference_table[optimizer3-0.401-0.888]")
+S3_KERNEL = _tests("limits/test_sampled", "test_kernel_matches_the_reference_table[optimizer5-0.2837-0.5863]")
+SIGNUM_KERNEL = _tests("limits/test_sampled", "test_kernel_matches_the_reference_table[optimizer7-6.354-14.02]")
+LION_KERNEL = _tests("limits/test_sampled", "test_kernel_matches_the_reference_table[optimizer8-33.6-69.0]")
+LAGS = _tests("limits/test_sampled", "test_lag_rule_sums_smooth_correlations")
+S3 = _tests("optimizers/test_rules", "test_s3_follows_its_definition_and_stays_in_the_unit_box")
+MEMORYLESS = _tests("limits/test_sampled", "test_zero_memory_is_sign_sgd")
 EPS = _tests(
     "limits/test_scale_dependent",
     "test_drift_with_eps_is_an_integral_over_residual_and_coordinate",

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special
 
 import sdelimit as sl
 from sdelimit.analysis.coefficients import LimitCoefficients
@@ -16,7 +15,6 @@ from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.sampled import tabulated
 from sdelimit.limits.sampled.laplace_transform import ratio_drift, signed_drift
 from sdelimit.limits.sampled.sign_of_average import _arcsin, _lag_rule
-from sdelimit.noise.scale_mixtures import _erfcx
 from sdelimit.numerics.memo import Memo
 from sdelimit.numerics.precision import evaluate_in_float64, precision
 from sdelimit.problem.infinite import InfiniteProblem
@@ -364,43 +362,3 @@ def test_tables_of_many_laws_take_bounded_memory_and_are_made_again_when_needed(
             for law in laws:
                 found = tabulated._coefficients(rule, law, 1, 10, 0, "")
                 assert found[:2] == (rule, law) and len(tabulated.TABLES) <= 8
-
-
-# --- Rules ---
-
-
-@pytest.mark.parametrize("optimizer", [sl.adam(), sl.nadam(), sl.rmsprop(), sl.s3(), sl.signum(), sl.lion()])
-def test_zero_gradients_give_zero_steps_and_scale_does_not_matter(optimizer):
-    rule, rng = optimizer.transform, np.random.default_rng(0)
-    state = scaled_state = rule.init(jnp.zeros(5))
-    for _ in range(4):
-        g = jnp.asarray(rng.standard_normal(5), jnp.float32).at[0].set(0.0)
-        u, state = rule.update(g, state)
-        scaled, scaled_state = rule.update(1024 * g, scaled_state)
-        assert u[0] == 0
-        np.testing.assert_allclose(u, scaled, rtol=1e-5)
-
-
-def test_s3_follows_its_definition_and_stays_in_the_unit_box():
-    rule, rng, beta, p = sl.s3(0.7, 2.5).transform, np.random.default_rng(1), 0.7, 2.5
-    state, m, v = rule.init(jnp.zeros(50)), 0.0, 0.0
-    for _ in range(20):
-        g = rng.standard_cauchy(50)
-        u, state = rule.update(jnp.asarray(g, jnp.float32), state)
-        m, v = beta * m + (1 - beta) * g, beta * v + (1 - beta) * np.abs(g) ** p
-        n, b = beta * m + (1 - beta) * g, beta * v + (1 - beta) * np.abs(g) ** p
-        np.testing.assert_allclose(u, n / b ** (1 / p), rtol=1e-4, atol=1e-6)
-        assert np.all(np.abs(u) <= 1 + 1e-6)
-
-
-# --- Noise, where these limits look at it ---
-
-
-def test_erfcx_has_no_hole():
-    x = np.geomspace(1e-6, 1e30, 20001)
-    np.testing.assert_allclose(evaluate_in_float64(_erfcx, x), special.erfcx(x), rtol=1e-13)
-
-
-def test_student_factor_tends_to_one():
-    a = np.geomspace(1e-40, 1e-20, 21)
-    np.testing.assert_allclose(evaluate_in_float64(sl.noise.StudentT(1.5, 0.2).gaussian_factor, a), 1, rtol=1e-10)

@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 from conftest import LAWS, MIXTURE
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 import sdelimit as sl
+from sdelimit.noise.scale_mixtures import _erfcx
 from sdelimit.numerics.precision import evaluate_in_float64
 
 RISKS = np.logspace(-4, 3, 8)
@@ -145,3 +146,13 @@ def test_narrow_density_away_from_zero_is_resolved():
     law = sl.noise.Density(lambda e: 0.5 * spike.pdf(e) + 0.5 * spike.pdf(-e), points=[-5.0, 5.0])
     s = np.array([1.0, 3.0, 10.0])
     np.testing.assert_allclose(law.residual_density(s), stats.norm.pdf(5.0, scale=np.sqrt(s**2 + 1e-4)), rtol=1e-7)
+
+
+def test_erfcx_has_no_hole():
+    x = np.geomspace(1e-6, 1e30, 20001)
+    np.testing.assert_allclose(evaluate_in_float64(_erfcx, x), special.erfcx(x), rtol=1e-13)
+
+
+def test_student_factor_tends_to_one():
+    a = np.geomspace(1e-40, 1e-20, 21)
+    np.testing.assert_allclose(evaluate_in_float64(sl.noise.StudentT(1.5, 0.2).gaussian_factor, a), 1, rtol=1e-10)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import heteroscedastic
 
 import sdelimit as sl
 
@@ -41,3 +42,17 @@ def test_ode_follows_batches_on_a_rotated_power_law():
     for optimizer, lr, run in zip(rules, [0.5, 0.2], runs, strict=True):
         theory = sl.solve_ode(problem, optimizer, lr, t=run.t, batch_size=4)
         assert np.max(np.abs(theory.risk / run.mean - 1)[run.t >= 0.25]) < 0.04, optimizer.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "noise", [sl.noise.Gaussian(0.3), sl.noise.Laplace(0.3), sl.noise.StudentT(3.0, 0.3)], ids=repr
+)
+def test_ode_of_s_adam_is_within_two_and_a_half_percent_of_the_simulated_mean(noise):
+    problem = sl.LinearRegression(heteroscedastic(sl.covariance.ar1(1024, 0.5)), noise)
+    rule = sl.s_adam(brake=1.0, probe_scale=0.5, n_probes=4, bias_correction=True)
+    runs = sl.simulate(problem, rule, 0.5, t=np.linspace(0, 5, 21)[1:], n_runs=96)
+    report = sl.compare(sl.solve_ode(problem, rule, 0.5, t=runs.t), runs)
+    assert report.max_relative_error < 0.025
+    plain = sl.solve_ode(problem, sl.adam(0.9, 0.99, memory="fixed"), 0.5, t=runs.t)
+    assert np.abs(runs.mean / plain.risk - 1).max() > 0.1

@@ -1,4 +1,4 @@
-"""The rules that are simulated, against their definitions written as NumPy loops."""
+"""The rules that are simulated: their definitions written as NumPy loops, and what follows from them."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -51,3 +51,27 @@ def test_a_simulated_rule_is_its_definition(optimizer, expected):
         u, state = rule.update(jnp.asarray(g, jnp.float32), state, jnp.zeros(D))
         found.append(u)
     np.testing.assert_allclose(found, expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize("optimizer", [sl.adam(), sl.nadam(), sl.rmsprop(), sl.s3(), sl.signum(), sl.lion()])
+def test_zero_gradients_give_zero_steps_and_scale_does_not_matter(optimizer):
+    rule, rng = optimizer.transform, np.random.default_rng(0)
+    state = scaled_state = rule.init(jnp.zeros(5))
+    for _ in range(4):
+        g = jnp.asarray(rng.standard_normal(5), jnp.float32).at[0].set(0.0)
+        u, state = rule.update(g, state)
+        scaled, scaled_state = rule.update(1024 * g, scaled_state)
+        assert u[0] == 0
+        np.testing.assert_allclose(u, scaled, rtol=1e-5)
+
+
+def test_s3_follows_its_definition_and_stays_in_the_unit_box():
+    rule, rng, beta, p = sl.s3(0.7, 2.5).transform, np.random.default_rng(1), 0.7, 2.5
+    state, m, v = rule.init(jnp.zeros(50)), 0.0, 0.0
+    for _ in range(20):
+        g = rng.standard_cauchy(50)
+        u, state = rule.update(jnp.asarray(g, jnp.float32), state)
+        m, v = beta * m + (1 - beta) * g, beta * v + (1 - beta) * np.abs(g) ** p
+        n, b = beta * m + (1 - beta) * g, beta * v + (1 - beta) * np.abs(g) ** p
+        np.testing.assert_allclose(u, n / b ** (1 / p), rtol=1e-4, atol=1e-6)
+        assert np.all(np.abs(u) <= 1 + 1e-6)
