@@ -13,6 +13,7 @@ from sdelimit.experiments.comparison_run import _theory
 from sdelimit.limits.exact.sign import batch_sign_drift
 from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.problem.infinite import InfiniteProblem
 
 
 def test_gaussian_batch_drift_is_the_ratio_of_gamma_functions():
@@ -30,7 +31,7 @@ RULES_OF_FINITE_VARIANCE = [sl.sgd(), sl.long_memory_adam(0.9, 0.999), sl.from_o
 @pytest.mark.parametrize("rule", RULES_OF_FINITE_VARIANCE, ids=lambda rule: rule.name)
 def test_where_there_is_no_limit_the_error_has_the_reason_apart(rule):
     with pytest.raises(NoLimitError) as caught:
-        rule.limit(sl.noise.Cauchy(0.3), 1)
+        rule.limit(InfiniteProblem(sl.noise.Cauchy(0.3)), 1)
     error = caught.value
     assert error.reason.startswith("noise must have finite variance") and error.reason.endswith("E[eps^2] = inf")
     assert str(error) == f"{error.reason}: {error.consequence}" == str(pickle.loads(pickle.dumps(error)))

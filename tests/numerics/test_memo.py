@@ -96,6 +96,7 @@ def test_many_threads_get_one_object():
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda i: (i % 4, memo.get(i % 4, object)), range(400)))
     assert len({id(result) for _, result in found}) == 4
+    memo = Memo(4)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda i: memo.get(f"{i % 50}", lambda: i % 50), range(4000)))
     assert found == [i % 50 for i in range(4000)] and len(memo) == 4
