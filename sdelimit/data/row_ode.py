@@ -60,7 +60,7 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
     Warns:
         DivergenceWarning: if the risk leaves all bounds. LimitWarning: if more than 30% of the rows are used.
 
-    Source: for Gaussian features it is the limit of arXiv:2411.12135; the equations are in ``data/stepper.py``.
+    Source: for Gaussian features it is the limit of arXiv:2411.12135; the equations are in ``data/row_stepper.py``.
     """
     if not isinstance(problem, DataRegression):
         raise TypeError(f"problem must come from sl.data, as sl.data.from_arrays(X, y), got {check.describe(problem)}")
