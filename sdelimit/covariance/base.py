@@ -1,8 +1,4 @@
-"""Structured covariance matrices K of the data x ~ N(0, K).
-
-Each covariance can turn white noise z into x, apply K to a vector, give the standard deviations
-sigma_i = sqrt(K_ii), and write itself out as a dense matrix. Only the dense one does d x d work per sample.
-"""
+"""What every covariance matrix K can do, and a covariance with rescaled coordinates."""
 
 import equinox as eqx
 import jax.numpy as jnp
