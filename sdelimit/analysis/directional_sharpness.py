@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from sdelimit.limits.law import operators_of
 from sdelimit.limits.measured.forgetting_time import measure_memory
 from sdelimit.limits.measured.scalar_gradients import unit_residuals
 from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, fit_kernel, kernel_basis
@@ -13,6 +14,7 @@ from sdelimit.modes.structured import structured_modes
 from sdelimit.numerics import normals
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import evaluate_in_float64, precision
+from sdelimit.ode.matrix import matrices_of
 from sdelimit.optimizers.optimizer import as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.support import arguments as check
@@ -58,8 +60,15 @@ def directional_sharpness(problem: LinearRegression, optimizer, risk=None, batch
 def _at(problem, limit, kernel, R):
     covariance = problem.covariance
     if limit.power is None:
-        noise = limit.covariance(R, covariance.std, correlation_of(covariance))
-        return float(np.sum(covariance.to_dense() * noise) / np.trace(noise))
+        operators = operators_of(problem, limit)
+        b = evaluate_in_float64(operators.law.noise_coefficients, R, np.zeros(0))
+        if covariance.is_diagonal:
+            noise = b @ operators.noise_diagonals()
+            return float(noise @ covariance.std**2 / noise.sum())
+        made = matrices_of(problem, operators)
+        moving, variance = covariance.std > 0, covariance.std**2
+        traces = np.einsum("qii->qi", made.noise)[:, moving] @ (1 / variance[moving])
+        return float(b @ made.noise_power / (b @ traces))
     basis, weights = (("rho",), np.ones(1)) if limit.power == 0 else kernel(R)
     curvatures = problem.cached(("curvatures", limit.power, basis), lambda: _curvatures(problem, limit.power, basis))
     trace = np.sum(covariance.std[covariance.std > 0] ** (2 - 2 * limit.power))

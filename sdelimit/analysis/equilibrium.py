@@ -19,7 +19,7 @@ import scipy.linalg
 from jaxtyping import Array, Float
 from scipy.optimize import brentq
 
-from sdelimit.limits.law import Law, ScalarLaw, moment_pairs
+from sdelimit.limits.law import Law, ScalarLaw, moment_pairs, operators_of
 from sdelimit.modes.decoupled import coordinates
 from sdelimit.numerics.precision import evaluate_in_float64, x64
 from sdelimit.ode.matrix import Matrices, matrices_of
@@ -52,7 +52,8 @@ class ModeBalance(Balance):
 
         R / L(R) = 4 d R / sum_i lambda_i (sum_q b_q c_qi) / (sum_p a_p rate_pi).
 
-    Modes with lambda_i = 0 are no part of the risk, whatever noise they collect.
+    Modes with lambda_i = 0 are no part of the risk, whatever noise they collect. Coefficients of laws with several
+    numbers a mode are taken at the risk alone, all other overlaps zero.
     """
 
     law: Law
@@ -97,8 +98,10 @@ class ModeBalance(Balance):
             above = (risk > R) | ~(risk > 0)  # beyond the edge of stability moments turn negative
             return jnp.where(above, low, middle), jnp.where(above, middle, high)
 
-        low, high = jax.lax.fori_loop(0, 70, halve, (jnp.log(R) - 60.0, jnp.log(R) + 60.0))
-        return jnp.exp((low + high) / 2)
+        first, last = jnp.log(R) - 60.0, jnp.log(R) + 60.0
+        low, high = jax.lax.fori_loop(0, 70, halve, (first, last))
+        # Not a number where the moments do not settle at any learning rate, as those of a constant do not.
+        return jnp.where(risk_at(jnp.exp(first)) > 0, jnp.exp((low + high) / 2), jnp.nan)
 
     def slowest(self, eta, R):
         if self.law.size == 1 and not self.law.has_scalars:
@@ -196,13 +199,14 @@ class MatrixBalance(Balance):
 
 def balance_of(problem, limit) -> Balance:
     """The balance of ``limit`` on ``problem``; its matrices are made once per problem and rule."""
-    operators = limit.on(problem)
+    operators = operators_of(problem, limit)
     current = coordinates(problem, operators)
     if current is None:
         return _matrix_balance(problem, operators)
-    in_risk = current.decay > current.decay.max() * problem.d * np.finfo(float).eps
+    own_modes = current.member_rates is None
+    in_risk = current.decay > (current.decay.max() * problem.d * np.finfo(float).eps if own_modes else 0.0)
     decay, rates, forcing = current.decay[in_risk], current.rates[:, in_risk], current.forcing[:, in_risk]
-    if current.member_rates is None:
+    if own_modes:
         decay, forcing = sum_over_equal(decay, forcing)
         rates = decay[None]
     return ModeBalance(operators.law, decay, rates, forcing, float(problem.d))

@@ -6,7 +6,7 @@ from scipy.interpolate import CubicHermiteSpline
 from sdelimit.data import row_stepper
 from sdelimit.data.data_regression import DataRegression
 from sdelimit.data.row_rules import rule_on_data
-from sdelimit.numerics.floors import TINY_RISK
+from sdelimit.numerics.floors import BLOW_UP, TINY_RISK
 from sdelimit.optimizers.optimizer import as_optimizer
 from sdelimit.results.curves import RiskCurve
 from sdelimit.results.trust import with_warnings
@@ -15,7 +15,6 @@ from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
 
 MAX_STEPS = 10_000
-BLOW_UP = 1e12
 LARGEST_SHARE = 0.3
 """Fraction of the rows that a run may use without a warning."""
 

@@ -30,10 +30,9 @@ COVARIANCES = {
     name: make for name, make in _functions(covariance).items() if next(iter(inspect.signature(make).parameters)) == "d"
 }
 """Those made of a dimension and numbers."""
-NOISES = {
-    _snake_case(name).removeprefix("no_").replace("noise", "none"): getattr(noise, name)
-    for name in noise.__all__
-    if name not in ("NoiseLaw", "Density", "Empirical")
+OTHER_NOISES = "NoiseLaw", "NoNoise", "Density", "Empirical"
+NOISES = {"none": noise.NoNoise} | {
+    _snake_case(name): getattr(noise, name) for name in noise.__all__ if name not in OTHER_NOISES
 }
 """Those made of numbers: 'none', 'student_t', ..."""
 OPTIMIZERS = _functions(optimizers, optimizers.from_optax, optimizers.as_optimizer)
@@ -76,12 +75,14 @@ def _imported(name):
     try:
         sys.path = [*path, os.getcwd()]
         found = getattr(importlib.import_module(module), function, None)
-    except ImportError as error:
-        raise ValueError(f"optimizer: cannot import {module!r} for {name!r}: {error}") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"optimizer: cannot import {module!r} for {name!r}: {reason}") from error
     finally:
         sys.path = path
     if not callable(found):
-        raise ValueError(f"optimizer: {name!r} must be a function that makes an optimizer, got {check.describe(found)}")
+        got = "no such name in the module" if found is None else check.describe(found)
+        raise ValueError(f"optimizer: {name!r} must be a function that makes an optimizer, got {got}")
     return found
 
 

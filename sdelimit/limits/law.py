@@ -20,6 +20,20 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sdelimit.limits.noise_kernel import kernel_basis
+from sdelimit.support import arguments as check
+
+
+def operators_of(problem, limit) -> "Operators":
+    """``limit.on(problem)``.
+
+    Raises TypeError if ``limit`` is no law, or one with a single number a mode that is not a ``ScalarLaw``.
+    """
+    if not callable(getattr(limit, "on", None)):
+        raise TypeError(f"optimizer.limit(problem, batch_size) must return a Law, got {check.describe(limit)}")
+    operators = limit.on(problem)
+    if operators.law.size == 1 and not isinstance(operators.law, ScalarLaw):
+        raise TypeError(f"a law with one number a mode must be a ScalarLaw, got {type(operators.law).__name__}")
+    return operators
 
 
 def moment_pairs(size: int) -> list[tuple[int, int]]:
@@ -32,6 +46,9 @@ class Law(eqx.Module):
 
     Moments Y_i = E[v_i v_i'] and overlaps q = sum_i lambda_i Y_i are arrays with one row for each of
     ``moment_pairs(size)``; k stands for ``size``, s for the number of scalars.
+
+    A law with one number a mode is a ``ScalarLaw``. Where a law with several settles is found for coefficients that see
+    the overlaps through the risk q_00 / 2 alone.
 
     Attributes:
         size: k, how many numbers a mode carries.
@@ -61,10 +78,9 @@ class Law(eqx.Module):
         """What a risk curve reports as phi, for each of the rates: the effective learning rate is eta times this."""
         raise NotImplementedError
 
-    def initial_moments(self, w0: Float[np.ndarray, " d"]) -> Float[np.ndarray, "moments d"]:
-        """E[v_i v_i'] at t = 0 from the modes of theta_0 - theta*; the rest of the state starts at zero."""
-        rest = np.zeros((len(moment_pairs(self.size)) - 1, w0.size))
-        return np.concatenate([w0[None] ** 2, rest])
+    def initial_state(self, w0: Float[np.ndarray, " d"]) -> Float[np.ndarray, "k d"]:
+        """v_i at t = 0 from the modes of theta_0 - theta*; all but w_i starts at zero unless a law says otherwise."""
+        return np.concatenate([w0[None], np.zeros((self.size - 1, w0.size))])
 
     def initial_scalars(self) -> Float[np.ndarray, " s"]:
         """m(0)."""

@@ -188,6 +188,7 @@ def _family(log_R, values, size, tolerance) -> Family:
     flat = (values / size.reshape(-1, *[1] * len(shape))).reshape(len(log_R), -1)
     u, s, _ = np.linalg.svd(flat, full_matrices=False)
     u = u[:, s > tolerance * s[0]]
+    u = u * np.where(u.sum(axis=0) < 0, -1.0, 1.0)  # the signs of singular vectors are LAPACK's choice
     members = u.T @ flat
     columns = np.concatenate([np.log(size)[:, None], u], axis=1)
     spline, slopes = quintic(log_R, columns)

@@ -51,11 +51,16 @@ def coordinates(problem: LinearRegression, operators: Operators) -> Modes | None
     theta themselves where K is diagonal: then lambda_i = sigma_i^2, w = delta and the drift decays coordinate i at
     rate sum_p a_p sigma_i^2 M_p,ii (theory: section 9).
 
-    Raises ValueError as ``modes``.
+    Raises ValueError as ``modes``, and for a law with several numbers a mode, or scalars, that has no coordinates.
     """
     if operators.law.power is not None:
         return modes(problem, operators.law)
     if not problem.covariance.is_diagonal:
+        if operators.law.size > 1 or operators.law.has_scalars:
+            raise ValueError(
+                "covariance must be diagonal for a rule whose preconditioner changes with the risk and whose limit has "
+                "several numbers a mode or scalars of its own"
+            )
         return None
     return problem.cached(("coordinates", operators.key), lambda: _diagonal_coordinates(problem, operators))
 

@@ -14,3 +14,5 @@ NEGLIGIBLE = 1e-30
 """Fraction of the natural scale of a risk below which it is rounding error: under the square of float64's 2e-16."""
 HUGE = 1e300
 """For infinity in float64, where infinity minus infinity would be NaN; 1 / ``TINY``."""
+BLOW_UP = 1e12
+"""A risk this many times its natural scale counts as diverged."""

@@ -21,6 +21,9 @@ def semidefinite_root(matrix: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d 
 TERMS = 12
 """Terms of the exponential series: exact to rounding for matrices of norm up to 1/4."""
 
+MOST_SQUARINGS = 1000
+"""Beyond it the exponential overflows; an infinite matrix would ask for 2^31."""
+
 
 def exponentials(matrices: Float[Array, "*n k k"]) -> Float[Array, "*n k k"]:
     """exp of many small matrices at once: the series of each divided by 2^s, squared s times.
@@ -29,7 +32,7 @@ def exponentials(matrices: Float[Array, "*n k k"]) -> Float[Array, "*n k k"]:
     matrix.)
     """
     largest = jnp.max(jnp.sum(jnp.abs(matrices), axis=-1))
-    squarings = jnp.maximum(jnp.ceil(jnp.log2(jnp.maximum(largest, 1e-9))) + 2, 0).astype(jnp.int32)
+    squarings = jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(largest, 1e-9))) + 2, 0, MOST_SQUARINGS).astype(jnp.int32)
     scaled = matrices / 2.0**squarings
     identity = jnp.broadcast_to(jnp.eye(matrices.shape[-1], dtype=matrices.dtype), matrices.shape)
     total = identity

@@ -1,6 +1,6 @@
 """The risk ODE of a limit on a problem."""
 
-from sdelimit.limits.law import Operators
+from sdelimit.limits.law import Operators, operators_of
 from sdelimit.modes.decoupled import Modes, coordinates
 from sdelimit.ode.matrix import matrix_system
 from sdelimit.ode.modes import mode_system
@@ -9,7 +9,7 @@ from sdelimit.ode.system import System
 
 def risk_system(problem, limit, times, rtol, atol, eta) -> System:
     """The risk ODE of ``limit`` on ``problem``."""
-    operators = limit.on(problem)
+    operators = operators_of(problem, limit)
     return system_on(problem, operators, coordinates(problem, operators), times, rtol, atol, eta)
 
 

@@ -1,4 +1,4 @@
-"""What the risk ODEs of all kinds of limits have in common."""
+"""One adaptive solve of any ``System``, and where its steps must be short."""
 
 from typing import NamedTuple, Self
 

@@ -102,8 +102,7 @@ def matrices_of(problem, operators: Operators) -> Matrices:
 
 def _matrices(problem, operators):
     khat, std = correlation_of(problem.covariance), problem.covariance.std
-    noise = operators.noise_matrices(khat)
-    noise *= std[:, None] * std[None, :]
+    noise = operators.noise_matrices(khat) * (std[:, None] * std[None, :])
     members = operators.preconditioners()
     dissipation = np.stack([(khat * (std**2 * phi)) @ khat for phi in members])
     return Matrices(khat, members, dissipation, noise, np.einsum("ij,qij->q", khat, noise))

@@ -14,6 +14,7 @@ from sdelimit.modes.compression import compress
 from sdelimit.modes.decoupled import Modes
 from sdelimit.numerics.floors import TINY_RISK
 from sdelimit.numerics.jit import jit, shared_size
+from sdelimit.numerics.memo import content_key
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.exponential_integrator import Exponential
 from sdelimit.ode.system import System, Tolerances, largest_rate, tolerances
@@ -124,7 +125,8 @@ class ModeSystem(System):
         """
         if self.law.power is None:
             return self
-        key = "compressed", type(self.law).initial_moments, self.law.power, self.law.basis
+        moments = None if self.law.size == 1 else content_key(self.moments0)
+        key = "compressed", moments, self.law.power, self.law.basis
         decay, moments0, forcing, weight = problem.cached(key, self._few_modes)
         bounds = replace(self.tolerances, atol=self.tolerances.atol * self.decay.size / decay.size)
         few = {"decay": decay, "rates": decay[None], "moments0": moments0, "forcing": forcing, "weight": weight}
@@ -155,7 +157,8 @@ class ModeSystem(System):
 
 def mode_system(current: Modes, law: Law, d: int, times, rtol, atol, eta) -> ModeSystem:
     """The risk ODE of ``law`` in given coordinates."""
-    moments0, forcing, rates = law.initial_moments(current.w0), current.forcing / d, current.rates
+    v0, forcing, rates = law.initial_state(current.w0), current.forcing / d, current.rates
+    moments0 = np.stack([v0[a] * v0[b] for a, b in moment_pairs(law.size)])
     risk0 = float(current.decay @ moments0[0] / 2)
     first = evaluate_in_float64(partial(_coefficients, law), [max(risk0, TINY_RISK)])[0]
     source = first[len(rates) :] @ forcing

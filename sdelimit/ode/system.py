@@ -1,4 +1,4 @@
-"""What the risk ODEs of all kinds of limits have in common."""
+"""What the risk ODEs of all laws have in common."""
 
 from dataclasses import replace
 
@@ -9,15 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sdelimit.numerics.floors import NEGLIGIBLE, TINY_RISK
+from sdelimit.numerics.floors import BLOW_UP, NEGLIGIBLE, TINY_RISK
 from sdelimit.numerics.jit import shared_size
 from sdelimit.numerics.precision import is_traced
 from sdelimit.support import arguments as check
 
 SHARED_TIMES = 8
 """Times are padded to a multiple of this many; see ``shared_size``."""
-BLOW_UP = 1e12
-"""A risk this many times its natural scale counts as diverged."""
 
 
 class System(eqx.Module):

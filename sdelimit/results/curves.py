@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicHermiteSpline
 
-from sdelimit.numerics.floors import HUGE, TINY_RISK
+from sdelimit.numerics.floors import BLOW_UP, HUGE, TINY_RISK
 from sdelimit.optimizers.optimizer import Optimizer
 from sdelimit.problem.linear_regression import LinearRegression
 from sdelimit.results.trust import (
@@ -166,10 +166,6 @@ def _select(result, index, names):
 def with_limit_warnings(curve: RiskCurve, limit) -> RiskCurve:
     """The same curve with a warning, issued and in ``.warnings``, for each reason not to rely on it."""
     return with_warnings(curve, f"solve_ode({curve.optimizer.name})", theory_warnings(curve, limit))
-
-
-BLOW_UP = 1e12
-"""A risk this many times its natural scale counts as diverged."""
 
 
 def mark_divergence(curves: RiskCurves) -> RiskCurves:

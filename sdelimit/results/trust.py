@@ -17,7 +17,6 @@ import warnings
 from dataclasses import replace
 from functools import partial
 
-import jax.numpy as jnp
 import numpy as np
 
 from sdelimit.numerics.precision import evaluate_in_float64
@@ -156,8 +155,8 @@ def _edge(curve, limit) -> float:
 
 def _balancing_rate(limit, R):
     """R phi / psi: for large R proportional to the learning rate at which R is stationary."""
-    none = jnp.zeros(0)
-    return R * limit.drift_coefficients(R, none)[0] / limit.noise_coefficients(R, none).sum()
+    _, m = limit.relaxation(2 * R[None])
+    return R * limit.drift_coefficients(R, m)[0] / limit.noise_coefficients(R, m).sum()
 
 
 def _slow_second_moment(curve, limit):

@@ -1,5 +1,6 @@
 """The SDE steps of a limit on a problem."""
 
+from sdelimit.limits.law import operators_of
 from sdelimit.modes.decoupled import noise_coordinates
 from sdelimit.sde.matrix import matrix_stepper
 from sdelimit.sde.modes import mode_stepper
@@ -11,7 +12,7 @@ def path_stepper(problem, limit, theory):
     ``advance(states, keys, index, dt, eta)`` takes a chunk of steps of all paths and gives their states and risks;
     ``state`` is one path's at t = 0; ``fastest`` is the largest decay rate where eta phi = 1.
     """
-    operators = limit.on(problem)
+    operators = operators_of(problem, limit)
     found = noise_coordinates(problem, operators)
     if found is None:
         return matrix_stepper(problem, operators, theory)

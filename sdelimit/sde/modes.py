@@ -31,8 +31,7 @@ def mode_stepper(problem, law: Law, current: Modes, factors, theory):
     along = None if law.fluctuations is None else float32_transpose(noise_along_mean(problem, law))
     floor = NEGLIGIBLE * max(float(theory.risk[0]), float(theory.lr.max()) ** 2 * current.decay.max(), TINY)
     arrays = current.decay, current.rates, current.forcing / problem.d
-    rest = np.zeros((law.size - 1, problem.d))
-    state = current.w0 if law.size == 1 else np.concatenate([current.w0[None], rest])
+    state = current.w0 if law.size == 1 else law.initial_state(current.w0)
     state = (state, law.initial_scalars()) if law.has_scalars else state
     return partial(_advance, law, *arrays, increments, along, floor), state, _fastest(law, current, theory)
 
@@ -42,7 +41,9 @@ def _fastest(law, current, theory):
     if current.member_rates is None:
         return current.decay.max()
     risks, scalars = np.geomspace(*risks_of(theory), 7), jnp.asarray(law.initial_scalars())
-    effective = evaluate_in_float64(jax.vmap(lambda q: law.effective_rates(q, scalars)), 2 * risks[:, None])
+    q = np.zeros((risks.size, len(moment_pairs(law.size))))
+    q[:, 0] = 2 * risks
+    effective = evaluate_in_float64(jax.vmap(lambda q: law.effective_rates(q, scalars)), q)
     rates = effective @ current.rates
     return float(np.max(rates.max(axis=1) * current.decay.sum() / rates.sum(axis=1)))
 
@@ -73,7 +74,7 @@ def _scalar_step(law, decay, rates, forcing, increments, along, floor, d, w, sca
     exponent = (drift(start, scalars) @ rates) * eta * dt
     source = eta**2 * (noise(start, scalars) @ forcing) * dt / 2
     R = risk(jnp.exp(-exponent) * w**2 + mean_decay(exponent) * source)
-    middle = _relax(law, scalars, (start + R) / 2, dt / 2)
+    middle = _relax(law, scalars, (start + R)[:, None], dt / 2)
 
     exponent = (drift(R, middle) @ rates) * eta * dt
     b = noise(R, middle)
@@ -84,12 +85,12 @@ def _scalar_step(law, decay, rates, forcing, increments, along, floor, d, w, sca
         z = _with_fluctuations(law, R, b, d * dt, mean, z, other)
     increment = eta * jnp.sqrt(dt / d) * increments(R, b, z)
     w = jnp.exp(-exponent) * w + jnp.sqrt(mean_decay(2 * exponent)) * increment
-    return w, _relax(law, scalars, R, dt)
+    return w, _relax(law, scalars, 2 * R[:, None], dt)
 
 
-def _relax(law, scalars, R, dt):
-    """The scalars of every path a time dt later, while its risk is held at R."""
-    rate, target = jax.vmap(law.relaxation)(2 * R[:, None])
+def _relax(law, scalars, q, dt):
+    """The scalars of every path a time dt later, while its overlaps are held at q."""
+    rate, target = jax.vmap(law.relaxation)(q)
     return scalars - jnp.expm1(-rate * dt) * (target - scalars)
 
 
@@ -115,12 +116,12 @@ def _vector_step(law, decay, rates, forcing, increments, along, floor, d, v, sca
     B = jax.vmap(lambda q, m: law.noise(eta, q, m))(start, scalars)
     added = jnp.stack([B[:, :, a, b] @ (forcing @ decay) for a, b in pairs], axis=-1) * dt / 2
     ahead = overlaps(move(half_drift(start, scalars), v)) + added
-    middle = _relax(law, scalars, (start + ahead)[:, 0] / 4, dt / 2)
+    middle = _relax(law, scalars, (start + ahead) / 2, dt / 2)
     B = jax.vmap(lambda q, m: law.noise(eta, q, m))(ahead, middle)
     z = standard_normals(keys, index, (B.shape[1], law.size, d))
     half = half_drift(ahead, middle)
     v = move(half, move(half, v) + jnp.sqrt(dt / d) * increments.of_vectors(B, z))
-    return v, _relax(law, scalars, ahead[:, 0] / 2, dt)
+    return v, _relax(law, scalars, ahead, dt)
 
 
 def _with_fluctuations(law, R, psi, steps, b, z, other):

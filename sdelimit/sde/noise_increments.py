@@ -35,7 +35,7 @@ class IndependentIncrements(eqx.Module):
 
     def of_vectors(self, B: Float[Array, "n q k k"], z: Float[Array, "n q k d"]) -> Float[Array, "n k d"]:
         """Increments of k numbers a mode with the covariance sum_q B_q c_qi."""
-        return jnp.einsum("nqab,qd,nqbd->nad", _roots(B), jnp.sqrt(self.variances), z)
+        return jnp.einsum("nqab,qd,nqbd->nad", _roots(B), jnp.sqrt(jnp.maximum(self.variances, 0.0)), z)
 
 
 class MixingIncrements(eqx.Module):

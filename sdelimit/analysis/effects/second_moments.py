@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sdelimit.limits.law import Operators, ScalarLaw
+from sdelimit.limits.law import Operators, ScalarLaw, operators_of
 from sdelimit.modes.decoupled import Modes, coordinates
 from sdelimit.modes.dense import correlation_of
 from sdelimit.ode.matrix import matrices_of
@@ -76,7 +76,12 @@ class Dynamics:
 
 def dynamics(problem: LinearRegression, limit) -> Dynamics:
     """Phi and N of ``limit`` on ``problem``. ValueError as ``modes`` for zero variances."""
-    operators, covariance = limit.on(problem), problem.covariance
+    operators, covariance = operators_of(problem, limit), problem.covariance
+    if operators.law.size > 1:
+        raise ValueError(
+            f"optimizer must have a limit with one number a mode for the four effects, got {operators.law.size}: "
+            f"{type(operators.law).__name__}"
+        )
     current = coordinates(problem, operators)
     variance, members = covariance.std**2, operators.preconditioners()
     if covariance.is_diagonal:
