@@ -81,6 +81,7 @@ def test_the_ode_solves_the_equations_of_all_moments(c):
 
 def test_a_few_hundred_modes_carry_all_moments():
     problem = sl.LinearRegression(np.geomspace(0.05, 2.0, 3000), sl.noise.Gaussian(NOISE))
+    sl.solve_ode(problem, sl.sgd(), ETA, 6.0, save_modes=False)  # few modes of another law are on the problem already
     all_modes, few = (sl.solve_ode(problem, momentum(), ETA, 6.0, save_modes=kept) for kept in (True, False))
     assert few.decay.size == 3000 and few.modes is None
     np.testing.assert_allclose(few.risk, all_modes.risk, rtol=1e-5)
@@ -102,6 +103,19 @@ def test_it_settles_at_the_rate_of_the_slowest_disturbance():
     matrix = np.block([[zero, -2 * ETA * one, zero], [c * L, -c * one, -ETA * one], [of_risk, 2 * c * L, -2 * c * one]])
     slowest = -np.linalg.eigvals(matrix).real.max()
     assert sl.convergence_rate(PROBLEM, momentum(), ETA) == pytest.approx(slowest, rel=1e-6)
+
+
+@pytest.mark.parametrize("ask", [sl.solve_ode, sl.solve_sde, sl.stationary_risk])
+def test_a_limit_that_is_no_law_is_named(ask):
+    nothing = sl.Optimizer("nothing", sl.sgd().transform, lambda problem, batch_size: None)
+    given = {} if ask is sl.stationary_risk else {"t_max": 1.0}
+    with pytest.raises(TypeError, match="must return a Law, got None"):
+        ask(PROBLEM, nothing, 0.5, **given)
+
+
+def test_effects_of_a_law_with_several_numbers_a_mode_are_refused():
+    with pytest.raises(ValueError, match="one number a mode for the four effects, got 2: Momentum"):
+        sl.effects(PROBLEM, momentum(), 0.1, 1.0)
 
 
 def test_exponentials_of_small_matrices_are_those_of_scipy():
