@@ -87,9 +87,12 @@ class ModeBalance(Balance):
         return jnp.stack([Y[:, a, b] for a, b in pairs])
 
     def learning_rate(self, R):
-        risk_at = lambda eta: jnp.asarray(self.decay) @ self.stationary_moments(eta, R)[0] / 2  # noqa: E731
-        if self.law.size == 1:  # proportional to eta
-            return R / risk_at(1.0)
+        decay = jnp.asarray(self.decay)
+        if self.law.size == 1:  # the risk is in proportion to eta
+            q = 2 * R[None]
+            G, noise = self.generators(1.0, q, self.stationary_scalars(q))
+            return 4 * R / jnp.sum(decay * noise[:, 0, 0] / -G[:, 0, 0])
+        risk_at = lambda eta: decay @ self.stationary_moments(eta, R)[0] / 2  # noqa: E731
 
         def halve(_, bracket):
             low, high = bracket
