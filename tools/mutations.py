@@ -807,22 +807,22 @@ MUTATIONS = tuple(
         (
             "stationary-quarter",
             BALANCE_PY,
-            "return 4 * R / jnp.sum",
-            "return 4.2 * R / jnp.sum",
+            "return 4 * self.d * R / jnp.sum",
+            "return 4.2 * self.d * R / jnp.sum",
             STATIONARY,
         ),
         (
             "stationary-memory-quarter",
             BALANCE_PY,
-            "return 4 * R / jnp.sum",
-            "return 4.2 * R / jnp.sum",
+            "return 4 * self.d * R / jnp.sum",
+            "return 4.2 * self.d * R / jnp.sum",
             SLOW_MEMORY_BALANCE,
         ),
         (
             "stationary-coordinate-quarter",
             BALANCE_PY,
-            "return 4 * R / jnp.sum",
-            "return 4.2 * R / jnp.sum",
+            "return 4 * self.d * R / jnp.sum",
+            "return 4.2 * self.d * R / jnp.sum",
             COORDINATE_BALANCE,
         ),
         (

@@ -67,17 +67,18 @@ class ModeBalance(Balance):
         return self.law.relaxation(q)[1]
 
     def generators(self, eta, q, m):
-        """G_i, (modes, k, k), and sum_q c_qi B_q / d, (modes, k, k)."""
+        """G_i, (modes, k, k), and sum_q c_qi B_q, (modes, k, k)."""
         constant, linear = self.law.drift(eta, q, m)
         G = jnp.einsum("pab,pi->iab", linear, jnp.asarray(self.rates))
         G = G if constant is None else G + constant
-        return G, jnp.einsum("qab,qi->iab", self.law.noise(eta, q, m), jnp.asarray(self.forcing)) / self.d
+        return G, jnp.einsum("qab,qi->iab", self.law.noise(eta, q, m), jnp.asarray(self.forcing))
 
     def stationary_moments(self, eta, R):
         """Y_i, (moments, modes), at the learning rate eta while the risk is held at R."""
         pairs = moment_pairs(self.law.size)
         q = jnp.zeros(len(pairs)).at[0].set(2 * R)
         G, noise = self.generators(eta, q, self.stationary_scalars(q))
+        noise = noise / self.d
         if self.law.size == 1:
             return -(noise / (2 * G))[:, 0, 0][None]
         identity = jnp.eye(self.law.size)
@@ -91,7 +92,7 @@ class ModeBalance(Balance):
         if self.law.size == 1:  # the risk is in proportion to eta
             q = 2 * R[None]
             G, noise = self.generators(1.0, q, self.stationary_scalars(q))
-            return 4 * R / jnp.sum(decay * noise[:, 0, 0] / -G[:, 0, 0])
+            return 4 * self.d * R / jnp.sum(decay * noise[:, 0, 0] / -G[:, 0, 0])
         risk_at = lambda eta: decay @ self.stationary_moments(eta, R)[0] / 2  # noqa: E731
 
         def halve(_, bracket):
@@ -116,7 +117,7 @@ class ModeBalance(Balance):
 
         def coefficients(R):
             G, noise = self.generators(eta, 2 * R[None], jnp.zeros(0))
-            return -G[:, 0, 0], noise[:, 0, 0]
+            return -G[:, 0, 0], noise[:, 0, 0] / self.d
 
         (rate, noise), (rate_slope, noise_slope) = value_and_slope(coefficients, R)
         # With lambda_i m_i = noise / (2 rate) put in for the stationary moments.
@@ -134,7 +135,7 @@ class ModeBalance(Balance):
             G, noise = self.generators(eta, q, m)
             Y = jnp.moveaxis(mode_risks[index], -1, 0)
             moved = jnp.einsum("iac,icb->iab", G, Y)
-            moved = moved + jnp.swapaxes(moved, 1, 2) + decay[:, None, None] / 2 * noise
+            moved = moved + jnp.swapaxes(moved, 1, 2) + decay[:, None, None] / (2 * self.d) * noise
             rate, target = self.law.relaxation(q)
             return jnp.concatenate([*(moved[:, a, b] for a, b in pairs), rate * (target - m)])
 
