@@ -102,10 +102,9 @@ class ModeBalance(Balance):
             above = (risk > R) | ~(risk > 0)  # beyond the edge of stability moments turn negative
             return jnp.where(above, low, middle), jnp.where(above, middle, high)
 
-        first, last = jnp.log(R) - 60.0, jnp.log(R) + 60.0
-        low, high = jax.lax.fori_loop(0, 70, halve, (first, last))
-        # Not a number where the moments do not settle at any learning rate, as those of a constant do not.
-        return jnp.where(risk_at(jnp.exp(first)) > 0, jnp.exp((low + high) / 2), jnp.nan)
+        low, high = jax.lax.fori_loop(0, 70, halve, (jnp.log(R) - 60.0, jnp.log(R) + 60.0))
+        # Not a number where moments settle at no learning rate, as those of a constant do not.
+        return jnp.where(jnp.isfinite(risk_at(1.0)), jnp.exp((low + high) / 2), jnp.nan)
 
     def slowest(self, eta, R):
         if self.law.size == 1 and not self.law.has_scalars:

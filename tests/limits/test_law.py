@@ -118,6 +118,22 @@ def test_effects_of_a_law_with_several_numbers_a_mode_are_refused():
         sl.effects(PROBLEM, momentum(), 0.1, 1.0)
 
 
+class Constant(Momentum):
+    """A number beside w that never moves: no moments are stationary."""
+
+    def drift(self, eta, q, m):
+        return jnp.zeros((2, 2)), jnp.array([[[-eta, 0.0], [0.0, 0.0]]])
+
+    def noise(self, eta, q, m):
+        return jnp.zeros((1, 2, 2)).at[0, 0, 0].set(eta**2 * (q[0] + self.variance))
+
+
+def test_where_moments_do_not_settle_no_stationary_risk_is_made_up():
+    rule = sl.Optimizer("constant", sl.sgd().transform, lambda problem, b: Constant(1.0, NOISE**2))
+    with pytest.raises(ValueError, match="no finite limit coefficients"):
+        sl.stationary_risk(PROBLEM, rule, ETA)
+
+
 def test_exponentials_of_small_matrices_are_those_of_scipy():
     matrices = np.random.default_rng(0).standard_normal((50, 3, 3)) * np.geomspace(1e-3, 30, 50)[:, None, None]
     found = evaluate_in_float64(exponentials, matrices)
