@@ -434,6 +434,11 @@ def test_the_command_line_compares_both_theories_with_runs_on_a_data_file(tmp_pa
     assert (last["theory"], float(last["ode_risk"])) == ("data ODE", pytest.approx(expected.risk[-1], rel=1e-6))
 
 
+WITH_NAN, CONSTANT = X.copy(), X.copy()
+WITH_NAN[3, 1] = np.nan
+CONSTANT[:, 2] = 4.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
