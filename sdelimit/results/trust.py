@@ -17,8 +17,10 @@ import warnings
 from dataclasses import replace
 from functools import partial
 
+import jax
 import numpy as np
 
+from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import evaluate_in_float64
 
 LONGEST_MEMORY = 0.25
@@ -147,16 +149,21 @@ def _edge(curve, limit) -> float:
     problem = curve.problem
     variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0
     R = FAR * max(problem.initial_risk, variance, problem.covariance.trace / problem.d)
-    rates = [evaluate_in_float64(partial(_balancing_rate, limit), x) for x in (R, FAR * R)]
+    rates = evaluate_in_float64(partial(_balancing_rates, limit), np.array([R, FAR * R]))
     if rates[1] > 2 * rates[0]:
         return np.inf
     return float(4 * problem.d * rates[1] / problem.covariance.trace)
 
 
-def _balancing_rate(limit, R):
+@jit
+def _balancing_rates(limit, risks):
     """R phi / psi: for large R proportional to the learning rate at which R is stationary."""
-    _, m = limit.relaxation(2 * R[None])
-    return R * limit.drift_coefficients(R, m)[0] / limit.noise_coefficients(R, m).sum()
+
+    def at(R):
+        _, m = limit.relaxation(2 * R[None])
+        return R * limit.drift_coefficients(R, m)[0] / limit.noise_coefficients(R, m).sum()
+
+    return jax.vmap(at)(risks)
 
 
 def _slow_second_moment(curve, limit):
