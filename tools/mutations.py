@@ -307,8 +307,8 @@ MUTATIONS = tuple(
         (
             "laplace-root-two-pi",
             LAPLACE_PY,
-            "step / np.sqrt(2 * np.pi * R)\n\n\ndef _over",
-            "step / np.sqrt(2.1 * np.pi * R)\n\n\ndef _over",
+            "ratio) / np.sqrt(2 * np.pi * R)",
+            "ratio) / np.sqrt(2.1 * np.pi * R)",
             DRIFTS,
         ),
         (

@@ -24,7 +24,7 @@ from sdelimit.support import arguments as check
 
 
 def operators_of(problem, limit) -> "Operators":
-    """``limit.on(problem)``.
+    """``limit.on(problem)``, of a law without its response: so laws share compiled code.
 
     Raises TypeError if ``limit`` is no law, or one with a single number a mode that is not a ``ScalarLaw``.
     """
@@ -94,6 +94,15 @@ class Law(eqx.Module):
     def has_scalars(self) -> bool:
         """Whether the coefficients depend on more than the overlaps of the moment."""
         return self.initial_scalars().size > 0
+
+    def response(self, risks: tuple[float, float]):
+        """How the rule answers features correlated with the residual, between two risks; None if that is not known."""
+        return None
+
+    @property
+    def nonlinearity(self) -> float:
+        """n with |G(r) / (c r) - 1| <= min(1, n r^2) about, G the mean update at the correlation r; 0 if linear."""
+        return 0.0
 
     def on(self, problem) -> "Operators":
         """The law on ``problem``."""

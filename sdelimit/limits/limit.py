@@ -1,12 +1,14 @@
 """The law of a rule whose preconditioner does not change with the risk, given by phi(R) and psi(R)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
 from sdelimit.limits.law import ScalarLaw
+from sdelimit.limits.response import Aside
 
 
 class CoefficientErrors(eqx.Module):
@@ -39,6 +41,7 @@ class Limit(ScalarLaw):
         basis: names of the kernels b_p in ``BASIS``.
         errors: of phi and kappa, where they were sampled.
         fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that psi lacks; None if unknown.
+        correlated: the rule's ``Correlated`` response, where it is known.
     """
 
     phi: Callable[[Float[Array, ""]], Float[Array, ""]]
@@ -47,6 +50,17 @@ class Limit(ScalarLaw):
     basis: tuple[str, ...] = eqx.field(static=True)
     errors: CoefficientErrors | None = None
     fluctuations: Callable | None = None
+    correlated: Aside = eqx.field(static=True, default=Aside(None))
+
+    def on(self, problem):
+        return super(Limit, replace(self, correlated=Aside(None))).on(problem)
+
+    def response(self, risks):
+        return None if self.correlated.value is None else self.correlated.value.table(risks)
+
+    @property
+    def nonlinearity(self):
+        return 0.0 if self.correlated.value is None else self.correlated.value.nonlinearity
 
     def drift_coefficients(self, R, m):
         return self.phi(R)[None]

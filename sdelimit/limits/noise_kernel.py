@@ -12,13 +12,13 @@ BASIS = {
     "rho5": lambda rho: rho**5,
     "rho9": lambda rho: rho**9,
     "rho25": lambda rho: rho**25,
-    "arcsin": lambda rho: 2 / np.pi * np.arcsin(rho),
+    "arcsin": lambda rho: 2 / np.pi * rho.__array_namespace__().asin(rho),
 }
 """Odd, entrywise positive-definite kernels b_p(rho), each with b_p(1) = 1."""
 
 
 def kernel_basis(name: str, rho: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """b_p(rho), entrywise."""
+    """b_p(rho), entrywise; of NumPy's or JAX's arrays."""
     return BASIS[name](rho)
 
 

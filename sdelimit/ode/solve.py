@@ -6,13 +6,16 @@ from functools import partial
 import jax
 import numpy as np
 
+from sdelimit.limits.law import operators_of
 from sdelimit.numerics.precision import x64
+from sdelimit.ode.aligned import aligned_system
 from sdelimit.ode.differentiate import as_jax_operation
 from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurve, with_limit_warnings
+from sdelimit.results.trust import LARGEST_DRIFT_ERROR, with_drift_error
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -29,6 +32,7 @@ def solve_ode(
     rtol: float = 1e-6,
     atol: float | None = None,
     save_modes: bool | None = None,
+    aligned: bool | None = None,
 ) -> RiskCurve:
     """The deterministic limit of the risk when d is large.
 
@@ -40,6 +44,14 @@ def solve_ode(
     of them) an exponential integrator that takes the decay exp(-2 lambda_i int eta phi) exactly and pays for changes
     of R only. Without ``save_modes``, more than 1024 modes are compressed to a few hundred (280 for a condition
     number of 10^6, 560 for 10^12), which moves the risk by at most 1e-10 of its initial value and 1.3e-10 of itself.
+
+    That law takes features to be nearly uncorrelated with the residual, as for dense targets. For sparse targets, or
+    covariances with few dominant directions, a scale-free rule's mean step is a function G of the correlations
+    r_i = (K delta)_i / (sigma_i sqrt(2R)) instead (theory-aligned: sections A1 and A2),
+
+        dm/dt = -eta E G(r),    dV/dt = -eta (A V + V A') + (eta^2/d) N,    R = (m'Km + tr KV)/2,
+
+    for the mean and the covariance of delta: O(d) a step for diagonal K, one d x d product otherwise.
 
     Args:
         problem: the regression problem.
@@ -53,6 +65,9 @@ def solve_ode(
         atol: absolute tolerance on the risk; default 1e-10 times the initial risk or what noise adds to it in unit
             time, whichever is larger.
         save_modes: keep the (n, d) mode energies in the result; default while they are at most 2^22 numbers.
+        aligned: whether features may be correlated with the residual. Default: where the linear drift of the risk is
+            estimated to be more than 1% off, if K is diagonal or d <= 2048; the result says so in ``.aligned``, and the
+            estimate is in ``.drift_error``.
 
     Returns:
         A ``RiskCurve``. A risk that grows beyond all bounds is reported in ``.status`` and
@@ -70,7 +85,8 @@ def solve_ode(
     Warns:
         DivergenceWarning: if the risk leaves all bounds. LimitWarning: if the limit is not to be relied on: for a
             momentum too long for d, a batch comparable to d, an lr beyond the edge of stability, label noise without
-            the moment that it needs, or coefficients sampled too crudely.
+            the moment that it needs, features correlated with the residual where ``aligned`` is not used, or
+            coefficients sampled too crudely.
 
     Source: arXiv:2411.12135 (signSGD), arXiv:2308.08977 (SGD).
     """
@@ -79,13 +95,58 @@ def solve_ode(
     times = time_grid(t_max, t)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     rtol, save_modes = check_rtol(rtol), check.flag("save_modes", save_modes, optional=True)
+    aligned = check.flag("aligned", aligned, optional=True)
     with jax.ensure_compile_time_eval():
         limit = optimizer.limit(problem, batch_size)
     rate = LearningRate.of(lr)
-    curve = solve_limit(
-        problem, optimizer, limit, rate, times, batch_size=batch_size, rtol=rtol, atol=atol, save_modes=save_modes
+    given = {"batch_size": batch_size, "rtol": rtol, "atol": atol, "save_modes": save_modes}
+    curve = solve_limit(problem, optimizer, limit, rate, times, **given)
+    if rate.traced:
+        if aligned:
+            raise TypeError("aligned must be None or False where JAX traces lr, got True")
+        return curve
+    curve = _with_alignment(curve, limit, rate, aligned, given)
+    return with_limit_warnings(curve, limit)
+
+
+def _with_alignment(curve, limit, lr, aligned, given):
+    """The curve, solved with correlated features for the learning rates that need it, or all, or none."""
+    curve = with_drift_error(curve, limit)
+    if aligned is False:
+        return curve
+    problem, finite = curve.problem, np.isfinite(curve.diverged_at)
+    needed = np.atleast_1d((aligned or curve.drift_error > LARGEST_DRIFT_ERROR) & ~finite)
+    if not needed.any() or (aligned is None and not problem.covariance.is_diagonal and problem.d > LARGEST_ALIGNED):
+        return curve
+    low, high = (
+        np.min(curve.risk[curve.risk > 0], initial=np.inf),
+        np.max(curve.risk, where=curve.risk < np.inf, initial=0),
     )
-    return curve if rate.traced else with_limit_warnings(curve, limit)
+    response = limit.response((low / MARGIN, high * MARGIN)) if limit.power == 1 else None
+    if response is None:
+        if aligned:
+            raise ValueError(
+                f"aligned must be None or False for {curve.optimizer.name}, whose response to features that are "
+                "correlated with the residual is not known, got True"
+            )
+        return curve
+    chosen = lr if lr.count is None else LearningRate.of(np.atleast_2d(curve.lr)[needed, 0])
+    new = solve_limit(problem, curve.optimizer, limit, chosen, curve.t, response=response, **given)
+    return _merge(curve, new, needed) if lr.count is not None else replace(new, drift_error=curve.drift_error)
+
+
+def _merge(curve, new, rows):
+    """``curve`` with the learning rates ``rows`` taken from ``new``."""
+    arrays = {name: np.array(getattr(curve, name)) for name in ("risk", "lr", "phi", "slope", "diverged_at")}
+    for name, value in arrays.items():
+        value[rows] = getattr(new, name)
+    statuses = np.array(curve.status, dtype=object)
+    statuses[rows] = new.status
+    modes = None
+    if curve.modes is not None and new.modes is not None:
+        modes = np.array(curve.modes)
+        modes[rows] = new.modes
+    return replace(curve, **arrays, modes=modes, status=tuple(statuses), aligned=rows)
 
 
 def check_rtol(rtol) -> float:
@@ -97,15 +158,29 @@ def check_rtol(rtol) -> float:
 
 
 def solve_limit(
-    problem, optimizer, limit, lr: LearningRate, times, *, batch_size=1, rtol=1e-6, atol=None, save_modes=None
+    problem,
+    optimizer,
+    limit,
+    lr: LearningRate,
+    times,
+    *,
+    batch_size=1,
+    rtol=1e-6,
+    atol=None,
+    save_modes=None,
+    response=None,
 ) -> RiskCurve:
     """``solve_ode`` for the ``limit`` of ``optimizer`` on ``problem``, without its checks and its warnings.
 
     For callers that need the limit themselves, so that the optimizer is asked for it once; ``times`` from
-    ``time_grid``. A divergence is named in ``.status``; ``with_limit_warnings`` adds warnings.
+    ``time_grid``. A divergence is named in ``.status``; ``with_limit_warnings`` adds warnings. With the ``response`` of
+    the rule, features may be correlated with the residual.
     """
     scan = lr.scan(times)
-    system = risk_system(problem, limit, times, rtol, atol, scan.eta)
+    if response is None:
+        system = risk_system(problem, limit, times, rtol, atol, scan.eta)
+    else:
+        system = aligned_system(problem, operators_of(problem, limit).law, response, times, rtol, atol, scan.eta)
     decay = system.decay
     if save_modes is None:
         save_modes = times.size * decay.size * (lr.count or 1) <= MOST_SAVED
@@ -115,15 +190,20 @@ def solve_limit(
     if lr.traced:
         out = as_jax_operation(solve, lr.schedule)
         return _curve(out, times, decay, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
+    aligned = response is not None if lr.count is None else np.full(lr.count, response is not None)
     out = solve(lr.schedule)
     if np.any(out["blown_up"]):  # the solver saved nothing from there on
         out["lr"] = lr.at(times)
     diverged_at, status = _report(out, system, lr, optimizer)
-    return _curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status)
+    return replace(_curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status), aligned=aligned)
 
 
 MOST_SAVED = 2**22
 MOST_MODES = 2**10
+LARGEST_ALIGNED = 2048
+"""Largest d at which products of d x d matrices are taken without being asked for."""
+MARGIN = 4.0
+"""Responses are tabulated from the smallest risk of the linear law over this to its largest times this."""
 
 
 def _solve(schedule, *, lr, system, stepping, save_modes):

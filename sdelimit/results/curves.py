@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.interpolate import CubicHermiteSpline
 
 from sdelimit.numerics.floors import BLOW_UP, HUGE, TINY_RISK
@@ -41,6 +41,9 @@ class RiskCurve:
         diverged_at: time at which the risk passed all bounds, infinity if it did not.
         status: "ok", or what happened, when and at what value.
         warnings: the warnings issued: why the curve, or one of several, is not to be relied on.
+        drift_error: the largest relative error that a drift linear in delta makes along the curve, because features
+            are correlated with the residual; None where it was not estimated.
+        aligned: whether the curve takes those correlations into account.
         kind: what tables and legends call the theory: "ODE", or "data ODE" from ``sl.data.solve_ode``.
     """
 
@@ -58,10 +61,13 @@ class RiskCurve:
     batch_size: int = 1
     kind: str = "ODE"
     warnings: tuple[str, ...] = ()
+    drift_error: float | Float[np.ndarray, " m"] | None = None
+    aligned: bool | Bool[np.ndarray, " m"] = False
 
     def select(self, index: int) -> "RiskCurve":
         """The curve of one learning rate of an array of them."""
-        return _select(self, index, ("risk", "modes", "lr", "phi", "slope", "diverged_at", "status"))
+        names = ("risk", "modes", "lr", "phi", "slope", "diverged_at", "status", "drift_error", "aligned")
+        return _select(self, index, names)
 
     def at(self, t) -> Float[np.ndarray, "*m k"]:
         """R at other times in [t[0], t[-1]], by the cubic that matches R and dR/dt at the saved times."""
@@ -159,7 +165,7 @@ def _select(result, index, names):
     if index >= len(result.status):
         raise ValueError(f"index must be < {len(result.status)}, the number of learning rates, got {index}")
     taken = {name: getattr(result, name) for name in names}
-    chosen = {name: None if value is None else value[index] for name, value in taken.items()}
+    chosen = {name: value if np.ndim(value) == 0 else value[index] for name, value in taken.items()}
     return replace(result, **chosen, warnings=warnings_of(result, index))
 
 

@@ -8,6 +8,7 @@
 | batch comparable to d | theory, paths | b / d (section 10) |
 | label noise without a moment | theory, paths, runs | second for SGD's mean risk, fourth for its spread, |
 |  |  | and for Adam's second moment to settle over O(d) steps (section 11) |
+| features correlated with the residual | theory, paths | error of the linear drift (theory-aligned: section A3) |
 | coefficients sampled too crudely | theory, paths | standard errors of phi and kappa(1) along the curve (section 6) |
 
 Section numbers are those of the theory. Noise without a second moment, where a rule has no limit at all, is an error.
@@ -20,6 +21,7 @@ from functools import partial
 import jax
 import numpy as np
 
+from sdelimit.modes.alignment import drift_error
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import evaluate_in_float64
 
@@ -27,6 +29,8 @@ LONGEST_MEMORY = 0.25
 """Largest fraction of the fastest mode's decay time that a rule may average gradients over without a warning."""
 LARGEST_BATCH = 0.1
 """Largest batch, as a fraction of d: the limit drops terms of that relative size."""
+LARGEST_DRIFT_ERROR = 0.01
+"""Largest relative error of a drift that is linear in delta."""
 LARGEST_ERROR = 0.01
 """Largest relative standard error of a sampled coefficient."""
 FAR = 1e20
@@ -40,6 +44,7 @@ def theory_warnings(curve, limit) -> tuple[str, ...]:
         _large_batch(curve),
         _beyond_stability(curve, limit),
         _slow_second_moment(curve, limit),
+        _correlated_features(curve, limit),
     )
     return tuple(text for text in (*found, _imprecise_coefficients(curve, limit)) if text)
 
@@ -139,6 +144,28 @@ def _beyond_stability(curve, limit):
     return (
         f"lr reaches {largest:.4g}, and from {edge:.4g} on the risk grows without bounds if lr stays there "
         "(2 d b / tr K for SGD)"
+    )
+
+
+def with_drift_error(curve, limit):
+    """``curve`` with its ``drift_error``, one number for each learning rate."""
+    rows = [np.reshape(getattr(curve, name), (-1, curve.t.size)) for name in ("lr", "phi", "risk")]
+    errors = [
+        float(np.max(np.abs(drift_error(curve.problem, limit, curve.t, *row)))) for row in zip(*rows, strict=True)
+    ]
+    return replace(curve, drift_error=np.array(errors) if curve.risk.ndim == 2 else errors[0])
+
+
+def _correlated_features(curve, limit):
+    if curve.drift_error is None:
+        curve = with_drift_error(curve, limit)
+    worst = float(np.max(curve.drift_error, where=~np.asarray(curve.aligned), initial=0.0))
+    if worst <= LARGEST_DRIFT_ERROR:
+        return None
+    return (
+        f"features are correlated with the residual (a sparse target, or few dominant directions), so that the rule's "
+        f"mean step is not linear in theta - theta*: the linear drift of the risk is up to {worst:.1%} off; "
+        "solve_ode(..., aligned=True) takes that into account"
     )
 
 

@@ -20,6 +20,7 @@ from sdelimit.limits.exact.sign import UnitNoise
 from sdelimit.limits.law import ScalarLaw
 from sdelimit.limits.limit import Limit
 from sdelimit.limits.no_limit import NoLimitError
+from sdelimit.limits.response import LongMemoryResponse
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.support import arguments as check
 
@@ -40,6 +41,14 @@ class LongMemoryLimit(ScalarLaw):
     def relaxation(self, q):
         R = q[0] / 2
         return jnp.stack([self.rate, self.rate]), jnp.stack([self.residual_variance(R), jnp.ones_like(R)])
+
+    def response(self, risks):
+        return LongMemoryResponse(self.rate, self.noise_variance, self.batch_size)
+
+    @property
+    def nonlinearity(self):
+        """Vhat grows with 1 + (1 + b) s^2 r^2 / (2P)."""
+        return 0.5 * (1 + self.batch_size)
 
     def residual_variance(self, R):
         """2 P_b(R)."""

@@ -12,6 +12,9 @@ from jax.scipy.special import gammaln
 from sdelimit.limits.exact.step_fluctuations import SignFluctuations, sampled_fluctuations
 from sdelimit.limits.limit import Limit
 from sdelimit.limits.residual_law import noise_scale
+from sdelimit.limits.response import Aside, Correlated
+from sdelimit.limits.sampled.sign_of_average import SignedRule
+from sdelimit.limits.sampled.weights import Weights
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.numerics.floors import TINY
@@ -57,7 +60,8 @@ def sign_limit(noise: NoiseLaw, batch_size: int) -> Limit:
     else:
         phi = GaussianBatchSignDrift(noise.second_moment, float(batch_size)) if batch_size > 1 else SignDrift(noise)
         fluctuations = SignFluctuations(phi, noise.second_moment if gaussian else 0.0, float(batch_size))
-    return Limit(phi, UnitNoise(), 1, ("arcsin",), fluctuations=fluctuations)
+    correlated = Aside(Correlated(SignedRule(Weights(1.0, 0.0, 0.0)), noise, batch_size))
+    return Limit(phi, UnitNoise(), 1, ("arcsin",), fluctuations=fluctuations, correlated=correlated)
 
 
 def batch_sign_drift(noise: NoiseLaw, batch_size: int, R):

@@ -13,10 +13,13 @@ from sdelimit.limits.limit import Limit
 from sdelimit.limits.measured.forgetting_time import TOLERANCE, Memory, longest, measure_memory
 from sdelimit.limits.measured.monte_carlo import MAX_CHAIN_STEPS, probe
 from sdelimit.limits.measured.rule_checks import ProbeReport
+from sdelimit.limits.measured.scalar_gradients import joint_trajectory
 from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.limits.noise_kernel import Estimate
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.sampled.laplace_transform import ratio_drift
+from sdelimit.limits.sampled.long_run_variance import sampled_response, variance_ratio
+from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.noise.base import NoiseLaw
@@ -54,6 +57,7 @@ class ProbedRule:
 
     samples: ClassVar[int] = MAX_CHAIN_STEPS
     scale_free: ClassVar[bool] = True
+    responds: ClassVar[bool] = True
 
     transform: object
     degree: int
@@ -81,6 +85,29 @@ class ProbedRule:
             Estimate(f * e.phi, f * e.phi_se, e.kappa, e.kappa_se)
             for f, e in zip(follow, (sampled[risk] for risk in inside), strict=True)
         ]
+
+    @property
+    def steps(self) -> float:
+        """How many gradients of one sign the update may add up."""
+        return (1 + self.b1) / (1 - self.b1)
+
+    @property
+    def _like(self) -> RatioRule:
+        """Adam with as much memory."""
+        return RatioRule(*(Weights(0.0, 1 - b, b) for b in (self.b1, self.b2)), 2)
+
+    def response(self, noise: NoiseLaw, R: float, batch_size: int, r):
+        """The mean update G(r), in any unit, sampled (theory-aligned: section A1)."""
+        G = self._like.response(noise, R, batch_size, r)
+        return sampled_response(self, self._like, noise, R, batch_size, 1 / (1 - self.b2), r, G)
+
+    def fluctuations(self, noise: NoiseLaw, R: float, batch_size: int, r, G):
+        """Long-run variance at r over that at 0, sampled."""
+        return variance_ratio(self, noise, R, batch_size, 1 / (1 - self.b2), r, G)
+
+    def direction(self, g: Float[Array, "T n"]) -> Float[Array, "T n"]:
+        """F along histories that are repeated, once they have been seen."""
+        return joint_trajectory(self.transform, jnp.concatenate([g, g]), jnp.zeros(g.shape[1]))[g.shape[0] :]
 
     def _probe(self, noise, R, batch_size, memory, samples, seed) -> Estimate:
         found = probe(

@@ -114,8 +114,13 @@ def _with_xi(x, log_A, ratio):
 
 def _integrate(a: Weights, w: Weights, x, log_chi, ratio, R):
     """(1/s) pi^(-1/2) int t^(-1/2) sum_j a_j (D/chi)(t w_j) prod_i chi(t w_i) dt, by the trapezoid rule in log t."""
+    return integrate_over_history(a, w, x, log_chi, ratio) / np.sqrt(2 * np.pi * R)
+
+
+def integrate_over_history(a: Weights, w: Weights, x, log_chi, ratio) -> float:
+    """int t^(-1/2) sum_j a_j (D/chi)(t w_j) prod_i chi(t w_i) dt from log chi and D / chi at t = exp(x)."""
     log_t, step, values = _over_history(a, w, x, log_chi, ratio)
-    return np.sum(np.exp(log_t / 2) * values) * step / np.sqrt(2 * np.pi * R)
+    return np.sum(np.exp(log_t / 2) * values) * step
 
 
 def _over_history(a: Weights, w: Weights, x, log_chi, ratio):

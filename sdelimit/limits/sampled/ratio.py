@@ -3,17 +3,20 @@
 F = sum_j a_j g_-j / (sum_j w_j |g_-j|^p)^(1/p):    Adam, NAdam, RMSprop (p = 2), S3 (any p >= 1).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from sdelimit.limits.noise_kernel import RHO, Estimate
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.sampled.gradient_histories import estimates, residuals, weighted_sum
 from sdelimit.limits.sampled.laplace_transform import ratio_drift, signed_drift
+from sdelimit.limits.sampled.long_run_variance import sampled_response, variance_ratio
+from sdelimit.limits.sampled.mean_response import ratio_response, signed_response
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics.jit import jit
@@ -25,6 +28,8 @@ class RatioRule:
 
     samples: ClassVar[int] = 2_000_000
     scale_free: ClassVar[bool] = True
+    responds: ClassVar[bool] = True
+    steps: ClassVar[float] = 1.0
 
     a: Weights
     w: Weights
@@ -37,6 +42,29 @@ class RatioRule:
     def drift(self, noise: NoiseLaw, R, batch_size: int):
         """phi(R) of the same rule with p = 2: exact for p = 2, and of nearly the same shape in R otherwise."""
         return ratio_drift(self.a, self.w, noise, R, batch_size)
+
+    def response(self, noise: NoiseLaw, R: float, batch_size: int, r) -> Float[np.ndarray, " n"]:
+        """The mean update G(r), in any unit (theory-aligned: section A1): exact for p = 2, else sampled."""
+        if self.a.past * self.a.decay == self.w.past * self.w.decay == 0:
+            return signed_response(Weights(1.0, 0.0, 0.0), noise, R, batch_size, r)
+        G = ratio_response(self.a, self.w, noise, R, batch_size, r)
+        if self.p == 2:
+            return G
+        return sampled_response(self, replace(self, p=2), noise, R, batch_size, self._memory, r, G)
+
+    def fluctuations(self, noise: NoiseLaw, R: float, batch_size: int, r, G) -> Float[np.ndarray, " n"]:
+        """Long-run variance at r over that at 0, sampled."""
+        if self.a.past * self.a.decay == self.w.past * self.w.decay == 0:
+            return 1 - G**2
+        return variance_ratio(self, noise, R, batch_size, self._memory, r, G)
+
+    @property
+    def _memory(self):
+        return max(1 / (1 - self.a.decay), 1 / (1 - self.w.decay))
+
+    def direction(self, g: Float[Array, "T *n"]) -> Float[Array, "T *n"]:
+        """F along circular histories of gradients."""
+        return weighted_sum(self.a, g) / _denominator(self, g)
 
     def estimates(self, noise: NoiseLaw, R, batch_size: int, samples: int, seed: int = 0) -> list[Estimate]:
         """phi(R) and kappa(rho; R) at ``RHO`` for each ``R``: phi is exact for p = 2, the rest is sampled."""

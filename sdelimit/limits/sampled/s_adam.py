@@ -32,6 +32,7 @@ class SAdamRule(RatioRule):
     """u = exp(-brake rho) F, F a ratio rule with p = 2; ``tau`` = sqrt(tr K / d)."""
 
     scale_free: ClassVar[bool] = False
+    responds: ClassVar[bool] = False
     samples: ClassVar[int] = 500_000
 
     brake: float

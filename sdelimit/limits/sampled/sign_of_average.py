@@ -16,6 +16,8 @@ from sdelimit.limits.noise_kernel import RHO, Estimate
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.sampled.gradient_histories import estimates, residuals, weighted_sum
 from sdelimit.limits.sampled.laplace_transform import signed_drift
+from sdelimit.limits.sampled.long_run_variance import variance_ratio
+from sdelimit.limits.sampled.mean_response import signed_response
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics.jit import jit
@@ -35,8 +37,16 @@ class SignedRule:
 
     samples: ClassVar[int] = 1_000_000
     scale_free: ClassVar[bool] = True
+    responds: ClassVar[bool] = True
 
     b: Weights
+
+    @property
+    def steps(self) -> float:
+        """(sum_j b_j)^2 / sum_j b_j^2, how many gradients of one sign the average adds up."""
+        b = self.b
+        total = b.first + b.past * b.decay / (1 - b.decay)
+        return total**2 / (b.first**2 + (b.past * b.decay) ** 2 / (1 - b.decay**2))
 
     def unit(self, noise: NoiseLaw) -> float:
         """A length comparable to the noise."""
@@ -45,6 +55,20 @@ class SignedRule:
     def drift(self, noise: NoiseLaw, R, batch_size: int):
         """phi(R), exact."""
         return signed_drift(self.b, noise, R, batch_size)
+
+    def response(self, noise: NoiseLaw, R: float, batch_size: int, r) -> Float[np.ndarray, " n"]:
+        """The mean update G(r), exact (theory-aligned: section A1)."""
+        return signed_response(self.b, noise, R, batch_size, r)
+
+    def fluctuations(self, noise: NoiseLaw, R: float, batch_size: int, r, G) -> Float[np.ndarray, " n"]:
+        """Long-run variance at r over that at 0: 1 - G^2 without memory, else sampled."""
+        if self.b.past * self.b.decay == 0:
+            return 1 - G**2
+        return variance_ratio(self, noise, R, batch_size, 1 / (1 - self.b.decay), r, G)
+
+    def direction(self, g: Float[Array, "T *n"]) -> Float[Array, "T *n"]:
+        """F along circular histories of gradients."""
+        return jnp.sign(weighted_sum(self.b, g))
 
     def estimates(self, noise: NoiseLaw, R, batch_size: int, samples: int, seed: int = 0) -> list[Estimate]:
         """phi(R), exact, and kappa(rho; R) at ``RHO``, sampled, for each ``R``."""

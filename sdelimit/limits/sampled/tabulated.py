@@ -22,6 +22,7 @@ from scipy.interpolate import PchipInterpolator
 
 from sdelimit.limits.limit import CoefficientErrors, Limit
 from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, Estimate, fit_kernel
+from sdelimit.limits.response import Aside, Correlated
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.numerics.floors import TINY
@@ -50,6 +51,8 @@ class Rule(Protocol):
     samples: int
     scale_free: bool
     """Whether multiplying all gradients by a number leaves the direction as it is."""
+    responds: bool
+    """Whether the rule has what ``Correlated`` asks for."""
 
     def unit(self, noise: NoiseLaw) -> float:
         """The residual around which coefficients change with R: log(2R) is measured from there."""
@@ -127,7 +130,8 @@ def tabulated_limit(
         phi = GaussianDrift(float(table.phi[0]), float(noise.second_moment))
     else:
         phi, psi = _drift_table(table), _noise_table(table)
-    return Limit(phi, psi, 1, GENERAL_BASIS, relative)
+    correlated = Correlated(rule, noise, batch_size) if rule.responds else None
+    return Limit(phi, psi, 1, GENERAL_BASIS, relative, correlated=Aside(correlated))
 
 
 def _drift_table(table: Coefficients) -> LogLogTable:

@@ -1,0 +1,146 @@
+"""How far features are correlated with the residual along a risk curve, and what that costs the linear law.
+
+A rule's mean update is a function G(r_i) of the correlation r_i of feature i with the residual, and limits take its
+slope at 0. That is right for dense targets and for covariances without dominant directions, where r_i is O(d^-1/2), and
+wrong however large d is for sparse targets (theory-aligned: sections A1 and A3). Along the solution of the linear law
+the mean of delta is known,
+
+    m = exp(-tau D^-p K) delta_0,    tau = int eta phi dt,    r_i = (K m)_i / (sigma_i s) + fluctuations,
+
+with s = sqrt(2R).
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import special
+from scipy.integrate import cumulative_trapezoid
+
+from sdelimit.modes.decoupled import modes
+from sdelimit.numerics.jit import jit, shared_size
+from sdelimit.numerics.precision import evaluate_in_float64, x64
+
+CLOCKS = np.concatenate([[0.0], np.geomspace(0.05, 800.0, 13)])
+"""tau at which correlations are looked at, in units of 1 / (mean decay rate)."""
+NEGLIGIBLE = 0.002
+"""A bound on the error below which it is not computed."""
+HERMITE_X, _weights = np.polynomial.hermite_e.hermegauss(7)
+HERMITE_WEIGHTS = _weights / _weights.sum()
+
+
+def drift_error(problem, limit, t, lr, phi, risk) -> Float[np.ndarray, " k"]:
+    """The relative error of the linear drift of the risk at some of the times ``t`` of its curve, (k,) of either sign:
+
+        sum_i sigma_i E[r_i (G(r_i) - c r_i)] / (c sum_i sigma_i E[r_i^2]),    c = G'(0),
+
+    one entry for each of ``CLOCKS`` that the curve reaches. All zero where the rule is linear, where its response is
+    not known, and where a bound says that they are small.
+    """
+    if limit.power != 1 or limit.nonlinearity == 0 or not np.all(np.isfinite(risk)) or not np.all(risk > 0):
+        return np.zeros(1)
+    clock = cumulative_trapezoid(lr * phi, t, initial=0.0)
+    current = modes(problem, limit)
+    reached = CLOCKS / current.decay.mean() <= clock[-1]
+    R = np.interp(CLOCKS[reached] / current.decay.mean(), clock, risk)
+    means = np.stack([_mean_features(problem, limit, k) for k in np.flatnonzero(reached)])
+    mean_risk = np.array([_mean_risk(problem, limit, k) for k in np.flatnonzero(reached)])
+    s = np.sqrt(2 * R)
+    # Fluctuations of delta share what is left of the risk, spread as evenly as the features allow.
+    concentration = np.sum(current.decay**2) / np.sum(current.decay) ** 2
+    variance = np.maximum(1 - mean_risk / R, 0.0) * concentration
+    sigma = problem.covariance.std
+    r = means / s[:, None]
+    square = r**2 + variance[:, None]
+    weight = sigma * square
+    bound = np.minimum(1.0, limit.nonlinearity * square) * weight
+    if np.all(bound.sum(axis=1) <= NEGLIGIBLE * weight.sum(axis=1)):
+        return np.zeros(R.size)
+    response = limit.response((R.min(), R.max()))
+    if response is None:
+        return np.zeros(R.size)
+    return _errors(response, R, r, variance, sigma)
+
+
+def _errors(response, R, r, variance, sigma):
+    x = np.clip(r[:, None] + np.sqrt(variance)[:, None, None] * HERMITE_X[:, None], -1.0, 1.0)
+    with x64():
+        factor = np.asarray(_factors(response, R, x))
+    weights = HERMITE_WEIGHTS[:, None] * sigma
+    return np.sum(weights * x**2 * (factor - 1), axis=(1, 2)) / np.sum(weights * x**2, axis=(1, 2))
+
+
+@jit
+def _factors(response, R, x):
+    return jax.vmap(response.mean_factor)(R, x)
+
+
+def _mean_features(problem, limit, index) -> Float[np.ndarray, " d"]:
+    """(K m)_i / sigma_i at one of ``CLOCKS``."""
+    std = problem.covariance.std
+    return problem.cached(
+        ("mean features", limit.power, index), lambda: _apply(problem, _mean(problem, limit, index)) / std
+    )
+
+
+def _mean_risk(problem, limit, index) -> float:
+    """m'Km / 2 at one of ``CLOCKS``."""
+    features = _mean_features(problem, limit, index) * problem.covariance.std
+    return float(features @ _mean(problem, limit, index) / 2)
+
+
+def _mean(problem, limit, index) -> Float[np.ndarray, " d"]:
+    """m = D^-1/2 exp(-tau S) D^1/2 delta_0 at one of ``CLOCKS``."""
+    return problem.cached(("mean", limit.power, index), lambda: _compute_mean(problem, limit, index))
+
+
+def _compute_mean(problem, limit, index):
+    if index == 0:
+        return problem.delta0
+    current, covariance = modes(problem, limit), problem.covariance
+    before, after = CLOCKS[index - 1 : index + 1] / current.decay.mean()
+    root = covariance.std ** (limit.power / 2)
+    if covariance.is_diagonal:
+        return np.exp(-after * current.decay) * problem.delta0
+    if current.vectors is not None:
+        return current.vectors @ (np.exp(-after * current.decay) * current.w0) / root
+    start = root * _mean(problem, limit, index - 1)
+    return decayed(covariance, root, (after - before) * current.decay.max(), current.decay.max(), start) / root
+
+
+def decayed(covariance, root, span: float, top: float, y: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
+    """exp(-(span / top) S) y for S = K / (root root') with eigenvalues in [0, top], by Chebyshev polynomials.
+
+    exp(-span (1 + x) / 2) = sum_k (2 - 1{k=0}) (-1)^k exp(-span/2) I_k(span/2) T_k(x), with x = 2 S / top - 1.
+    """
+    degree = shared_size(int(np.ceil(np.sqrt(40 * span) + 30)), 32)
+    k = np.arange(degree + 1)
+    coefficients = np.where(k > 0, 2.0, 1.0) * (-1.0) ** k * special.ive(k, span / 2)
+    with x64():
+        return np.asarray(_chebyshev(covariance, root, top * (1 + 1e-10), coefficients, y))
+
+
+@jit
+def _chebyshev(covariance, root, top, coefficients, y) -> Float[Array, " d"]:
+    def apply(v):
+        return 2 / top * covariance.apply(v / root) / root - v
+
+    def step(carry, c):
+        total, before, now = carry
+        after = 2 * apply(now) - before
+        return (total + c * after, now, after), None
+
+    first = apply(y)
+    start = coefficients[0] * y + coefficients[1] * first, jnp.asarray(y), first
+    return jax.lax.scan(step, start, coefficients[2:])[0][0]
+
+
+def _apply(problem, v):
+    return evaluate_in_float64(partial(_covariance_times, problem.covariance), v)
+
+
+@jit
+def _covariance_times(covariance, v):
+    return covariance.apply(v)
