@@ -100,6 +100,11 @@ class Law(eqx.Module):
         return None
 
     @property
+    def gradient_batch(self) -> int | None:
+        """b if a step is the gradient of a batch of b, whose mean risk has an exact recursion (theory-aligned: A4)."""
+        return None
+
+    @property
     def nonlinearity(self) -> float:
         """n with |G(r) / (c r) - 1| <= min(1, n r^2) about, G the mean update at the correlation r; 0 if linear."""
         return 0.0

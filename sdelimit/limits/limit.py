@@ -53,7 +53,8 @@ class Limit(ScalarLaw):
     correlated: Aside = eqx.field(static=True, default=Aside(None))
 
     def on(self, problem):
-        return super(Limit, replace(self, correlated=Aside(None))).on(problem)
+        law = replace(self, correlated=Aside(None))
+        return super(Limit, law).on(problem)
 
     def response(self, risks):
         return None if self.correlated.value is None else self.correlated.value.table(risks)

@@ -78,6 +78,10 @@ class Response(eqx.Module):
         """G and k averaged over r ~ N(mean, variance)."""
         raise NotImplementedError
 
+    def at(self, law, extra, R, r) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
+        """G and kappa(1; R) k at given correlations."""
+        raise NotImplementedError
+
     def mean_factor(self, R, r: Float[Array, "..."]) -> Float[Array, "..."]:
         """g(r; R), where ``extra`` has settled."""
         raise NotImplementedError
@@ -108,16 +112,17 @@ class ResponseTable(Response):
     def mean_factor(self, R, r):
         return self.factors(R, r)[0]
 
-    def averages(self, law, extra, R, mean, variance):
-        width = jnp.sqrt(jnp.maximum(variance, SMALLEST_VARIANCE))
-        x = jnp.asarray(HERMITE_X)[:, None]
-        r = jnp.clip(mean + width * x, -1.0, 1.0)
+    def at(self, law, extra, R, r):
         g, k = self.factors(R, r)
         none = jnp.zeros(0)
         G = jnp.sqrt(2 * R) * law.drift_coefficients(R, none)[0] * r * g
-        weights = jnp.asarray(HERMITE_WEIGHTS)
-        size = law.noise_coefficients(R, none).sum()
-        return Averages(weights @ G, weights @ (x * G) / width, size * (weights @ k))
+        return G, law.noise_coefficients(R, none).sum() * k
+
+    def averages(self, law, extra, R, mean, variance):
+        width = jnp.sqrt(jnp.maximum(variance, SMALLEST_VARIANCE))
+        x, weights = jnp.asarray(HERMITE_X)[:, None], jnp.asarray(HERMITE_WEIGHTS)
+        G, k = self.at(law, extra, R, jnp.clip(mean + width * x, -1.0, 1.0))
+        return Averages(weights @ G, weights @ (x * G) / width, weights @ k)
 
 
 class LongMemoryResponse(Response):
@@ -147,6 +152,10 @@ class LongMemoryResponse(Response):
     def relaxation(self, extra, R, mean, variance):
         V, W = extra
         return self.rate * (self._square(R, mean**2 + variance) - V), self.rate * (1 - W)
+
+    def at(self, law, extra, R, r):
+        found = self.averages(law, extra, R, r, jnp.zeros_like(r))
+        return found.mean, found.variance
 
     def averages(self, law, extra, R, mean, variance):
         V, W = extra

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from scipy import special
 from scipy.integrate import cumulative_trapezoid
 
-from sdelimit.modes.decoupled import modes
+from sdelimit.modes.decoupled import Modes, modes
 from sdelimit.numerics.jit import jit, shared_size
 from sdelimit.numerics.precision import evaluate_in_float64, x64
 
@@ -62,6 +62,18 @@ def drift_error(problem, limit, t, lr, phi, risk) -> Float[np.ndarray, " k"]:
     if response is None:
         return np.zeros(R.size)
     return _errors(response, R, r, variance, sigma)
+
+
+def dropped(current: Modes, batch_size: int) -> float:
+    """What the ODE of SGD drops of the decay of the risk, relative and over g = eta / d (theory-aligned: section A4):
+
+        (1 + 1/b) / 2 sum_i lambda_i^3 y_i / sum_i lambda_i^2 y_i,
+
+    the larger of the start, y_i = w_i(0)^2, and of equal energies.
+    """
+    decay = current.decay
+    ratios = [np.sum(decay**3 * y) / np.sum(decay**2 * y) for y in (current.w0**2, np.ones_like(decay)) if y.any()]
+    return float((1 + 1 / batch_size) / 2 * max(ratios))
 
 
 def _errors(response, R, r, variance, sigma):

@@ -7,11 +7,13 @@ import jax
 import numpy as np
 
 from sdelimit.limits.law import operators_of
+from sdelimit.modes.decoupled import modes
 from sdelimit.numerics.precision import x64
 from sdelimit.ode.aligned import aligned_system
 from sdelimit.ode.differentiate import as_jax_operation
 from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
+from sdelimit.ode.recursion import solve_recursion
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurve, with_limit_warnings
@@ -51,7 +53,9 @@ def solve_ode(
 
         dm/dt = -eta E G(r),    dV/dt = -eta (A V + V A') + (eta^2/d) N,    R = (m'Km + tr KV)/2,
 
-    for the mean and the covariance of delta: O(d) a step for diagonal K, one d x d product otherwise.
+    for the mean and the covariance of delta: O(d) a step for diagonal K, one d x d product otherwise. SGD's mean step
+    is linear in delta always; there its steps of finite length along dominant directions are what counts, and its mean
+    risk is computed step by step (section A4).
 
     Args:
         problem: the regression problem.
@@ -105,34 +109,52 @@ def solve_ode(
         if aligned:
             raise TypeError("aligned must be None or False where JAX traces lr, got True")
         return curve
-    curve = _with_alignment(curve, limit, rate, aligned, given)
+    curve, _ = with_alignment(curve, limit, rate, aligned, given)
     return with_limit_warnings(curve, limit)
 
 
-def _with_alignment(curve, limit, lr, aligned, given):
-    """The curve, solved with correlated features for the learning rates that need it, or all, or none."""
+def with_alignment(curve, limit, lr, aligned, given):
+    """(curve, response): solved with correlated features for the learning rates that need it, all, or none (None)."""
     curve = with_drift_error(curve, limit)
     if aligned is False:
-        return curve
-    problem, finite = curve.problem, np.isfinite(curve.diverged_at)
-    needed = np.atleast_1d((aligned or curve.drift_error > LARGEST_DRIFT_ERROR) & ~finite)
-    if not needed.any() or (aligned is None and not problem.covariance.is_diagonal and problem.d > LARGEST_ALIGNED):
-        return curve
-    low, high = (
-        np.min(curve.risk[curve.risk > 0], initial=np.inf),
-        np.max(curve.risk, where=curve.risk < np.inf, initial=0),
-    )
-    response = limit.response((low / MARGIN, high * MARGIN)) if limit.power == 1 else None
-    if response is None:
-        if aligned:
+        return curve, None
+    problem, diverged = curve.problem, np.isfinite(curve.diverged_at)
+    needed = np.atleast_1d((aligned or curve.drift_error > LARGEST_DRIFT_ERROR) & ~diverged)
+    if not needed.any():
+        return curve, None
+    chosen = lr if lr.count is None else LearningRate.of(np.atleast_2d(curve.lr)[needed, 0])
+    response = None
+    if limit.gradient_batch is not None:
+        new = _step_by_step(curve, limit, chosen, given["save_modes"])
+    elif aligned or problem.covariance.is_diagonal or problem.d <= LARGEST_ALIGNED:
+        risks = curve.risk[(curve.risk > 0) & np.isfinite(curve.risk)]
+        response = limit.response((risks.min() / MARGIN, risks.max() * MARGIN)) if limit.power == 1 else None
+        if response is None and aligned:
             raise ValueError(
                 f"aligned must be None or False for {curve.optimizer.name}, whose response to features that are "
                 "correlated with the residual is not known, got True"
             )
-        return curve
-    chosen = lr if lr.count is None else LearningRate.of(np.atleast_2d(curve.lr)[needed, 0])
-    new = solve_limit(problem, curve.optimizer, limit, chosen, curve.t, response=response, **given)
-    return _merge(curve, new, needed) if lr.count is not None else replace(new, drift_error=curve.drift_error)
+        if response is None:
+            return curve, None
+        new = solve_limit(problem, curve.optimizer, limit, chosen, curve.t, response=response, **given)
+    else:
+        return curve, None
+    if lr.count is not None:
+        return _merge(curve, new, needed), response
+    return replace(new, drift_error=curve.drift_error), response
+
+
+def _step_by_step(curve, limit, lr, save_modes):
+    """SGD's mean risk by its recursion, for one or several learning rates."""
+    problem = curve.problem
+    save_modes = curve.modes is not None if save_modes is None else save_modes
+    rates = [lr] if lr.count is None else [LearningRate.of(float(value)) for value in lr.at(curve.t[:1])[:, 0]]
+    given = modes(problem, limit), float(problem.noise.second_moment), limit.gradient_batch, problem.d, curve.t
+    outs = [solve_recursion(*given, rate, save_modes) for rate in rates]
+    out = outs[0] if lr.count is None else {name: np.stack([one[name] for one in outs]) for name in outs[0]}
+    diverged_at, status = _report(out, curve.t[-1], lr, curve.optimizer)
+    found = _curve(out, curve.t, curve.decay, problem, curve.optimizer, curve.batch_size, diverged_at, status)
+    return replace(found, aligned=True if lr.count is None else np.ones(lr.count, bool))
 
 
 def _merge(curve, new, rows):
@@ -194,7 +216,7 @@ def solve_limit(
     out = solve(lr.schedule)
     if np.any(out["blown_up"]):  # the solver saved nothing from there on
         out["lr"] = lr.at(times)
-    diverged_at, status = _report(out, system, lr, optimizer)
+    diverged_at, status = _report(out, times[-1], lr, optimizer)
     return replace(_curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status), aligned=aligned)
 
 
@@ -212,7 +234,7 @@ def _solve(schedule, *, lr, system, stepping, save_modes):
         return integrate(replace(lr, schedule=schedule), system, stepping, save_modes)
 
 
-def _report(out, system, lr, optimizer):
+def _report(out, horizon, lr, optimizer):
     """(diverged_at, status) from a finished solve; raises if it stopped short."""
     statuses, times = [], []
     ends = (np.atleast_1d(out[k]) for k in ("finished", "blown_up", "end_time", "end_risk"))
@@ -227,7 +249,7 @@ def _report(out, system, lr, optimizer):
         else:
             raise RuntimeError(
                 f"solve_ode({optimizer.name}) took {MAX_STEPS} steps and reached only t = {t:.4g} of "
-                f"{system.times[-1]:g} (risk {risk:.4g}); a larger rtol, a smaller lr or a shorter horizon needs fewer"
+                f"{horizon:g} (risk {risk:.4g}); a larger rtol, a smaller lr or a shorter horizon needs fewer"
             )
     return (np.array(times), tuple(statuses)) if lr.count is not None else (times[0], statuses[0])
 

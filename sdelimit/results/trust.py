@@ -21,7 +21,8 @@ from functools import partial
 import jax
 import numpy as np
 
-from sdelimit.modes.alignment import drift_error
+from sdelimit.modes.alignment import drift_error, dropped
+from sdelimit.modes.decoupled import modes
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import evaluate_in_float64
 
@@ -149,6 +150,10 @@ def _beyond_stability(curve, limit):
 
 def with_drift_error(curve, limit):
     """``curve`` with its ``drift_error``, one number for each learning rate."""
+    if limit.gradient_batch is not None:
+        g = np.max(np.where(np.isfinite(curve.lr), curve.lr, 0.0), axis=-1) / curve.problem.d
+        error = g * dropped(modes(curve.problem, limit), limit.gradient_batch)
+        return replace(curve, drift_error=error if np.ndim(error) else float(error))
     rows = [np.reshape(getattr(curve, name), (-1, curve.t.size)) for name in ("lr", "phi", "risk")]
     errors = [
         float(np.max(np.abs(drift_error(curve.problem, limit, curve.t, *row)))) for row in zip(*rows, strict=True)
@@ -162,6 +167,11 @@ def _correlated_features(curve, limit):
     worst = float(np.max(curve.drift_error, where=~np.asarray(curve.aligned), initial=0.0))
     if worst <= LARGEST_DRIFT_ERROR:
         return None
+    if limit.gradient_batch is not None:
+        return (
+            f"single steps change the risk along the directions of largest variance so much that the ODE, for which "
+            f"they are infinitesimal, is up to {worst:.1%} off; solve_ode(..., aligned=True) takes them one by one"
+        )
     return (
         f"features are correlated with the residual (a sparse target, or few dominant directions), so that the rule's "
         f"mean step is not linear in theta - theta*: the linear drift of the risk is up to {worst:.1%} off; "

@@ -2,17 +2,21 @@
 
 from sdelimit.limits.law import operators_of
 from sdelimit.modes.decoupled import noise_coordinates
+from sdelimit.sde.aligned import aligned_stepper
 from sdelimit.sde.matrix import matrix_stepper
 from sdelimit.sde.modes import mode_stepper
 
 
-def path_stepper(problem, limit, theory):
+def path_stepper(problem, limit, theory, response=None):
     """``(advance, state, fastest)`` for the SDE around the mean curve ``theory``.
 
     ``advance(states, keys, index, dt, eta)`` takes a chunk of steps of all paths and gives their states and risks;
-    ``state`` is one path's at t = 0; ``fastest`` is the largest decay rate where eta phi = 1.
+    ``state`` is one path's at t = 0; ``fastest`` is the largest decay rate where eta phi = 1. With the ``response`` of
+    the rule, features may be correlated with the residual.
     """
     operators = operators_of(problem, limit)
+    if response is not None:
+        return aligned_stepper(problem, operators.law, response, theory)
     found = noise_coordinates(problem, operators)
     if found is None:
         return matrix_stepper(problem, operators, theory)

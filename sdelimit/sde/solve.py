@@ -10,11 +10,11 @@ import numpy as np
 from sdelimit.numerics import normals
 from sdelimit.numerics.precision import x64
 from sdelimit.ode.integrate import Stepping
-from sdelimit.ode.solve import solve_limit
+from sdelimit.ode.solve import solve_limit, with_alignment
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurves, mark_divergence
-from sdelimit.results.trust import path_warnings
+from sdelimit.results.trust import path_warnings, with_drift_error
 from sdelimit.schedules import LearningRate
 from sdelimit.sde.equations import path_stepper
 from sdelimit.support import arguments as check
@@ -37,6 +37,7 @@ def solve_sde(
     batch_size: int = 1,
     step_tolerance: float = 0.05,
     progress: bool | None = None,
+    aligned: bool | None = None,
 ) -> RiskCurves:
     """Random risk curves of the homogenized SDE, whose spread is that of single runs when d is large.
 
@@ -69,6 +70,9 @@ def solve_sde(
         step_tolerance: largest relative change of the mean risk over one step, and a fifth of the largest decay
             exponent eta phi lambda_max dt of one step.
         progress: show a progress bar; default only on a terminal.
+        aligned: whether features may be correlated with the residual, by default where ``solve_ode`` finds that they
+            are; see there. Then delta itself is followed, dy = -eta D G(r) dt + eta (D N D / d)^(1/2) dB for
+            y = D delta (theory-aligned: section A2).
 
     Returns:
         ``RiskCurves`` with ``.risk`` of shape (n_paths, n). Divergence is in ``.status``, reasons not to rely
@@ -87,11 +91,12 @@ def solve_sde(
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     step_tolerance = check.real("step_tolerance", step_tolerance, positive=True)
     progress = check.flag("progress", progress, optional=True)
+    aligned = check.flag("aligned", aligned, optional=True)
     lr = LearningRate.of(lr).require_one_concrete("solve_sde")
     eta = lr.at(times)
     limit = optimizer.limit(problem, batch_size)
-    theory = _theory(problem, optimizer, limit, lr, times, batch_size)
-    advance, state, fastest = path_stepper(problem, limit, theory)
+    theory, response = _theory(problem, optimizer, limit, lr, times, batch_size, aligned)
+    advance, state, fastest = path_stepper(problem, limit, theory, response)
     edges, saved = _steps(theory, times, step_tolerance, fastest, Stepping.along(lr.scan(times)))
     middle = lr.at((edges[1:] + edges[:-1]) / 2)
     with x64():
@@ -114,10 +119,14 @@ def solve_sde(
     )
 
 
-def _theory(problem, optimizer, limit, lr, times, batch_size):
-    """The mean risk on a fine grid. It warns of nothing: the paths report their own."""
+def _theory(problem, optimizer, limit, lr, times, batch_size, aligned):
+    """The mean risk on a fine grid, and the response it was solved with. Warns of nothing: paths report their own."""
     grid = np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
-    return solve_limit(problem, optimizer, limit, lr, grid, batch_size=batch_size, rtol=1e-4, save_modes=False)
+    given = {"batch_size": batch_size, "rtol": 1e-4, "save_modes": False}
+    curve = solve_limit(problem, optimizer, limit, lr, grid, **given)
+    if limit.gradient_batch is not None:  # of paths of SGD every step is infinitesimal
+        return with_drift_error(curve, limit), None
+    return with_alignment(curve, limit, lr, aligned, given)
 
 
 def _steps(theory, times, tolerance, fastest, stepping):

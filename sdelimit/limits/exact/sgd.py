@@ -27,6 +27,16 @@ class ResidualVariance(eqx.Module):
         return (2 * R + self.noise_variance)[None] / self.batch_size
 
 
+class GradientLimit(Limit):
+    """The limit of steps along the gradient of a batch."""
+
+    batch_size: int = eqx.field(static=True, default=1)
+
+    @property
+    def gradient_batch(self):
+        return self.batch_size
+
+
 def sgd_limit(noise: NoiseLaw, batch_size: int) -> Limit:
     """Limit of SGD. NoLimitError if the label noise has infinite variance: SGD then has no risk curve."""
     variance = noise.second_moment
@@ -37,6 +47,11 @@ def sgd_limit(noise: NoiseLaw, batch_size: int) -> Limit:
             "Rules that bound the residual (sign_sgd, clipping) have a limit under this noise.",
         )
     b = float(batch_size)
-    return Limit(
-        UnitDrift(), ResidualVariance(float(variance), b), 0, ("rho",), fluctuations=sgd_fluctuations(noise, batch_size)
+    return GradientLimit(
+        UnitDrift(),
+        ResidualVariance(float(variance), b),
+        0,
+        ("rho",),
+        fluctuations=sgd_fluctuations(noise, batch_size),
+        batch_size=batch_size,
     )
