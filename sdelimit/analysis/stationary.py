@@ -12,6 +12,7 @@ from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import x64
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
+from sdelimit.results.trust import warn_of_correlations
 from sdelimit.support import arguments as check
 
 LOWEST, HIGHEST, PER_DECADE = -40, 20, 10
@@ -46,6 +47,10 @@ def stationary_risk(problem: LinearRegression, optimizer: Optimizer, lr, batch_s
     Raises:
         TypeError, ValueError: naming the argument; as ``solve_ode`` for a rule that has no limit on ``problem``.
 
+    Warns:
+        LimitWarning: where few directions carry the risk, so that features are correlated with the residual or single
+            steps of SGD are not small, with the size of the error.
+
     Source: theory section 4; arXiv:2411.12135 (signSGD), arXiv:2308.08977 (SGD).
 
     >>> import sdelimit as sl
@@ -55,7 +60,9 @@ def stationary_risk(problem: LinearRegression, optimizer: Optimizer, lr, batch_s
     """
     eta = _positive_rates(lr)
     balance, grid = _prepare(problem, optimizer, batch_size)
+    problem, optimizer = check_problem(problem), as_optimizer(optimizer)
     risks = np.array([_stationary_risk(balance, grid, rate, problem.initial_risk) for rate in eta.ravel()])
+    warn_of_correlations(problem, optimizer, optimizer.limit(problem, batch_size), eta.ravel(), risks)
     return risks.reshape(eta.shape) if eta.ndim else float(risks[0])
 
 

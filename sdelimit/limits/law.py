@@ -101,7 +101,7 @@ class Law(eqx.Module):
 
     @property
     def gradient_batch(self) -> int | None:
-        """b if a step is the gradient of a batch of b, whose mean risk has an exact recursion (theory-aligned: A4)."""
+        """b if a step is the gradient of a batch of b, whose mean risk has an exact recursion (theory: section 15)."""
         return None
 
     @property

@@ -1,4 +1,4 @@
-"""How a scale-free rule answers a feature that is correlated with the residual (theory-aligned: sections A1 and A2).
+"""How a scale-free rule answers a feature that is correlated with the residual (theory: section 15).
 
 With r the correlation of feature i with the noiseless residual x'delta, r = (K delta)_i / (sigma_i s), s = sqrt(2R),
 

@@ -2,7 +2,7 @@
 
 A rule's mean update is a function G(r_i) of the correlation r_i of feature i with the residual, and limits take its
 slope at 0. That is right for dense targets and for covariances without dominant directions, where r_i is O(d^-1/2), and
-wrong however large d is for sparse targets (theory-aligned: sections A1 and A3). Along the solution of the linear law
+wrong however large d is for sparse targets (theory: section 15). Along the solution of the linear law
 the mean of delta is known,
 
     m = exp(-tau D^-p K) delta_0,    tau = int eta phi dt,    r_i = (K m)_i / (sigma_i s) + fluctuations,
@@ -64,8 +64,23 @@ def drift_error(problem, limit, t, lr, phi, risk) -> Float[np.ndarray, " k"]:
     return _errors(response, R, r, variance, sigma)
 
 
+def stationary_error(problem, limit, R: float) -> float:
+    """The relative error of the linear drift where the risk has settled at ``R`` > 0; see ``drift_error``.
+
+    No feature has a mean correlation there, but where a few directions carry the risk they have large fluctuations.
+    """
+    if limit.power != 1 or limit.nonlinearity == 0:
+        return 0.0
+    decay, sigma = modes(problem, limit).decay, problem.covariance.std
+    variance = np.array([np.sum(decay**2) / np.sum(decay) ** 2])
+    if 3 * limit.nonlinearity * variance[0] <= NEGLIGIBLE:
+        return 0.0
+    response = limit.response((R, R))
+    return float(_errors(response, np.array([R]), np.zeros((1, sigma.size)), variance, sigma)[0])
+
+
 def dropped(current: Modes, batch_size: int) -> float:
-    """What the ODE of SGD drops of the decay of the risk, relative and over g = eta / d (theory-aligned: section A4):
+    """What the ODE of SGD drops of the decay of the risk, relative and over g = eta / d (theory: section 15):
 
         (1 + 1/b) / 2 sum_i lambda_i^3 y_i / sum_i lambda_i^2 y_i,
 

@@ -1,4 +1,4 @@
-"""The risk ODE where features are correlated with the residual (theory-aligned: section A2).
+"""The risk ODE where features are correlated with the residual (theory: section 15).
 
 delta ~ N(m, V). With y = D m, Z = D V D (D = diag(sigma)), s = sqrt(2R) and r_i the correlation of feature i with the
 noiseless residual, r ~ N(Khat y / s, diag(Khat Z Khat) / s^2) coordinate by coordinate,

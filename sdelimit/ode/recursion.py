@@ -1,4 +1,4 @@
-"""The mean risk of SGD step by step, exact at every d (theory-aligned: section A4).
+"""The mean risk of SGD step by step, exact at every d (theory: section 15).
 
 In the eigenvectors of K, with y_i = E[w_i^2], g = eta / d and batches of b,
 
@@ -32,6 +32,7 @@ def solve_recursion(current: Modes, noise_variance: float, batch_size: int, d: i
     ceiling = BLOW_UP * max(risk[0], TINY_RISK)
     gone = ~(risk < ceiling)
     end = int(np.argmax(gone)) if gone.any() else steps
+    risk = np.where(np.arange(risk.size) >= end, risk[end], risk) if gone.any() else risk
     part = position - before
     slope = (risk[before + 1] - risk[before]) * d
     out = {
@@ -46,6 +47,7 @@ def solve_recursion(current: Modes, noise_variance: float, batch_size: int, d: i
         "blown_up": gone.any(),
     }
     if save_modes:
+        modes = np.where(np.isfinite(modes), modes, 0.0)  # replaced below
         rows = np.searchsorted(kept, before)
         out["modes"] = modes[rows] + part[:, None] * (modes[np.searchsorted(kept, before + 1)] - modes[rows])
     if gone.any():

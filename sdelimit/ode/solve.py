@@ -49,13 +49,13 @@ def solve_ode(
 
     That law takes features to be nearly uncorrelated with the residual, as for dense targets. For sparse targets, or
     covariances with few dominant directions, a scale-free rule's mean step is a function G of the correlations
-    r_i = (K delta)_i / (sigma_i sqrt(2R)) instead (theory-aligned: sections A1 and A2),
+    r_i = (K delta)_i / (sigma_i sqrt(2R)) instead (theory: section 15),
 
         dm/dt = -eta E G(r),    dV/dt = -eta (A V + V A') + (eta^2/d) N,    R = (m'Km + tr KV)/2,
 
     for the mean and the covariance of delta: O(d) a step for diagonal K, one d x d product otherwise. SGD's mean step
     is linear in delta always; there its steps of finite length along dominant directions are what counts, and its mean
-    risk is computed step by step (section A4).
+    risk is computed step by step (section 15).
 
     Args:
         problem: the regression problem.

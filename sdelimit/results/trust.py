@@ -8,7 +8,7 @@
 | batch comparable to d | theory, paths | b / d (section 10) |
 | label noise without a moment | theory, paths, runs | second for SGD's mean risk, fourth for its spread, |
 |  |  | and for Adam's second moment to settle over O(d) steps (section 11) |
-| features correlated with the residual | theory, paths | error of the linear drift (theory-aligned: section A3) |
+| features correlated with the residual | theory, paths | error of the linear drift (theory: section 15) |
 | coefficients sampled too crudely | theory, paths | standard errors of phi and kappa(1) along the curve (section 6) |
 
 Section numbers are those of the theory. Noise without a second moment, where a rule has no limit at all, is an error.
@@ -21,7 +21,7 @@ from functools import partial
 import jax
 import numpy as np
 
-from sdelimit.modes.alignment import drift_error, dropped
+from sdelimit.modes.alignment import drift_error, dropped, stationary_error
 from sdelimit.modes.decoupled import modes
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import evaluate_in_float64
@@ -159,6 +159,23 @@ def with_drift_error(curve, limit):
         float(np.max(np.abs(drift_error(curve.problem, limit, curve.t, *row)))) for row in zip(*rows, strict=True)
     ]
     return replace(curve, drift_error=np.array(errors) if curve.risk.ndim == 2 else errors[0])
+
+
+def warn_of_correlations(problem, optimizer, limit, lr, risks):
+    """A LimitWarning where the stationary ``risks`` of learning rates are those of a linear drift and that is off."""
+    settled = np.isfinite(risks) & (risks > 0)
+    if not settled.any():
+        return
+    if limit.gradient_batch is not None:
+        worst = float(lr[settled].max() / problem.d * dropped(modes(problem, limit), limit.gradient_batch))
+    else:
+        worst = max(abs(stationary_error(problem, limit, float(R))) for R in risks[settled])
+    if worst > LARGEST_DRIFT_ERROR:
+        text = (
+            f"stationary_risk({optimizer.name}): few directions carry the risk, so that its linear drift is "
+            f"up to {worst:.1%} off; solve_ode(..., aligned=True) over a long time takes that into account"
+        )
+        warnings.warn(text, LimitWarning, stacklevel=3)
 
 
 def _correlated_features(curve, limit):

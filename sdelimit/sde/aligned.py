@@ -1,4 +1,4 @@
-"""SDE steps where features are correlated with the residual (theory-aligned: section A2), for y = D delta:
+"""SDE steps where features are correlated with the residual (theory: section 15), for y = D delta:
 
     dy = -eta D G(r) dt + eta d^(-1/2) D N^(1/2) dB,    r = Khat y / s,    s = sqrt(2R),    R = y' Khat y / 2,
 

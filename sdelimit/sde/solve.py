@@ -72,7 +72,7 @@ def solve_sde(
         progress: show a progress bar; default only on a terminal.
         aligned: whether features may be correlated with the residual, by default where ``solve_ode`` finds that they
             are; see there. Then delta itself is followed, dy = -eta D G(r) dt + eta (D N D / d)^(1/2) dB for
-            y = D delta (theory-aligned: section A2).
+            y = D delta (theory: section 15).
 
     Returns:
         ``RiskCurves`` with ``.risk`` of shape (n_paths, n). Divergence is in ``.status``, reasons not to rely

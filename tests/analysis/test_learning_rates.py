@@ -97,7 +97,7 @@ def test_matching_sgd_with_signs_has_the_scalar_equation_of_its_noise_compressio
 
     risk = solve_ivp(field, (0, T_MAX), [1.0], t_eval=t, rtol=1e-10, atol=1e-13).y[0]
     np.testing.assert_allclose(at(matched, t), decaying(t) * np.sqrt(2 * risk + V**2) / C, rtol=1e-5)
-    found = sl.solve_ode(IDENTITY, SIGN, matched, T_MAX, save_modes=False)
+    found = sl.solve_ode(IDENTITY, SIGN, matched, T_MAX, save_modes=False, aligned=False)
     np.testing.assert_allclose(found.at(t), risk, rtol=1e-5)
 
 
@@ -117,7 +117,7 @@ def test_matched_rules_have_the_same_drift_each_along_its_own_curve(first, secon
     lr = sl.schedules.piecewise_constant([2.0], [0.3, 0.1])
     matched = sl.match_schedule(CORRELATED, first, second, lr, 4.0)
     t = np.array([0.0, 0.01, 0.3, 1.0, 1.9, 2.1, 4.0])
-    a, b = (sl.solve_ode(CORRELATED, rule, s, t=t) for rule, s in ((first, lr), (second, matched)))
+    a, b = (sl.solve_ode(CORRELATED, rule, s, t=t, aligned=False) for rule, s in ((first, lr), (second, matched)))
     np.testing.assert_allclose(b.lr * b.phi, a.lr * a.phi, rtol=2e-5)
 
 
@@ -155,7 +155,9 @@ def contest(request):
     rules, lrs = (list(column) for column in zip(*entries.values(), strict=True))
     runs = sl.simulate(CORRELATED, rules, lrs, t=[T_MAX], n_runs=128)
     risks = {name: run.risk[:, 0] for name, run in zip(entries, runs, strict=True)}
-    curves = [sl.solve_ode(CORRELATED, rule, lr, T_MAX, save_modes=False) for rule, lr in entries.values()]
+    curves = [
+        sl.solve_ode(CORRELATED, rule, lr, T_MAX, save_modes=False, aligned=False) for rule, lr in entries.values()
+    ]
     return risks, {name: curve.risk[-1] for name, curve in zip(entries, curves, strict=True)}
 
 

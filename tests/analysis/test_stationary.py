@@ -22,7 +22,7 @@ NAN = float("nan")
 def settled(problem, optimizer, lr, batch_size=1):
     """The risk at the end of an ODE solve of 25 times the slowest mode's decay."""
     t = 20 / sl.convergence_rate(problem, optimizer, lr, batch_size)
-    return sl.solve_ode(problem, optimizer, lr, t=[t], batch_size=batch_size, rtol=1e-9).risk[-1]
+    return sl.solve_ode(problem, optimizer, lr, t=[t], batch_size=batch_size, rtol=1e-9, aligned=False).risk[-1]
 
 
 @pytest.mark.parametrize("lr", [1e-3, 0.1, 1.0, 30.0])
@@ -161,7 +161,7 @@ def test_of_several_stable_risks_the_one_is_found_that_the_ode_goes_to(log_risk)
     theta_star = np.full(d, np.sqrt(2 * np.exp(log_risk) / d))
     problem = sl.LinearRegression(np.ones(d), theta_star=theta_star)
     found = sl.stationary_risk(problem, custom(Dip()), 1.0)
-    curve = sl.solve_ode(problem, custom(Dip()), 1.0, t=[300.0], rtol=1e-9)
+    curve = sl.solve_ode(problem, custom(Dip()), 1.0, t=[300.0], rtol=1e-9, aligned=False)
     assert curve.risk[-1] == pytest.approx(found, rel=1e-5)
 
 
@@ -262,7 +262,9 @@ def test_the_ode_approaches_the_stationary_risk_at_the_convergence_rate(rule, no
     problem = sl.LinearRegression(APART if shape == "dense" else np.diag(APART), noise)
     rate = sl.convergence_rate(problem, rule, lr)
     t = np.array([5.0, 8.0]) / rate
-    gap = sl.solve_ode(problem, rule, lr, t=t, rtol=1e-11, atol=1e-14).risk - sl.stationary_risk(problem, rule, lr)
+    gap = sl.solve_ode(problem, rule, lr, t=t, rtol=1e-11, atol=1e-14, aligned=False).risk - sl.stationary_risk(
+        problem, rule, lr
+    )
     assert -np.diff(np.log(np.abs(gap)))[0] / 3 == pytest.approx(1.0, rel=0.02)
 
 

@@ -41,7 +41,7 @@ def test_ode_solves_the_equations_of_theory_section_11(problem, batch_size):
     V0 = c2 * start * (2 * problem.initial_risk + 0.25) / batch_size
     t = np.linspace(0, 3, 31)
     exact = solve_ivp(field, (start, 3), np.append(w2, V0), t_eval=t[1:], rtol=1e-9, atol=1e-12, method="DOP853")
-    curve = sl.solve_ode(problem, rule(c2), eta, t=t, batch_size=batch_size)
+    curve = sl.solve_ode(problem, rule(c2), eta, t=t, batch_size=batch_size, aligned=False)
     np.testing.assert_allclose(curve.risk[1:], exact.y[:-1].T @ decay / 2, rtol=1e-5)
     np.testing.assert_allclose(curve.modes @ curve.decay / 2, curve.risk, rtol=1e-9)
 
@@ -53,9 +53,11 @@ def test_at_time_zero_the_second_moment_is_that_of_the_first_residual(problem):
 
 
 def test_short_memory_recovers_the_adapted_limit(problem):
-    fast = sl.solve_ode(problem, rule(100.0), 0.5, 3.0)
+    fast = sl.solve_ode(problem, rule(100.0), 0.5, 3.0, aligned=False)
     quasi_stationary = sl.Optimizer("quasi-stationary", optax.identity(), of_noise(quasi_stationary_adam_limit))
-    np.testing.assert_allclose(fast.risk, sl.solve_ode(problem, quasi_stationary, 0.5, 3.0).risk, rtol=0.02)
+    np.testing.assert_allclose(
+        fast.risk, sl.solve_ode(problem, quasi_stationary, 0.5, 3.0, aligned=False).risk, rtol=0.02
+    )
 
 
 def test_the_limit_does_not_depend_on_b1(problem):

@@ -61,7 +61,9 @@ def test_modes_slower_than_all_others_by_any_factor_keep_their_risk(condition):
     K = np.geomspace(1.0, 1 / condition, 2000)
     target = np.where(condition * K < 2, K**-0.5, 1e-3)
     problem = sl.LinearRegression(K, sl.noise.Gaussian(0.1), theta_star=target)
-    full, few = (sl.solve_ode(problem, sl.sgd(), 0.5, t=[0.0, 1.0, 9.0], save_modes=s).risk for s in (True, False))
+    full, few = (
+        sl.solve_ode(problem, sl.sgd(), 0.5, t=[0.0, 1.0, 9.0], save_modes=s, aligned=False).risk for s in (True, False)
+    )
     np.testing.assert_allclose(few, full, rtol=2e-6)
     assert few[0] == pytest.approx(full[0], rel=1e-9)
 
@@ -74,7 +76,10 @@ def test_curve_of_many_modes_is_by_default_compressed_and_the_same(monkeypatch, 
     monkeypatch.setattr(solve, "MOST_MODES", 2_000)
     problem = sl.LinearRegression(sl.covariance.power_law(3_000, 3.0), sl.noise.Gaussian(0.01))
     t = np.append(0.0, np.geomspace(0.1, 1000.0, 199))
-    full, few = (sl.solve_ode(problem, getattr(sl, rule)(), 0.5, t=t, rtol=1e-8, save_modes=s) for s in (True, None))
+    full, few = (
+        sl.solve_ode(problem, getattr(sl, rule)(), 0.5, t=t, rtol=1e-8, save_modes=s, aligned=False)
+        for s in (True, None)
+    )
     np.testing.assert_allclose(few.risk, full.risk, rtol=1e-7, atol=2e-10 * full.risk[0])
     np.testing.assert_allclose(few.slope, full.slope, rtol=1e-4, atol=1e-9 * np.abs(full.slope).max())
     assert few.modes is None and full.modes.shape == (200, 3_000)
@@ -94,8 +99,8 @@ def test_a_million_modes_of_condition_number_1e12_become_560_and_keep_six_digits
     monkeypatch.setattr(ode_modes, "compress", counted)
     problem = sl.LinearRegression(sl.covariance.power_law(1_000_000, 2.0), sl.noise.Gaussian(0.1))
     t = np.linspace(0.0, 1000.0, 200)
-    few = sl.solve_ode(problem, sl.sgd(), 0.5, t=t)
+    few = sl.solve_ode(problem, sl.sgd(), 0.5, t=t, aligned=False)
     ((d, k),) = sizes
     assert d == 1_000_000 and k <= 560
-    tight = sl.solve_ode(problem, sl.sgd(), 0.5, t=t[[1, 10, 199]], rtol=1e-10, save_modes=True)
+    tight = sl.solve_ode(problem, sl.sgd(), 0.5, t=t[[1, 10, 199]], rtol=1e-10, save_modes=True, aligned=False)
     np.testing.assert_allclose(few.risk[[1, 10, 199]], tight.risk, rtol=1e-6)

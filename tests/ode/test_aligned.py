@@ -1,4 +1,4 @@
-"""Risk curves where features are correlated with the residual (theory-aligned: sections A2-A4)."""
+"""Risk curves where features are correlated with the residual (theory: section 15)."""
 
 import warnings
 
@@ -53,30 +53,33 @@ def test_with_a_linear_response_they_are_the_equations_of_the_modes(law):
 
 
 def euler(problem, lr, t_max, steps):
-    """signSGD's closure for delta ~ N(m, V) under Gaussian noise, as theory-aligned states it, by Euler's method."""
+    """signSGD's closure for delta ~ N(m, V) under Gaussian noise, as theory section 15 states it, by Euler's method."""
     K, sigma, d, v2 = problem.covariance.to_dense(), problem.covariance.std, problem.d, problem.noise.second_moment
     khat, h = K / np.outer(sigma, sigma), t_max / steps
-    x, w = np.polynomial.hermite_e.hermegauss(31)
+    x = np.linspace(-7, 7, 281)
+    w = np.exp(-(x**2) / 2)
     w = w / w.sum()
     m, V, risks = problem.delta0.copy(), np.zeros((d, d)), []
     for _ in range(steps + 1):
         R = (m @ K @ m + np.sum(K * V)) / 2
         risks.append(R)
-        twice_P = 2 * R + v2
-        mean, spread = K @ m / sigma / np.sqrt(twice_P), np.sqrt(np.diag(K @ V @ K) / sigma**2 / twice_P)
-        r = np.clip(mean + spread * x[:, None], -1 + 1e-12, 1 - 1e-12)
-        G = w @ (2 / np.pi * np.arcsin(r))
-        slope = w @ (2 / np.pi / np.sqrt(1 - r**2)) / np.sqrt(twice_P)
-        A = (slope / sigma)[:, None] * K
+        s = np.sqrt(2 * R)
+        mean, spread = K @ m / sigma / s, np.sqrt(np.diag(K @ V @ K) / sigma**2 / s**2 + 1e-10)
+        r = np.clip(mean + spread * x[:, None], -1, 1) * s / np.sqrt(2 * R + v2)
+        update = 2 / np.pi * np.arcsin(r)
+        G, slope = w @ update, w @ (x[:, None] * update) / spread
+        A = (slope / s / sigma)[:, None] * K
         N = 2 / np.pi * np.arcsin(np.clip(khat, -1, 1)) - np.outer(G, G)
+        if problem.covariance.is_diagonal:
+            N = np.diag(1 - w @ update**2)
         m, V = m - lr * h * G, V + h * (-lr * (A @ V + V @ A.T) + lr**2 / d * N)
     return np.array(risks)
 
 
 @pytest.mark.parametrize("rotated", [False, True], ids=["diagonal", "ar1"])
 def test_the_closure_is_the_limit_of_an_euler_loop_in_matrix_form(rotated):
-    covariance = sl.covariance.ar1(12, 0.6) if rotated else sl.covariance.identity(12)
-    problem = sl.LinearRegression(heteroscedastic(covariance), sl.noise.Gaussian(0.4), theta_star=sparse(12, 2))
+    covariance = sl.covariance.ar1(30, 0.6) if rotated else sl.covariance.identity(30)
+    problem = sl.LinearRegression(heteroscedastic(covariance), sl.noise.Gaussian(0.4), theta_star=sparse(30, 2))
     curve = sl.solve_ode(problem, sl.sign_sgd(), 0.4, t=np.linspace(0, 2, 21), aligned=True)
     coarse, fine = euler(problem, 0.4, 2.0, 400)[::20], euler(problem, 0.4, 2.0, 800)[::40]
     np.testing.assert_allclose(2 * fine - coarse, curve.risk, rtol=2e-3)
@@ -114,7 +117,7 @@ def test_dense_problems_keep_the_linear_law():
             curve = sl.solve_ode(problem, sl.sign_sgd(), lr=0.3, t_max=3.0)
         assert not curve.aligned and 0 <= curve.drift_error < 0.01
         closed = sl.solve_ode(problem, sl.sign_sgd(), lr=0.3, t_max=3.0, aligned=True)
-        assert np.max(np.abs(closed.risk / curve.risk - 1)) < 2e-3
+        assert np.max(np.abs(closed.risk / curve.risk - 1)) < 2 * curve.drift_error
 
 
 def test_each_of_several_learning_rates_has_its_own_curve():
@@ -152,7 +155,7 @@ def test_sgd_step_by_step_has_its_exact_moments(b):
 def test_sgd_that_diverges_says_so_step_by_step():
     values = np.array([30.0] + [0.1] * 49)
     problem = sl.LinearRegression(np.diag(values), sl.noise.Gaussian(0.1))
-    with pytest.warns(sl.DivergenceWarning), pytest.warns(sl.LimitWarning):
+    with pytest.warns(sl.DivergenceWarning, match="diverged at t = "):
         curve = sl.solve_ode(problem, sl.sgd(), 2.0, 20.0, aligned=True)
     assert np.isfinite(curve.diverged_at) and not np.isnan(curve.risk).any()
     assert np.isinf(curve.risk[-1]) and "diverged" in curve.status
@@ -160,7 +163,7 @@ def test_sgd_that_diverges_says_so_step_by_step():
 
 def test_a_schedule_is_followed_step_by_step():
     problem = sl.LinearRegression(np.diag(np.r_[20.0, np.ones(39)]), sl.noise.Gaussian(0.5))
-    schedule = sl.schedules.linear(0.8, 0.0, 3.0)
+    schedule = sl.schedules.linear(0.8, 3.0)
     curve = sl.solve_ode(problem, sl.sgd(), schedule, 3.0)
     assert curve.aligned and curve.warnings == ()
     y, lam = problem.delta0**2, problem.covariance.std**2

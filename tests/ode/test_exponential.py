@@ -113,7 +113,7 @@ def test_stiff_sgd_is_its_closed_form():
     """lambda_max eta T = 10^9 and condition number 10^12: explicit steps would be 10^9."""
     problem = diagonal_problem(40, 30.0, 3e-11)
     t = np.array([1e-3, 0.1, 10.0, 1e3, 1e5, 3e7])
-    curve = sl.solve_ode(problem, sl.sgd(), 1.0, t=t)
+    curve = sl.solve_ode(problem, sl.sgd(), 1.0, t=t, aligned=False)
     np.testing.assert_allclose(curve.risk, sgd_in_closed_form(problem, 1.0, t), rtol=1e-7)
 
 
@@ -121,7 +121,7 @@ def test_stiff_sgd_is_its_closed_form():
 def test_stiff_sign_sgd_is_scipys_radau_and_dense_output_is_as_good_as_steps():
     problem = diagonal_problem(40, 1e6, 1e-6)
     t = np.append(np.geomspace(1e-4, 1e4, 30), 2e4)
-    curve = sl.solve_ode(problem, sl.sign_sgd(), 0.5, t=t)
+    curve = sl.solve_ode(problem, sl.sign_sgd(), 0.5, t=t, aligned=False)
     reference = sign_sgd_by_scipy(problem, 0.5, np.append(0.0, t))[1:]
     np.testing.assert_allclose(curve.risk, reference, rtol=1e-6)
     np.testing.assert_allclose(curve.modes @ curve.decay / 2, curve.risk, rtol=1e-12)
@@ -138,9 +138,9 @@ def stop_and_go(t):
 def test_both_integrators_agree_where_the_learning_rate_vanishes(monkeypatch):
     """At a point or for a while: it stops the clock that the exponential integrator goes by."""
     problem, t = diagonal_problem(40, 3.0, 1e-4), np.linspace(0.0, 3.0, 7)
-    explicit = sl.solve_ode(problem, sl.sign_sgd(), stop_and_go, t=t, rtol=1e-9)
+    explicit = sl.solve_ode(problem, sl.sign_sgd(), stop_and_go, t=t, rtol=1e-9, aligned=False)
     monkeypatch.setattr(modes, "STIFF", -1.0)
-    exact = sl.solve_ode(problem, sl.sign_sgd(), stop_and_go, t=t, rtol=1e-9)
+    exact = sl.solve_ode(problem, sl.sign_sgd(), stop_and_go, t=t, rtol=1e-9, aligned=False)
     np.testing.assert_allclose(exact.risk, explicit.risk, rtol=3e-8)
     np.testing.assert_allclose(exact.risk[2], exact.risk[3], rtol=1e-12)
 
@@ -149,7 +149,7 @@ def test_both_integrators_agree_where_the_learning_rate_vanishes(monkeypatch):
 def test_stiff_solves_are_batched_and_differentiated_in_the_learning_rate():
     problem, t = diagonal_problem(40, 1e6, 1e-6), np.array([1.0, 1e2])
     step = 1e-4 * 0.5
-    many = sl.solve_ode(problem, sl.sign_sgd(), [0.1, 0.5 - step, 0.5 + step], t=t, rtol=1e-9)
+    many = sl.solve_ode(problem, sl.sign_sgd(), [0.1, 0.5 - step, 0.5 + step], t=t, rtol=1e-9, aligned=False)
     reference = sign_sgd_by_scipy(problem, 0.1, np.append(0.0, t))[1:]
     np.testing.assert_allclose(many.risk[0], reference, rtol=1e-8)
     slope = jax.grad(lambda lr: sl.solve_ode(problem, sl.sign_sgd(), lr, t=t, rtol=1e-9).risk[-1])(0.5)

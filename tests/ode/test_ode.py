@@ -43,7 +43,7 @@ def euler_in_matrix_form(problem, rule, lr, t_max, steps):
 def test_ode_is_the_limit_of_an_euler_loop_in_matrix_form(small_problem, rule, lr):
     """Euler's error halves with its step, and what it extrapolates to is our curve."""
     t_max = 2.0
-    curve = sl.solve_ode(small_problem, getattr(sl, rule)(), lr, t=np.linspace(0, t_max, 41), rtol=1e-9)
+    curve = sl.solve_ode(small_problem, getattr(sl, rule)(), lr, t=np.linspace(0, t_max, 41), rtol=1e-9, aligned=False)
     coarse, fine = (euler_in_matrix_form(small_problem, rule, lr, t_max, 40 * m)[::m] for m in (10, 20))
     error = np.abs(np.stack([coarse, fine]) / curve.risk - 1).max(axis=1)
     assert 1.8 < error[0] / error[1] < 2.2
@@ -51,7 +51,7 @@ def test_ode_is_the_limit_of_an_euler_loop_in_matrix_form(small_problem, rule, l
 
 
 def test_result_is_consistent(small_problem):
-    curve = sl.solve_ode(small_problem, sl.sign_sgd(), sl.schedules.cosine(0.6, 3.0), 3.0, rtol=1e-9)
+    curve = sl.solve_ode(small_problem, sl.sign_sgd(), sl.schedules.cosine(0.6, 3.0), 3.0, rtol=1e-9, aligned=False)
     assert curve.t.shape == curve.risk.shape == (200,)
     assert curve.status == "ok"
     np.testing.assert_allclose(curve.modes @ curve.decay / 2, curve.risk, rtol=1e-12)
@@ -62,14 +62,16 @@ def test_result_is_consistent(small_problem):
     slope = np.gradient(curve.risk, curve.t, edge_order=2)
     np.testing.assert_allclose(curve.slope, slope, atol=2e-3 * np.abs(slope).max())
     between = (curve.t[:-1] + curve.t[1:]) / 2
-    exact = sl.solve_ode(small_problem, sl.sign_sgd(), sl.schedules.cosine(0.6, 3.0), t=between, rtol=1e-9)
+    exact = sl.solve_ode(
+        small_problem, sl.sign_sgd(), sl.schedules.cosine(0.6, 3.0), t=between, rtol=1e-9, aligned=False
+    )
     np.testing.assert_allclose(curve.at(between), exact.risk, rtol=1e-6)
 
 
 def test_rtol_controls_the_error(small_problem):
-    reference = sl.solve_ode(small_problem, sl.sign_sgd(), 0.6, 3.0, rtol=1e-11).risk
+    reference = sl.solve_ode(small_problem, sl.sign_sgd(), 0.6, 3.0, rtol=1e-11, aligned=False).risk
     errors = [
-        np.abs(sl.solve_ode(small_problem, sl.sign_sgd(), 0.6, 3.0, rtol=r).risk / reference - 1).max()
+        np.abs(sl.solve_ode(small_problem, sl.sign_sgd(), 0.6, 3.0, rtol=r, aligned=False).risk / reference - 1).max()
         for r in (1e-4, 1e-6, 1e-8)
     ]
     assert errors[0] < 1e-4 and errors[1] < 1e-6 and errors[2] < 1e-8
@@ -77,10 +79,10 @@ def test_rtol_controls_the_error(small_problem):
 
 def test_many_learning_rates_in_one_call_equal_single_calls(small_problem):
     rates = [0.2, 0.5, 0.9]
-    many = sl.solve_ode(small_problem, sl.sign_sgd(), rates, 2.0)
+    many = sl.solve_ode(small_problem, sl.sign_sgd(), rates, 2.0, aligned=False)
     assert many.risk.shape == (3, 200)
     for i, lr in enumerate(rates):
-        single = sl.solve_ode(small_problem, sl.sign_sgd(), lr, 2.0)
+        single = sl.solve_ode(small_problem, sl.sign_sgd(), lr, 2.0, aligned=False)
         np.testing.assert_allclose(many.risk[i], single.risk, rtol=1e-5)
         np.testing.assert_allclose(many.select(i).risk, many.risk[i])
 
@@ -118,8 +120,8 @@ def test_gradient_in_the_learning_rate_is_the_finite_difference(small_problem, k
 def test_short_pulses_of_the_learning_rate_are_not_stepped_over(small_problem):
     """A pulse of width 0.01 after a pause: same as solving the three pieces one after the other."""
     pulse = sl.schedules.piecewise_constant([2.0, 2.01], [0.0, 1.0, 0.0])
-    curve = sl.solve_ode(small_problem, sl.sgd(), pulse, t=[1.0, 3.0, 4.0])
-    direct = sl.solve_ode(small_problem, sl.sgd(), 1.0, t=[0.01], rtol=1e-10)
+    curve = sl.solve_ode(small_problem, sl.sgd(), pulse, t=[1.0, 3.0, 4.0], aligned=False)
+    direct = sl.solve_ode(small_problem, sl.sgd(), 1.0, t=[0.01], rtol=1e-10, aligned=False)
     np.testing.assert_allclose(curve.risk, [small_problem.initial_risk, direct.risk[0], direct.risk[0]], rtol=1e-5)
 
 
@@ -169,7 +171,7 @@ def test_sign_sgd_settles_at_its_stationary_risk(small_problem, eta):
     """R phi(R) = eta tr(D) / (4d); with phi = (2/pi) / sqrt(2R + v^2) a quadratic equation in R."""
     load = eta * small_problem.covariance.std.sum() / (4 * small_problem.d) * np.pi / 2
     expected = load**2 + np.sqrt(load**4 + load**2 * V**2)
-    curve = sl.solve_ode(small_problem, sl.sign_sgd(), eta, t=[400.0 / eta])
+    curve = sl.solve_ode(small_problem, sl.sign_sgd(), eta, t=[400.0 / eta], aligned=False)
     np.testing.assert_allclose(curve.risk[-1], expected, rtol=1e-5)
 
 
@@ -178,17 +180,17 @@ def test_sgd_settles_at_its_stationary_risk(small_problem):
     """R = (eta tr K / 2d)(E eps^2 / 2) / (1 - eta tr K / 2d); batch size b divides the noise."""
     for eta, b in ((0.3, 1), (0.9, 1), (0.9, 3)):
         load = eta * small_problem.covariance.trace / (2 * small_problem.d) / b
-        curve = sl.solve_ode(small_problem, sl.sgd(), eta, t=[800.0], batch_size=b)
+        curve = sl.solve_ode(small_problem, sl.sgd(), eta, t=[800.0], batch_size=b, aligned=False)
         np.testing.assert_allclose(curve.risk[-1], load * V**2 / 2 / (1 - load), rtol=1e-5)
 
 
 def test_sgd_is_unstable_beyond_twice_d_over_trace(small_problem):
     """Just below 2d / tr K the risk settles; just above it grows without bound and is reported."""
     edge = 2 * small_problem.d / small_problem.covariance.trace
-    below = sl.solve_ode(small_problem, sl.sgd(), 0.98 * edge, t=[2000.0, 2100.0])
+    below = sl.solve_ode(small_problem, sl.sgd(), 0.98 * edge, t=[2000.0, 2100.0], aligned=False)
     np.testing.assert_allclose(below.risk[0], 0.98 / 0.02 * V**2 / 2, rtol=1e-3)
     with pytest.warns(sl.DivergenceWarning, match="diverged at t = "):
-        above = sl.solve_ode(small_problem, sl.sgd(), 1.05 * edge, t=[1.0, 5000.0])
+        above = sl.solve_ode(small_problem, sl.sgd(), 1.05 * edge, t=[1.0, 5000.0], aligned=False)
     assert "diverged at t = " in above.status and 0 < above.diverged_at < 5000
     assert np.isfinite(above.risk[0]) and above.risk[1] == np.inf
     assert not np.isnan(above.phi).any()
@@ -196,7 +198,7 @@ def test_sgd_is_unstable_beyond_twice_d_over_trace(small_problem):
 
 def test_starting_at_the_target_and_without_noise_is_not_a_singularity():
     problem = sl.LinearRegression(np.full(50, 2.0), theta0=np.ones(50), theta_star=np.ones(50))
-    curve = sl.solve_ode(problem, sl.sign_sgd(), 0.5, 40.0)
+    curve = sl.solve_ode(problem, sl.sign_sgd(), 0.5, 40.0, aligned=False)
     load = 0.5 * np.sqrt(2.0) / 4 * np.pi / 2
     np.testing.assert_allclose(curve.risk[-1], 2 * load**2, rtol=1e-5)
     assert np.all(np.diff(curve.risk) > -1e-7)
@@ -215,5 +217,5 @@ def test_dense_and_structured_descriptions_of_one_matrix_agree():
         curves = []
         for k in (covariance, covariance.to_dense()):
             problem = sl.LinearRegression(k, sl.noise.Cauchy(0.2))
-            curves.append(sl.solve_ode(problem, sl.sign_sgd(), 0.5, 2.0).risk)
+            curves.append(sl.solve_ode(problem, sl.sign_sgd(), 0.5, 2.0, aligned=False).risk)
         np.testing.assert_allclose(*curves, rtol=1e-6)

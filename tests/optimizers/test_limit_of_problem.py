@@ -56,7 +56,9 @@ def test_a_limit_may_read_all_of_the_problem():
     assert problem.covariance.mean_variance == pytest.approx(9.0, rel=1e-12)
     t = [0.5, 1.0]
     np.testing.assert_allclose(
-        sl.solve_ode(problem, rule, 0.3, t=t).risk, sl.solve_ode(problem, sl.sgd(), 0.1, t=t).risk, rtol=1e-5
+        sl.solve_ode(problem, rule, 0.3, t=t, aligned=False).risk,
+        sl.solve_ode(problem, sl.sgd(), 0.1, t=t, aligned=False).risk,
+        rtol=1e-5,
     )
 
 

@@ -97,7 +97,7 @@ class ProbedRule:
         return RatioRule(*(Weights(0.0, 1 - b, b) for b in (self.b1, self.b2)), 2)
 
     def response(self, noise: NoiseLaw, R: float, batch_size: int, r):
-        """The mean update G(r), in any unit, sampled (theory-aligned: section A1)."""
+        """The mean update G(r), in any unit, sampled (theory: section 15)."""
         G = self._like.response(noise, R, batch_size, r)
         return sampled_response(self, self._like, noise, R, batch_size, 1 / (1 - self.b2), r, G)
 

@@ -1,4 +1,4 @@
-"""Mean and long-run variance of updates where a feature is correlated with the residual (theory-aligned: A1)."""
+"""Mean and long-run variance of updates where a feature is correlated with the residual (theory: section 15)."""
 
 import jax.numpy as jnp
 import numpy as np

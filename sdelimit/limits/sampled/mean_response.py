@@ -1,4 +1,4 @@
-"""The mean update of a feature that is correlated with the residual, without sampling (theory-aligned: section A1).
+"""The mean update of a feature that is correlated with the residual, without sampling (theory: section 15).
 
 A feature x of unit variance with correlation r to the noiseless residual z ~ N(0, 1) has gradients g = l x, summed over
 a batch, l = s z - eps, x = r z + sqrt(1 - r^2) xi. Their characteristic function chi(t) = E exp(i t g) is elementary

@@ -44,7 +44,7 @@ class RatioRule:
         return ratio_drift(self.a, self.w, noise, R, batch_size)
 
     def response(self, noise: NoiseLaw, R: float, batch_size: int, r) -> Float[np.ndarray, " n"]:
-        """The mean update G(r), in any unit (theory-aligned: section A1): exact for p = 2, else sampled."""
+        """The mean update G(r), in any unit (theory: section 15): exact for p = 2, else sampled."""
         if self.a.past * self.a.decay == self.w.past * self.w.decay == 0:
             return signed_response(Weights(1.0, 0.0, 0.0), noise, R, batch_size, r)
         G = ratio_response(self.a, self.w, noise, R, batch_size, r)

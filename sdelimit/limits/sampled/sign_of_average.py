@@ -57,7 +57,7 @@ class SignedRule:
         return signed_drift(self.b, noise, R, batch_size)
 
     def response(self, noise: NoiseLaw, R: float, batch_size: int, r) -> Float[np.ndarray, " n"]:
-        """The mean update G(r), exact (theory-aligned: section A1)."""
+        """The mean update G(r), exact (theory: section 15)."""
         return signed_response(self.b, noise, R, batch_size, r)
 
     def fluctuations(self, noise: NoiseLaw, R: float, batch_size: int, r, G) -> Float[np.ndarray, " n"]:
