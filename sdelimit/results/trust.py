@@ -143,14 +143,18 @@ def _beyond_stability(curve, limit):
 
 
 def _edge(curve, limit) -> float:
-    """The learning rate from which on the risk grows without bounds; infinite for rules whose steps are bounded."""
+    """The learning rate from which on the risk grows without bounds; infinite for rules whose steps are bounded.
+
+    That is 4 d R phi / (psi tr K) where the coefficients grow as they do for SGD: phi / psi as 1 / R. Where they do not,
+    or rounding at such a risk has left no number > 0 of them, no such learning rate is known: infinite too.
+    """
     if limit.power != 0 or limit.size > 1:
         return np.inf
     problem = curve.problem
     variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0
     R = FAR * max(problem.initial_risk, variance, problem.covariance.trace / problem.d)
     rates = evaluate_in_float64(partial(_balancing_rates, limit), np.array([R, FAR * R]))
-    if rates[1] > 2 * rates[0]:
+    if not (np.all(np.isfinite(rates)) and 0 < rates[0] / 2 <= rates[1] <= 2 * rates[0]):
         return np.inf
     return float(4 * problem.d * rates[1] / problem.covariance.trace)
 
