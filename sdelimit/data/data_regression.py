@@ -23,7 +23,8 @@ class DataRegression(LinearRegression):
     """Linear regression on the rows of a data set: y = X theta* + eps, with the residuals eps as label noise.
 
     K = X'X/n and the noise law is that of the residuals, so ``solve_ode`` and everything else that takes a
-    ``LinearRegression`` gives the theory of *Gaussian features* with this K and noise, independent of each other.
+    ``LinearRegression`` gives the theory of *Gaussian features* with this K and noise, independent of each other and
+    fresh at every step: beyond t = n/d, where the rows end, a ``LimitWarning`` says that no run gets there.
     ``simulate`` draws the data's own pairs (x, eps): every run takes the rows in its own random order, each at most
     once. ``sl.data.solve_ode`` predicts those runs from the data itself, without assuming that they are Gaussian.
     The risk is R(theta) = 1/2 (theta - theta*)' K (theta - theta*), the excess of the data's mean loss over that of
@@ -78,11 +79,15 @@ class DataRegression(LinearRegression):
         """The problem with Gaussian features of the same K, and the residuals as independent label noise."""
         return LinearRegression(self.covariance, self.noise, self.theta0, self.theta_star)
 
+    def longest_run(self, batch_size: int) -> float:
+        """n / (d batch_size): each row is used once."""
+        return self.n / (self.d * batch_size)
+
     def require_rows(self, t_max: float, batch_size: int):
         """ValueError if a run to ``t_max`` needs more rows than there are."""
         if np.rint(t_max * self.d) * batch_size > self.n:
             raise ValueError(
-                f"t_max must be at most n / (d batch_size) = {self.n / self.d / batch_size:.4g} for n = {self.n} rows "
+                f"t_max must be at most n / (d batch_size) = {self.longest_run(batch_size):.4g} for n = {self.n} rows "
                 f"of d = {self.d}, which a run uses at most once, got {t_max:g}"
             )
 

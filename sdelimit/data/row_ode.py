@@ -67,7 +67,9 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     tolerance = check.real("tolerance", tolerance, positive=True)
     problem.require_rows(times[-1], batch_size)
-    lr = LearningRate.of(lr).require_one_concrete("sl.data.solve_ode")
+    lr = LearningRate.of(lr)
+    doubts = lr.require_times(times[-1], problem.d)
+    lr = lr.require_one_concrete("sl.data.solve_ode")
     eta = lr.at(times)
     rule = rule_on_data(problem, optimizer, batch_size)
     knots, status, diverged_at = _integrate(problem, rule, lr, times[-1], tolerance)
@@ -77,7 +79,7 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
         diverged_at=diverged_at, status=status, problem=problem, optimizer=optimizer, batch_size=batch_size,
         kind="data ODE",
     )  # fmt: skip
-    texts = _exhaustion(problem, times[-1], batch_size)
+    texts = [*doubts, *_exhaustion(problem, times[-1], batch_size)]
     return with_warnings(curve, f"sl.data.solve_ode({optimizer.name})", texts, stacklevel=3)
 
 

@@ -70,7 +70,8 @@ def solve_ode(
     Warns:
         DivergenceWarning: if the risk leaves all bounds. LimitWarning: if the limit is not to be relied on: for a
             momentum too long for d, a batch comparable to d, an lr beyond the edge of stability, label noise without
-            the moment that it needs, or coefficients sampled too crudely.
+            the moment that it needs, coefficients sampled too crudely, an lr that seems to count steps, or a horizon
+            beyond the last of a data set's rows.
 
     Source: arXiv:2411.12135 (signSGD), arXiv:2308.08977 (SGD).
     """
@@ -82,10 +83,11 @@ def solve_ode(
     with jax.ensure_compile_time_eval():
         limit = optimizer.limit(problem, batch_size)
     rate = LearningRate.of(lr)
+    doubts = rate.require_times(times[-1], problem.d)
     curve = solve_limit(
         problem, optimizer, limit, rate, times, batch_size=batch_size, rtol=rtol, atol=atol, save_modes=save_modes
     )
-    return curve if rate.traced else with_limit_warnings(curve, limit)
+    return curve if rate.traced else with_limit_warnings(replace(curve, warnings=doubts), limit)
 
 
 def check_rtol(rtol) -> float:

@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import pickle
 import sys
+import warnings
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -401,8 +403,66 @@ def write(folder, name, X=X, y=Y):
 
 @pytest.mark.parametrize("name", ["my data.npz", "data.npy", "data.csv"])
 def test_a_file_gives_the_problem_of_its_arrays(tmp_path, name):
-    problem = sl.data.from_file(write(tmp_path, name), ridge=0.1)
+    target = None if name.endswith(".npz") else -1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        problem = sl.data.from_file(write(tmp_path, name), target, ridge=0.1)
     np.testing.assert_allclose(problem.theta_star, sl.data.from_arrays(X, Y, ridge=0.1).theta_star, rtol=1e-9)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_the_last_column_of_a_table_is_not_taken_for_labels_without_a_word(tmp_path, suffix):
+    """A file of embeddings has no labels at all; before, their last number was learnt from the others."""
+    path = write(tmp_path, f"embeddings{suffix}")
+    given = rf"the last column, number {X.shape[1]} of 0 to {X.shape[1]}, is taken for the labels y: {Y.size} different"
+    with pytest.warns(UserWarning, match=given) as caught:
+        problem = sl.data.from_file(path)
+    assert [w.filename for w in caught] == [__file__]
+    np.testing.assert_allclose(problem.theta_star, sl.data.from_file(path, target=-1).theta_star)
+
+
+def test_labels_are_where_target_says(tmp_path):
+    expected = sl.data.from_arrays(X, Y).theta_star
+    first = tmp_path / "first.csv"
+    np.savetxt(first, np.column_stack([Y, X]), delimiter=",")
+    alone, labels = tmp_path / "features.npy", tmp_path / "labels.csv"
+    np.save(alone, X)
+    np.savetxt(labels, Y, delimiter=",")
+    np.savez(tmp_path / "features.npz", X=X)
+    places = [(first, 0), (alone, Y), (alone, list(Y)), (alone, labels), (alone, str(labels))]
+    places += [(tmp_path / "features.npz", Y), (write(tmp_path, "both.npz", y=-Y), labels)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for path, target in places:
+            np.testing.assert_allclose(sl.data.from_file(path, target).theta_star, expected, rtol=1e-9)
+    refused = [
+        (first, X.shape[1] + 1, "target must be a column of the table"),
+        (write(tmp_path, "both.npz"), -1, "target must be the labels or their file for an .npz file, got column -1"),
+        (alone, Y[:-1], r"y must have shape"),
+        (alone, tmp_path / "labels.txt", "target: data file type"),
+        (alone, tmp_path / "nowhere.csv", "target: cannot read"),
+        (alone, X, "target must have 1 dimension"),
+        (tmp_path / "features.npz", None, r"data must hold arrays X and y, got \['X'\]"),
+    ]
+    for path, target, message in refused:
+        with pytest.raises(ValueError, match=message):
+            sl.data.from_file(path, target)
+    with pytest.raises(TypeError, match="target must"):
+        sl.data.from_file(alone, True)
+
+
+def test_theory_beyond_the_last_row_is_warned_of_with_the_numbers(small):
+    """50 rows of d = 4 last to t = 12.5, or half of that in pairs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sl.solve_ode(small, sl.sgd(), 0.1, t_max=12.5)
+    for solve in (sl.solve_ode, partial(sl.solve_sde, n_paths=2)):
+        with pytest.warns(sl.LimitWarning, match=r"the rows last to t = 12.5 \(n = 50 of d = 4, 1 a step\) .* t = 30"):
+            result = solve(small, sl.sgd(), 0.1, t_max=30.0)
+        assert len(result.warnings) == 1
+    with pytest.warns(sl.LimitWarning, match=r"the rows last to t = 6.25 .* 2 a step"):
+        assert any("rows" in w for w in sl.solve_ode(small, sl.sgd(), 0.1, t_max=12.5, batch_size=2).warnings)
+    assert not sl.solve_ode(small.gaussian(), sl.sgd(), 0.1, t_max=30.0).warnings
 
 
 def test_a_file_that_would_have_to_be_unpickled_is_refused(tmp_path):

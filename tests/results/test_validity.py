@@ -87,7 +87,7 @@ LAWS_OF_ANY_TAIL = [
 @pytest.mark.parametrize("noise", LAWS_OF_ANY_TAIL, ids=str)
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_clipping_has_no_threshold_under_any_noise(noise, batch_size):
-    """Where R is far beyond the threshold and the noise every step has length C, and phi = 2 C p(0) = C / sqrt(pi R)."""
+    """Where R is far beyond the threshold and the noise, steps have length C, and phi = 2 C p(0) = C / sqrt(pi R)."""
     problem = sl.LinearRegression(np.ones(D), noise)
     limit = sl.clip_norm(1.0).limit(problem, batch_size)
     assert _edge(sl.solve_ode(problem, sl.clip_norm(1.0), 0.5, t=T), limit) == np.inf
