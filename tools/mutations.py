@@ -943,6 +943,14 @@ MUTATIONS = tuple(
             "rows = 1.1 * eta / problem.n",
             ROWS,
         ),
+        ("data-clip-mean", "sdelimit/data/row_moments.py", "c * (above - below)", "1.05 * c * (above - below)", DATA),
+        (
+            "data-clip-square",
+            "sdelimit/data/row_moments.py",
+            "c**2 * (below + above)",
+            "1.1 * c**2 * (below + above)",
+            DATA,
+        ),
         ("data-adam", "sdelimit/data/row_rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS_ADAM),
     ]
 )

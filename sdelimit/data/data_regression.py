@@ -139,6 +139,7 @@ def from_arrays(
     center: bool = True,
     scale: bool = True,
     random_features: int | None = None,
+    activation=None,
     ridge: float = 0.0,
     theta0=None,
     seed: int = 0,
@@ -154,8 +155,9 @@ def from_arrays(
         y: (n,) labels, numbers.
         center: subtract the means of the columns and of the labels.
         scale: divide each column by its root mean square (after centring, its standard deviation).
-        random_features: if given, replace the prepared X by this many ReLU features max(X W, 0), W with independent
-            N(0, 1/d) entries drawn from ``seed``, and centre and scale those.
+        random_features: if given, replace the prepared X by this many features f(X W), W with independent N(0, 1/d)
+            entries drawn from ``seed``, and centre and scale those.
+        activation: f, a function of an array, entry by entry, such as ``np.tanh``; default ReLU, max(x, 0).
         ridge: regularization of theta*, relative to the mean variance tr K / d. With ridge > 0 the residuals are
             correlated with the features: the Gaussian theory ignores that, ``sl.data.solve_ode`` does not.
         theta0: initial point; default 0.
@@ -177,15 +179,28 @@ def from_arrays(
     y = check.array("y", y.astype(np.float64) if y.dtype == bool else y, shape=(X.shape[0],))
     ridge, seed = check.real("ridge", ridge, nonnegative=True), check.seed("seed", seed)
     center, scale = check.flag("center", center), check.flag("scale", scale)
+    if activation is not None and not callable(activation):
+        raise TypeError(f"activation must be a function of an array, as np.tanh, got {check.describe(activation)}")
+    if activation is not None and random_features is None:
+        raise ValueError("activation is of random features: give random_features too, their number")
     X = _center_and_scale(X, center, scale, "X")
     if random_features is not None:
         rng = np.random.default_rng(seed)
         shape = X.shape[1], check.integer("random_features", random_features, minimum=1)
-        X = np.maximum(X @ rng.standard_normal(shape) / np.sqrt(shape[0]), 0.0)
+        X = _activated(X @ rng.standard_normal(shape) / np.sqrt(shape[0]), _relu if activation is None else activation)
         X = _center_and_scale(X, center, scale, "random features")
     y = y - y.mean() if center else y
     theta_star = _least_squares(X, y, ridge)
     return DataRegression(X, y - X @ theta_star, theta_star, theta0)
+
+
+def _relu(x):
+    return np.maximum(x, 0.0)
+
+
+def _activated(X, activation):
+    """activation(X), checked."""
+    return check.array("activation(X W)", activation(X), shape=X.shape)
 
 
 def _center_and_scale(X, center, scale, name):
