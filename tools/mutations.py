@@ -38,7 +38,7 @@ DRIFTS = _tests(
 )
 ADAM = _tests("limits/test_sampled", "test_exact_drift_matches_the_reference_table[optimizer3-0.83909]")
 RMSPROP = _tests("limits/test_sampled", "test_exact_drift_matches_the_reference_table[optimizer4-0.865993]")
-EFFECTS = _tests("limits/test_sampled", "test_effects_are_those_of_a_loop_over_a_circle")
+GRADIENT_EFFECTS = _tests("limits/test_sampled", "test_effects_are_those_of_a_loop_over_a_circle")
 CONTROLS = _tests("limits/test_sampled", "test_controls_have_mean_zero")
 RATIO_KERNEL = _tests("limits/test_sampled", "test_kernel_matches_the_reference_table[optimizer3-0.401-0.888]")
 S3_KERNEL = _tests("limits/test_sampled", "test_kernel_matches_the_reference_table[optimizer5-0.2837-0.5863]")
@@ -426,16 +426,16 @@ MUTATIONS = tuple(
             EFFECTS_PY,
             "jnp.asarray(np.sqrt(1 - CORRELATIONS**2), jnp.float32)",
             "jnp.asarray(np.sqrt(1.1 - CORRELATIONS**2), jnp.float32)",
-            EFFECTS,
+            GRADIENT_EFFECTS,
         ),
         (
             "kernel-effect-older",
             EFFECTS_PY,
             "(a[0] * root + a[1] * total)",
             "(a[0] * root + 1.05 * a[1] * total)",
-            EFFECTS,
+            GRADIENT_EFFECTS,
         ),
-        ("kernel-effect-lap", EFFECTS_PY, "before / (1 - w[2] ** steps)", "before / 1.2", EFFECTS),
+        ("kernel-effect-lap", EFFECTS_PY, "before / (1 - w[2] ** steps)", "before / 1.2", GRADIENT_EFFECTS),
         ("kernel-control-sign", EFFECTS_PY, "i + j == 0, 2 / np.pi", "i + j == 0, 2.1 / np.pi", CONTROLS),
         ("kernel-control-mixed", EFFECTS_PY, "i == 0, np.sqrt(2 / np.pi)", "i == 0, np.sqrt(2.1 / np.pi)", CONTROLS),
         ("kernel-ratio-memoryless", RATIO_PY, "size**2 * 2 / np.pi", "size**2 * 2.1 / np.pi", MEMORYLESS),
