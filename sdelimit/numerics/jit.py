@@ -61,7 +61,7 @@ COMPILED = 256
 """Programs kept compiled at most, of all functions together. One takes up to a few hundred of the 65,530 memory maps
 that Linux gives a process, and compiling ends the process when they are used up."""
 DROPPED = 32
-"""Programs dropped at once when there are more, those not used for the longest."""
+"""So many fewer are kept when there are more: those not used for the longest go at once."""
 
 
 class _Programs:
@@ -84,7 +84,8 @@ class _Programs:
             program = self._programs[key] = make()
             old = []
             if len(self._programs) > COMPILED:
-                old = [self._programs.popitem(last=False)[1] for _ in range(DROPPED)]
+                excess = len(self._programs) - (COMPILED - DROPPED)
+                old = [self._programs.popitem(last=False)[1] for _ in range(excess)]
         for other in old:
             other.clear_cache()
         if old:
