@@ -2,9 +2,12 @@
 
 Each is callable on a JAX scalar and a pytree of its numbers, so the ODE can be differentiated with
 respect to them and another set of numbers reuses the compiled solver. Any JAX-traceable function of t
-does as well. ``LearningRate`` is what the solvers make of either, or of a number.
+does as well. A function of the number of steps, as optax's schedules are, becomes one of t by ``of_steps``.
+``LearningRate`` is what the solvers make of all these, or of a number.
 """
 
+import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -19,7 +22,7 @@ from sdelimit.numerics.jit import is_number
 from sdelimit.numerics.precision import is_traced, x64
 from sdelimit.support import arguments as check
 
-__all__ = ["constant", "cosine", "inverse_sqrt", "linear", "log_linear", "piecewise_constant", "warmup"]
+__all__ = ["constant", "cosine", "inverse_sqrt", "linear", "log_linear", "of_steps", "piecewise_constant", "warmup"]
 
 
 class Schedule(eqx.Module):
@@ -85,6 +88,26 @@ class Warmup(Schedule):
 
     def __call__(self, t):
         return jnp.minimum(t / self.t_warmup, 1.0) * self.schedule(t)
+
+
+class OfSteps(Schedule):
+    schedule: Callable
+    d: float
+
+    def __call__(self, t):
+        k = t * self.d
+        whole = jnp.round(k)
+        # k / d * d is k but for rounding, which must not lead to the other side of a jump.
+        return 1.0 * self.schedule(jnp.where(jnp.abs(k - whole) < WHOLE, whole, k))
+
+
+class Rates(eqx.Module):
+    """rates[k] at k = 0, 1, ..., straight lines between them, and the last one beyond."""
+
+    rates: Float[np.ndarray, " k"]
+
+    def __call__(self, k):
+        return jnp.interp(k, jnp.arange(self.rates.shape[0], dtype=k.dtype), jnp.asarray(self.rates))
 
 
 def constant(value) -> Schedule:
@@ -173,6 +196,41 @@ def warmup(schedule, t_warmup) -> Schedule:
     return Warmup(LearningRate.single(schedule, "schedule").schedule, _number("t_warmup", t_warmup, positive=True))
 
 
+def of_steps(schedule, d) -> Schedule:
+    """eta(t) = schedule(t d): what a schedule that counts steps is in t = steps/d.
+
+    Args:
+        schedule: a function of the number of steps k = 0, 1, ... that JAX can trace, such as optax's schedules, or a
+            (k,) array of one learning rate for each step (straight between steps, the last one beyond them). As
+            everywhere here the rates are eta, of which a step takes eta/d: rates of an optax optimizer are eta/d, and
+            become eta when multiplied by d.
+        d: dimension of the problem that it is for.
+
+    Raises TypeError or ValueError if ``schedule`` is neither, has rates that are not finite and >= 0, or ``d`` is not
+    an integer > 0.
+
+    >>> import optax
+    >>> import sdelimit as sl
+    >>> eta = sl.schedules.of_steps(optax.cosine_decay_schedule(0.5, decay_steps=4000), d=500)
+    >>> [round(float(eta(t)), 4) for t in (0.0, 4.0, 8.0)]
+    [0.5, 0.25, 0.0]
+    """
+    d = check.integer("d", d, minimum=1)
+    if not callable(schedule):
+        rates = check.array("schedule", schedule, ndim=1)
+        if np.any(rates < 0):
+            raise ValueError(f"schedule must be >= 0, got a smallest value of {rates.min():g}")
+        return OfSteps(Rates(check.read_only(rates)), float(d))
+    return OfSteps(_function("schedule", schedule)[0], float(d))
+
+
+WHOLE = 1e-6
+"""A number of steps this near to an integer is that integer."""
+MANY = 32
+"""An array of at least so many learning rates, one for each step of the horizon, is not a batch of them."""
+STILL, MOVING, FAINT = 0.02, 0.5, 0.1
+"""A schedule that changes by less than the first fraction of its size up to t and by more than the second up to t d, or
+is below the third of what it settles at by t d, seems to be written in steps."""
 SCAN = 4096
 """Points at which a learning rate that changes is evaluated before solving."""
 JUMP = 0.02
@@ -239,6 +297,11 @@ class LearningRate:
     def single(cls, lr, name: str = "lr") -> Self:
         """A number or a function of t. Raises as ``of``, and TypeError for an array."""
         if callable(lr):
+            if counts_steps(lr):
+                raise TypeError(
+                    f"{name} must be a function of t = steps/d, got an optax schedule, which is one of the number of "
+                    f"steps: write {name}=sl.schedules.of_steps(schedule, d)"
+                )
             schedule, traced = _function(name, lr)
             return cls(schedule, name, None, traced)
         return cls(Constant(_number(name, lr, nonnegative=True)), name, None, is_traced(lr))
@@ -281,6 +344,43 @@ class LearningRate:
             raise ValueError(f"{self.name} must be finite and >= 0 at every t, got {eta[first]:g} at t = {t[first]:g}")
         return eta
 
+    def require_times(self, end: float, d: int) -> tuple[str, ...]:
+        """Reasons to think that it is not what it is read as up to t = ``end`` in dimension ``d``: for ``.warnings``.
+
+        A function that hardly changes up to ``end``, but would up to as many steps, counts steps. Raises ValueError
+        for an array of one learning rate for each step, which would be read as so many problems.
+        """
+        steps = round(end * d)
+        if self.count is not None and self.count >= MANY and self.count in (steps, steps + 1):
+            raise ValueError(
+                f"{self.name} has as many entries, {self.count}, as the horizon t = {end:g} has steps in d = {d}; "
+                "an array is a batch of constant learning rates, each solved by itself. One rate for each step is "
+                f"{self.name}=sl.schedules.of_steps(rates, d={d})"
+            )
+        if self.traced or isinstance(self.schedule, (Constant, OfSteps)):
+            return ()
+        near, far = self._values(end), self._values(end * d)
+        largest, peak = near.max(initial=0.0), far.max(initial=0.0)
+        # What still grows at the far end is a growing function of t.
+        settled = peak > 0 and self._values(end * d / 2).max(initial=0.0) > (1 - STILL) * peak
+        if largest - near.min(initial=largest) < STILL * largest and peak - far.min(initial=peak) > MOVING * peak:
+            seen = f"hardly changes up to t = {end:g}, but would by {1 - far.min() / peak:.0%} up to {end * d:g}"
+        elif settled and largest < FAINT * peak:
+            seen = f"reaches {largest:.3g} up to t = {end:g}, but would {peak:.3g} up to {end * d:g}"
+        else:
+            return ()
+        return (
+            f"{self.name} {seen}, the number of steps: it is read as a function of t = steps/d; if it counts steps, "
+            f"write {self.name}=sl.schedules.of_steps(schedule, d={d})",
+        )
+
+    def _values(self, end):
+        """The finite values of eta on [0, end], on a grid that is fine at both ends."""
+        t = end * np.unique(np.concatenate([np.linspace(0.0, 1.0, 257), np.geomspace(1e-4, 1.0, 65)]))
+        with x64():
+            eta = np.asarray(jax.vmap(self.schedule)(jnp.asarray(t, jnp.float64)), np.float64)
+        return eta[np.isfinite(eta)]
+
     @property
     def initial(self) -> Float[np.ndarray, "*m"]:
         """eta at t = 0."""
@@ -293,6 +393,15 @@ class LearningRate:
             return Scan(np.zeros(1), self.schedule.value if self.traced else self.at(np.zeros(1)))
         t = np.unique(np.concatenate([np.linspace(0.0, times[-1], SCAN), times]))
         return Scan(t, self.at(t))
+
+
+def counts_steps(function) -> bool:
+    """Whether it is one of optax's schedules, which are functions of the number of steps."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    module, name = (getattr(function, key, None) or "" for key in ("__module__", "__qualname__"))
+    return module.startswith("optax.") and "schedule" in module and not name.startswith("constant_schedule.")
 
 
 def _function(name, lr):

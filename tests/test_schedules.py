@@ -1,13 +1,17 @@
 """What a public function makes of its argument ``lr``."""
 
 import dataclasses
+import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import sdelimit as sl
+from sdelimit.numerics.precision import x64
 from sdelimit.ode.integrate import BREAKS, Stepping
 from sdelimit.schedules import SCAN, LearningRate
 
@@ -168,3 +172,132 @@ def test_what_cannot_be_differentiated_says_so(row):
                 call(traced)
 
     traces(check)
+
+
+# Schedules that count steps
+
+D, HORIZON = 500, 8.0
+STEPS = int(D * HORIZON)
+LONG = sl.LinearRegression(np.ones(D), sl.noise.Gaussian(0.3))
+OPTAX = {
+    "cosine": optax.cosine_decay_schedule(0.5, STEPS),
+    "linear": optax.linear_schedule(0.5, 0.0, STEPS),
+    "polynomial": optax.polynomial_schedule(0.5, 0.0, 2, STEPS),
+    "exponential": optax.exponential_decay(0.5, STEPS // 4, 0.3),
+    "staircase": optax.exponential_decay(0.5, STEPS // 4, 0.3, staircase=True),
+    "piecewise": optax.piecewise_constant_schedule(0.5, {STEPS // 3: 0.1}),
+    "piecewise_interpolate": optax.piecewise_interpolate_schedule("cosine", 0.5, {STEPS // 3: 0.1}),
+    "join": optax.join_schedules([optax.constant_schedule(0.5), optax.constant_schedule(0.1)], [STEPS // 3]),
+    "warmup": optax.warmup_cosine_decay_schedule(0.0, 0.5, STEPS // 8, STEPS),
+    "warmup_constant": optax.warmup_constant_schedule(0.0, 0.5, STEPS // 8),
+    "warmup_exponential": optax.warmup_exponential_decay_schedule(0.0, 0.5, STEPS // 8, STEPS // 4, 0.3),
+    "onecycle": optax.cosine_onecycle_schedule(STEPS, 0.5),
+    "linear_onecycle": optax.linear_onecycle_schedule(STEPS, 0.5),
+    "sgdr": optax.sgdr_schedule([{"init_value": 0.0, "peak_value": 0.5, "decay_steps": STEPS, "warmup_steps": 100}]),
+}
+
+
+@pytest.mark.parametrize("name", OPTAX)
+def test_a_schedule_of_optax_is_refused_with_the_way_out(name):
+    schedule = OPTAX[name]
+    wrapped = [
+        schedule,
+        functools.partial(schedule),
+        functools.wraps(schedule)(lambda k: schedule(k)),
+        jax.jit(schedule),
+    ]
+    for given in wrapped:
+        for ask in (LearningRate.of, LearningRate.single, lambda given: sl.schedules.warmup(given, 1.0)):
+            with pytest.raises(TypeError, match=r"optax schedule, .*=sl.schedules.of_steps\(schedule, d\)"):
+                ask(given)
+    # It can be hidden in a function, and then seems not to change.
+    (text,) = LearningRate.of(lambda t: schedule(t) + 0.0).require_times(HORIZON, D)
+    assert re.search(r"lr (hardly changes|reaches \S+) up to t = 8, but would .* up to 4000, the number of steps", text)
+    assert "lr=sl.schedules.of_steps(schedule, d=500)" in text
+
+
+@pytest.mark.parametrize("name", OPTAX)
+def test_of_steps_reads_a_schedule_at_the_steps_that_are_taken(name):
+    """Also at jumps: eta(k/d) is the schedule of k, however k/d is rounded."""
+    for d in (D, 7, 4096):
+        lr = LearningRate.of(sl.schedules.of_steps(OPTAX[name], d))
+        k = np.arange(STEPS + 10)
+        with x64():
+            expected = np.asarray(jax.vmap(lambda k: 1.0 * OPTAX[name](k))(jnp.asarray(k, jnp.float64)))
+        np.testing.assert_array_equal(lr.at(k / d), expected)
+        assert lr.require_times(HORIZON, d) == ()
+
+
+def test_a_constant_of_optax_is_a_constant():
+    assert LearningRate.of(optax.constant_schedule(0.3)).at(TIMES).tolist() == [0.3] * 9
+
+
+def test_of_steps_takes_one_learning_rate_for_each_step():
+    rates = np.linspace(0.5, 0.1, STEPS) ** 2
+    lr = LearningRate.of(sl.schedules.of_steps(rates, D))
+    np.testing.assert_array_equal(lr.at(np.arange(STEPS) / D), rates)
+    assert lr.at(np.array([2 * HORIZON])) == rates[-1]
+    curve = sl.solve_ode(LONG, sl.sgd(), sl.schedules.of_steps(rates, D), HORIZON)
+    same = sl.solve_ode(LONG, sl.sgd(), lambda t: jnp.interp(t * D, jnp.arange(STEPS), rates), HORIZON)
+    np.testing.assert_allclose(curve.risk, same.risk, rtol=1e-6)
+
+
+def test_a_schedule_in_steps_gives_the_risk_of_the_same_schedule_in_time():
+    """What was .071 for a learning rate that seemed not to decay is .118."""
+    in_steps = sl.schedules.of_steps(OPTAX["cosine"], D)
+    for solve in (sl.solve_ode, lambda *given: sl.simulate(*given, n_runs=2)):
+        one, other = (solve(LONG, sl.sign_sgd(), lr, HORIZON) for lr in (in_steps, sl.schedules.cosine(0.5, HORIZON)))
+        np.testing.assert_allclose(one.risk, other.risk, rtol=1e-4)
+        assert one.warnings == ()
+
+
+def test_a_schedule_that_seems_to_count_steps_is_warned_of():
+    problem = sl.LinearRegression(np.ones(20), sl.noise.Gaussian(0.3))
+    with pytest.warns(sl.LimitWarning, match="lr hardly changes up to t = 2, but would by 100% up to 40"):
+        runs = sl.simulate(problem, sl.sgd(), lambda t: 0.05 * (1 + jnp.cos(jnp.pi * t / 40)), 2.0, n_runs=2)
+    assert len(runs.warnings) == 1
+
+
+@pytest.mark.slow
+def test_every_solver_says_that_a_schedule_seems_to_count_steps():
+    hidden = lambda t: OPTAX["cosine"](t)  # noqa: E731
+    rows = sl.data.from_arrays(np.random.default_rng(0).normal(size=(200, 20)), np.arange(200.0))
+    small = sl.LinearRegression(np.ones(100), sl.noise.Gaussian(0.3))
+    calls = [
+        lambda: sl.solve_ode(small, sl.sgd(), hidden, 40.0),
+        lambda: sl.solve_sde(small, sl.sgd(), hidden, 40.0, n_paths=2),
+        lambda: sl.simulate(small, sl.sgd(), hidden, 40.0, n_runs=2),
+        lambda: sl.simulate(small, [sl.sgd(), sl.sign_sgd()], [0.1, hidden], 40.0, n_runs=2)[1],
+        lambda: sl.data.solve_ode(rows, sl.sgd(), lambda t: OPTAX["cosine"](60 * t), 2.5),
+        lambda: sl.effects(small, lr=hidden, t_max=40.0).curve,
+    ]
+    for call in calls:
+        with pytest.warns(sl.LimitWarning, match=r"lr hardly changes up to t = .*, but would by \d+% up to"):
+            assert any("counts steps" in text for text in call().warnings)
+    with pytest.warns(sl.LimitWarning, match="lr hardly changes"):
+        sl.match_schedule(small, sl.sgd(), sl.sign_sgd(), hidden, 40.0)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        sl.schedules.cosine(0.5, HORIZON), sl.schedules.warmup(0.5, 2.0), sl.schedules.inverse_sqrt(0.5, 1.0),
+        sl.schedules.piecewise_constant([4.0], [0.5, 0.05]), sl.schedules.constant(0.5),
+        lambda t: 0.01 * (1 + t), lambda t: 0.01 * jnp.exp(t / 5), lambda t: 0.1 + 0.0 * t, lambda t: 0.0 * t,
+        lambda t: 0.1 - t / 100, lambda t: 0.1 + 0.05 * jnp.sin(t), 0.1, [0.1, 0.3],
+    ],
+)  # fmt: skip
+def test_a_schedule_in_time_is_not_taken_for_one_in_steps(schedule):
+    assert LearningRate.of(schedule).require_times(HORIZON, D) == ()
+
+
+def test_as_many_rates_as_steps_are_not_a_batch_of_learning_rates():
+    problem = sl.LinearRegression(np.ones(20))
+    solvers = [sl.solve_ode, sl.solve_sde, sl.simulate, lambda *given: sl.simulate(*given, n_runs=2, t=[0.0, 2.0])]
+    for solve in solvers:
+        for count in (40, 41):
+            message = rf"lr has as many entries, {count}, as the horizon t = 2 has steps .*of_steps\(rates, d=20\)"
+            with pytest.raises(ValueError, match=message):
+                solve(problem, sl.sgd(), np.full(count, 0.1), 2.0)
+    assert sl.solve_ode(problem, sl.sgd(), np.full(39, 0.1), 2.0).risk.shape == (39, 200)
+    assert LearningRate.of([0.1, 0.2]).require_times(0.1, 20) == ()  # two steps, and two learning rates

@@ -38,6 +38,8 @@ DRIFTS = _tests(
 )
 ADAM = _tests("limits/test_sampled", "test_exact_drift_matches_the_reference_table[optimizer3-0.83909]")
 RMSPROP = _tests("limits/test_sampled", "test_exact_drift_matches_the_reference_table[optimizer4-0.865993]")
+GRADIENT_EFFECTS = _tests("limits/test_sampled", "test_effects_are_those_of_a_loop_over_a_circle")
+CONTROLS = _tests("limits/test_sampled", "test_controls_have_mean_zero")
 RATIO_KERNEL = _tests("limits/test_sampled", "test_kernel_matches_the_reference_table[optimizer3-0.401-0.888]")
 S3_KERNEL = _tests("limits/test_sampled", "test_kernel_matches_the_reference_table[optimizer5-0.2837-0.5863]")
 SIGNUM_KERNEL = _tests("limits/test_sampled", "test_kernel_matches_the_reference_table[optimizer7-6.354-14.02]")
@@ -112,6 +114,7 @@ LAPLACE_PY, SIGNED_PY, RATIO_PY = (
     "sdelimit/limits/sampled/sign_of_average.py",
     "sdelimit/limits/sampled/ratio.py",
 )
+EFFECTS_PY = "sdelimit/limits/sampled/gradient_effects.py"
 CLIP_PY, CLIP_COORDINATE_PY = "sdelimit/limits/exact/clip_norm.py", "sdelimit/limits/exact/clip_coordinate.py"
 ADAPTIVE_PY, SIGN_RULES_PY = "sdelimit/optimizers/adaptive.py", "sdelimit/optimizers/sign.py"
 FLUCTUATIONS_PY, LONG_PY = "sdelimit/limits/exact/step_fluctuations.py", "sdelimit/limits/exact/long_memory_adam.py"
@@ -409,15 +412,32 @@ MUTATIONS = tuple(
             RATIO_PY,
             "** _power(rule.p)) ** (1 / rule.p)",
             "** _power(rule.p)) ** (1.05 / rule.p)",
-            RATIO_KERNEL,
+            S3_KERNEL,
         ),
         (
             "kernel-ratio-correlation",
             RATIO_PY,
             "jnp.sqrt(1 - rho**2) * draws.other",
             "jnp.sqrt(1.1 - rho**2) * draws.other",
-            RATIO_KERNEL,
+            S3_KERNEL,
         ),
+        (
+            "kernel-effect-correlation",
+            EFFECTS_PY,
+            "jnp.asarray(np.sqrt(1 - CORRELATIONS**2), jnp.float32)",
+            "jnp.asarray(np.sqrt(1.1 - CORRELATIONS**2), jnp.float32)",
+            GRADIENT_EFFECTS,
+        ),
+        (
+            "kernel-effect-older",
+            EFFECTS_PY,
+            "(a[0] * root + a[1] * total)",
+            "(a[0] * root + 1.05 * a[1] * total)",
+            GRADIENT_EFFECTS,
+        ),
+        ("kernel-effect-lap", EFFECTS_PY, "before / (1 - w[2] ** steps)", "before / 1.2", GRADIENT_EFFECTS),
+        ("kernel-control-sign", EFFECTS_PY, "i + j == 0, 2 / np.pi", "i + j == 0, 2.1 / np.pi", CONTROLS),
+        ("kernel-control-mixed", EFFECTS_PY, "i == 0, np.sqrt(2 / np.pi)", "i == 0, np.sqrt(2.1 / np.pi)", CONTROLS),
         ("kernel-ratio-memoryless", RATIO_PY, "size**2 * 2 / np.pi", "size**2 * 2.1 / np.pi", MEMORYLESS),
         # scale-dependent rules, shared weights, long memory
         ("clip-inside", CLIP_PY, "erf(low / jnp.sqrt(2.0))) / 2, low", "erf(low / jnp.sqrt(2.0))) / 2.1, low", NORM),
@@ -922,6 +942,14 @@ MUTATIONS = tuple(
             "rows = eta / problem.n",
             "rows = 1.1 * eta / problem.n",
             ROWS,
+        ),
+        ("data-clip-mean", "sdelimit/data/row_moments.py", "c * (above - below)", "1.05 * c * (above - below)", DATA),
+        (
+            "data-clip-square",
+            "sdelimit/data/row_moments.py",
+            "c**2 * (below + above)",
+            "1.1 * c**2 * (below + above)",
+            DATA,
         ),
         ("data-adam", "sdelimit/data/row_rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS_ADAM),
     ]

@@ -1,6 +1,7 @@
 """The learning rate at which one rule drifts as another does (theory: section 5)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -117,7 +118,8 @@ def _source(problem, optimizer, limit, lr, times, batch_size):
     curve = solve_limit(problem, optimizer, limit, lr, times, batch_size=batch_size, rtol=RTOL, save_modes=False)
     if np.isfinite(curve.diverged_at):
         raise ValueError(f"lr must keep from_optimizer's risk finite up to t_max, but {optimizer.name} {curve.status}")
-    return with_limit_warnings(curve, limit)
+    doubts = lr.require_times(times[-1], problem.d)
+    return with_limit_warnings(replace(curve, warnings=doubts), limit)
 
 
 def _mean_rate(problem, limit):

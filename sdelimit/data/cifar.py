@@ -12,43 +12,47 @@ PIXELS = 3072
 CLASSES = 10
 
 
-def cifar10(folder, classes: tuple[int, int] = (0, 1), **options) -> DataRegression:
-    """Tell two classes of CIFAR-10 apart, y = 1 or -1, from the batches ``data_batch_*`` in ``folder``.
+def cifar10(folder, classes=(0, 1), **options) -> DataRegression:
+    """Tell two classes of CIFAR-10, or two groups of them, apart, y = 1 or -1.
 
+    The images are those of the batches ``data_batch_*`` in ``folder``.
     The folder is what the archive "CIFAR-10 python version" unpacks to (``cifar-10-batches-py``). The files are
     pickles, which could run any code; only the arrays, numbers, texts, lists and dictionaries that such a batch is
     made of are let in. K of the 3072 pixels takes 75 MB; ``random_features=1000`` is the usual choice.
 
     Args:
         folder: path of the folder.
-        classes: the labels, 0 to 9, of y = 1 and of y = -1.
+        classes: the labels, 0 to 9, of y = 1 and of y = -1: two of them, or two groups of them, such as
+            ((0, 1, 8, 9), (2, 3, 4, 5, 6, 7)), machines and animals.
         options: as for ``from_arrays``.
 
     Returns:
-        A ``DataRegression`` with one row for each image of the two classes, 10,000 for the whole training set.
+        A ``DataRegression`` with one row for each image of these classes: of two, 10,000 of the whole training set.
 
     Raises:
         TypeError, ValueError: naming the argument: for a folder without batches, a file that is not one, or one that
             holds anything else.
     """
-    first, second = _pair(classes)
+    first, second = _groups(classes)
     paths = sorted(as_path("folder", folder).glob("data_batch_*"))
     if not paths:
         raise ValueError(f"folder must hold CIFAR-10's Python batches data_batch_1, ..., got none in {folder}")
     images, labels = (np.concatenate(parts) for parts in zip(*map(_read_batch, paths), strict=True))
-    chosen = (labels == first) | (labels == second)
-    for label in (first, second):
+    for label in (*first, *second):
         if not np.any(labels == label):
             raise ValueError(f"classes must occur in the data, got {label}, of which {folder} has no image")
-    return from_arrays(images[chosen] / 255, np.where(labels[chosen] == first, 1.0, -1.0), **options)
+    chosen = np.isin(labels, (*first, *second))
+    return from_arrays(images[chosen] / 255, np.where(np.isin(labels[chosen], first), 1.0, -1.0), **options)
 
 
-def _pair(classes):
+def _groups(classes):
+    """The labels of y = 1 and those of y = -1."""
     if not isinstance(classes, (tuple, list)) or len(classes) != 2:
-        raise ValueError(f"classes must be two labels, as (0, 1), got {check.describe(classes)}")
-    first, second = (check.integer("classes", label, minimum=0) for label in classes)
-    if first == second or max(first, second) >= CLASSES:
-        raise ValueError(f"classes must be two different labels from 0 to 9, got {first} and {second}")
+        raise ValueError(f"classes must be two labels, as (0, 1), or two groups of them, got {check.describe(classes)}")
+    groups = [group if isinstance(group, (tuple, list)) else (group,) for group in classes]
+    first, second = (tuple(check.integer("classes", label, minimum=0) for label in group) for group in groups)
+    if not (first and second) or len({*first, *second}) < len(first + second) or max(first + second) >= CLASSES:
+        raise ValueError(f"classes must be different labels from 0 to 9, got {first} and {second}")
     return first, second
 
 

@@ -23,7 +23,8 @@ class DataRegression(LinearRegression):
     """Linear regression on the rows of a data set: y = X theta* + eps, with the residuals eps as label noise.
 
     K = X'X/n and the noise law is that of the residuals, so ``solve_ode`` and everything else that takes a
-    ``LinearRegression`` gives the theory of *Gaussian features* with this K and noise, independent of each other.
+    ``LinearRegression`` gives the theory of *Gaussian features* with this K and noise, independent of each other and
+    fresh at every step: beyond t = n/d, where the rows end, a ``LimitWarning`` says that no run gets there.
     ``simulate`` draws the data's own pairs (x, eps): every run takes the rows in its own random order, each at most
     once. ``sl.data.solve_ode`` predicts those runs from the data itself, without assuming that they are Gaussian.
     The risk is R(theta) = 1/2 (theta - theta*)' K (theta - theta*), the excess of the data's mean loss over that of
@@ -78,11 +79,15 @@ class DataRegression(LinearRegression):
         """The problem with Gaussian features of the same K, and the residuals as independent label noise."""
         return LinearRegression(self.covariance, self.noise, self.theta0, self.theta_star)
 
+    def longest_run(self, batch_size: int) -> float:
+        """n / (d batch_size): each row is used once."""
+        return self.n / (self.d * batch_size)
+
     def require_rows(self, t_max: float, batch_size: int):
         """ValueError if a run to ``t_max`` needs more rows than there are."""
         if np.rint(t_max * self.d) * batch_size > self.n:
             raise ValueError(
-                f"t_max must be at most n / (d batch_size) = {self.n / self.d / batch_size:.4g} for n = {self.n} rows "
+                f"t_max must be at most n / (d batch_size) = {self.longest_run(batch_size):.4g} for n = {self.n} rows "
                 f"of d = {self.d}, which a run uses at most once, got {t_max:g}"
             )
 
@@ -134,6 +139,7 @@ def from_arrays(
     center: bool = True,
     scale: bool = True,
     random_features: int | None = None,
+    activation=None,
     ridge: float = 0.0,
     theta0=None,
     seed: int = 0,
@@ -149,8 +155,9 @@ def from_arrays(
         y: (n,) labels, numbers.
         center: subtract the means of the columns and of the labels.
         scale: divide each column by its root mean square (after centring, its standard deviation).
-        random_features: if given, replace the prepared X by this many ReLU features max(X W, 0), W with independent
-            N(0, 1/d) entries drawn from ``seed``, and centre and scale those.
+        random_features: if given, replace the prepared X by this many features f(X W), W with independent N(0, 1/d)
+            entries drawn from ``seed``, and centre and scale those.
+        activation: f, a function of an array, entry by entry, such as ``np.tanh``; default ReLU, max(x, 0).
         ridge: regularization of theta*, relative to the mean variance tr K / d. With ridge > 0 the residuals are
             correlated with the features: the Gaussian theory ignores that, ``sl.data.solve_ode`` does not.
         theta0: initial point; default 0.
@@ -172,15 +179,28 @@ def from_arrays(
     y = check.array("y", y.astype(np.float64) if y.dtype == bool else y, shape=(X.shape[0],))
     ridge, seed = check.real("ridge", ridge, nonnegative=True), check.seed("seed", seed)
     center, scale = check.flag("center", center), check.flag("scale", scale)
+    if activation is not None and not callable(activation):
+        raise TypeError(f"activation must be a function of an array, as np.tanh, got {check.describe(activation)}")
+    if activation is not None and random_features is None:
+        raise ValueError("activation is of random features: give random_features too, their number")
     X = _center_and_scale(X, center, scale, "X")
     if random_features is not None:
         rng = np.random.default_rng(seed)
         shape = X.shape[1], check.integer("random_features", random_features, minimum=1)
-        X = np.maximum(X @ rng.standard_normal(shape) / np.sqrt(shape[0]), 0.0)
+        X = _activated(X @ rng.standard_normal(shape) / np.sqrt(shape[0]), _relu if activation is None else activation)
         X = _center_and_scale(X, center, scale, "random features")
     y = y - y.mean() if center else y
     theta_star = _least_squares(X, y, ridge)
     return DataRegression(X, y - X @ theta_star, theta_star, theta0)
+
+
+def _relu(x):
+    return np.maximum(x, 0.0)
+
+
+def _activated(X, activation):
+    """activation(X), checked."""
+    return check.array("activation(X W)", activation(X), shape=X.shape)
 
 
 def _center_and_scale(X, center, scale, name):

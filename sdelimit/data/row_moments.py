@@ -7,7 +7,9 @@ mu_i = <x_i, m> - eps_i and s_i^2 = x_i' C x_i, and averages over the rows give
 
     SGD:      E[u] = K m - E[eps x],                       J = K,                      E[uu'] = E[(mu^2 + s^2) x x'],
     signSGD:  E[u] = E[erf(mu / (s sqrt 2)) sign(x)],      J = E[2 p(0) sign(x) x'],   E[uu'] = E[sign(x) sign(x)'],
+    clipping: E[u] = E[E[clip(l)] x],                      J = E[P(|l| < c) x x'],     E[uu'] = E[E[min(l^2, c^2)] xx'],
 
+with clip(l) = min(max(l, -c), c) at c = C sqrt(tr K) / |x|, since u = g min(1, C sqrt(tr K) / |g|) and |g| = |l| |x|;
 p(0) = exp(-mu^2 / 2 s^2) / (s sqrt(2 pi)) the residual's density at zero. The SGD line is exact for any law of delta.
 For Gaussian x and independent eps in high dimension both are those of theory sections 1 and 2.
 """
@@ -16,12 +18,14 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import erf
+from scipy.special import erf, ndtr
 
 ROWS = 8192
 """Rows worked on at once."""
 SHARPEST = 1e-2
 """Least s_i, relative to the root mean square of mu: the density of a point mass is taken at this resolution."""
+POINT = 1e-8
+"""The same where no density is asked for."""
 
 
 class Moments(NamedTuple):
@@ -56,6 +60,30 @@ def sign_moments(problem, mean, covariance) -> Moments:
     drift, jacobian, density = drift / problem.n, jacobian / problem.n, density / problem.n
     noise = problem.sign_covariance - np.outer(drift, drift)
     return Moments(drift, jacobian, noise, 2 * np.sqrt(2 / np.pi) * density)
+
+
+def clipped_moments(problem, mean, covariance, threshold) -> Moments:
+    """Of u = g min(1, threshold sqrt(tr K) / |g|)."""
+    drift, jacobian, second = np.zeros(problem.d), np.zeros((problem.d, problem.d)), np.zeros((problem.d, problem.d))
+    radius, share = threshold * np.sqrt(problem.covariance.trace), 0.0
+    smallest = POINT * np.sqrt(np.mean((problem.X @ mean - problem.residuals) ** 2)) + 1e-150
+    for x, mu, s in _residuals(problem, mean, covariance):
+        c, s = radius / np.maximum(np.linalg.norm(x, axis=1), 1e-150), np.maximum(s, smallest)
+        low, high = (-c - mu) / s, (c - mu) / s
+        inside, slopes = ndtr(high) - ndtr(low), _pdf(low) - _pdf(high)
+        below, above = ndtr(low), ndtr(-high)
+        clipped = mu * inside + s * slopes + c * (above - below)
+        square = (mu**2 + s**2) * inside + 2 * mu * s * slopes + s**2 * (low * _pdf(low) - high * _pdf(high))
+        drift += clipped @ x
+        jacobian += (x * inside[:, None]).T @ x
+        second += (x * (square + c**2 * (below + above))[:, None]).T @ x
+        share += inside.sum()
+    drift, jacobian, second = drift / problem.n, jacobian / problem.n, second / problem.n
+    return Moments(drift, jacobian, second - np.outer(drift, drift), share / problem.n)
+
+
+def _pdf(x):
+    return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
 
 
 def _residuals(problem, mean, covariance):

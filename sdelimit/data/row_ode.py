@@ -26,10 +26,10 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
     as Gaussian with mean m and covariance C, and the drift and noise of the rule at N(m, C) are averages over the
     rows, with the residual of row i distributed as N(<x_i, m> - eps_i, x_i' C x_i). So features that are not Gaussian,
     residuals that depend on the features, and a K with a few dominant directions are all accounted for, as is that
-    each row is used only once. For SGD the equations are exact up to O(eta/d); for signSGD they assume that the
-    average over delta of a row's step is that of a Gaussian delta; for Adam, also that its second moment averages
-    many gradients. Of the data, signSGD uses E[sign(x) sign(x)'] and the averages E[erf(.) sign(x)] and
-    E[2 p(0) sign(x) x'] that become phi(R) sqrt(pi/2) E[sign(x) x'] for Gaussian residuals.
+    each row is used only once. For SGD the equations are exact up to O(eta/d); for signSGD and norm clipping they
+    assume that the average over delta of a row's step is that of a Gaussian delta; for Adam, also that its second
+    moment averages many gradients. Of the data, signSGD uses E[sign(x) sign(x)'] and the averages E[erf(.) sign(x)]
+    and E[2 p(0) sign(x) x'] that become phi(R) sqrt(pi/2) E[sign(x) x'] for Gaussian residuals.
 
     Each row being used once makes the noise of slow modes smaller, by up to twice the fraction of the rows used so far.
     That is accounted for to first order in eta, and a ``LimitWarning`` says where it is not enough: more than 30% of
@@ -37,18 +37,18 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
 
     Args:
         problem: from ``sl.data.from_arrays`` or a loader of ``sl.data``.
-        optimizer: ``sl.sgd()``, ``sl.sign_sgd()``, or ``sl.adam(b1, b2)`` with a long memory.
+        optimizer: ``sl.sgd()``, ``sl.sign_sgd()``, ``sl.clip_norm(C)``, or ``sl.adam(b1, b2)`` with a long memory.
         lr: eta: a number or a JAX-traceable function of t.
         t_max: horizon, in t = steps/d; at most n / (d batch_size).
         t: times to evaluate at; default 200 equally spaced ones in [0, t_max].
-        batch_size: samples per step; 1 for signSGD.
+        batch_size: samples per step; 1 for signSGD and norm clipping.
         tolerance: largest relative change of the risk in a step that a first-order method would miss. The method is
             of second order. A step costs O(n d^2).
 
     Returns:
         A ``RiskCurve`` of kind "data ODE", without modes; ``compare`` and the plots take it. ``.decay`` is sigma_i^2;
-        ``.phi`` is 1 for SGD, 2 sqrt(2/pi) p_l(0) for signSGD, the mean over coordinates of sigma_i / sqrt(vhat_i)
-        weighted by sigma_i^2 for Adam.
+        ``.phi`` is 1 for SGD, 2 sqrt(2/pi) p_l(0) for signSGD, P(|g| < C sqrt(tr K)) for norm clipping, and for Adam
+        the mean over coordinates of sigma_i / sqrt(vhat_i) weighted by sigma_i^2.
 
     Raises:
         TypeError, ValueError: naming the argument; in particular for a rule or batch size that it does not cover and
@@ -67,7 +67,9 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     tolerance = check.real("tolerance", tolerance, positive=True)
     problem.require_rows(times[-1], batch_size)
-    lr = LearningRate.of(lr).require_one_concrete("sl.data.solve_ode")
+    lr = LearningRate.of(lr)
+    doubts = lr.require_times(times[-1], problem.d)
+    lr = lr.require_one_concrete("sl.data.solve_ode")
     eta = lr.at(times)
     rule = rule_on_data(problem, optimizer, batch_size)
     knots, status, diverged_at = _integrate(problem, rule, lr, times[-1], tolerance)
@@ -77,7 +79,7 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
         diverged_at=diverged_at, status=status, problem=problem, optimizer=optimizer, batch_size=batch_size,
         kind="data ODE",
     )  # fmt: skip
-    texts = _exhaustion(problem, times[-1], batch_size)
+    texts = [*doubts, *_exhaustion(problem, times[-1], batch_size)]
     return with_warnings(curve, f"sl.data.solve_ode({optimizer.name})", texts, stacklevel=3)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from sdelimit.data.data_regression import DataRegression
-from sdelimit.data.row_moments import Moments, gradient_moments, sign_moments
-from sdelimit.optimizers.formula import AdamUpdate, GradientUpdate, SignUpdate
+from sdelimit.data.row_moments import Moments, clipped_moments, gradient_moments, sign_moments
+from sdelimit.optimizers.formula import AdamUpdate, ClipNormUpdate, GradientUpdate, SignUpdate
 from sdelimit.optimizers.optimizer import as_optimizer
 from sdelimit.problem.linear_regression import check_problem
 from sdelimit.support import arguments as check
@@ -36,6 +36,19 @@ class Sign:
         return sign_moments(problem, state.mean, state.covariance), np.zeros(0)
 
 
+class ClippedGradient:
+    """SGD clipped by the gradient's norm, with one sample a step."""
+
+    rate = 0.0
+    batch_size = 1
+
+    def __init__(self, threshold):
+        self.threshold = threshold
+
+    def at(self, problem, state, t):
+        return clipped_moments(problem, state.mean, state.covariance, self.threshold), np.zeros(0)
+
+
 class SlowAdam:
     """Adam whose second moment averages so many gradients that it is not random:
 
@@ -63,14 +76,16 @@ def rule_on_data(problem, optimizer, batch_size):
     match optimizer.formula:
         case GradientUpdate():
             return Gradient(batch_size)
+        case SignUpdate() | ClipNormUpdate() if batch_size > 1:
+            raise ValueError(f"batch_size must be 1 for {optimizer.name} in sl.data.solve_ode, got {batch_size}")
         case SignUpdate():
-            if batch_size > 1:
-                raise ValueError(f"batch_size must be 1 for sign_sgd in sl.data.solve_ode, got {batch_size}")
             return Sign()
+        case ClipNormUpdate():
+            return ClippedGradient(optimizer.formula.threshold)
         case AdamUpdate() as adam:
             return _slow_adam(problem, optimizer, adam, batch_size)
     raise ValueError(
-        f"optimizer must be sgd, sign_sgd or adam in sl.data.solve_ode, got {optimizer.name}; "
+        f"optimizer must be sgd, sign_sgd, clip_norm or adam in sl.data.solve_ode, got {optimizer.name}; "
         "sl.solve_ode has the Gaussian theory of every rule"
     )
 

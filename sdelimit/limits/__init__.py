@@ -3,6 +3,7 @@
 from sdelimit.limits.exact.sgd import sgd_limit
 from sdelimit.limits.exact.sign import sign_limit
 from sdelimit.limits.limit import CoefficientErrors, Limit
+from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.limits.noise_kernel import kernel_basis
 from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.sign_of_average import SignedRule
@@ -12,6 +13,7 @@ from sdelimit.limits.sampled.weights import Weights
 __all__ = [
     "CoefficientErrors",
     "Limit",
+    "NoLimitError",
     "RatioRule",
     "SignedRule",
     "Weights",

@@ -1,7 +1,10 @@
 """jit over arguments that mix numbers, arrays and functions."""
 
 import functools
+import gc
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,18 +57,67 @@ def shared_size(size: int, multiple: int) -> int:
     return multiple * ceil_div(size, multiple)
 
 
+COMPILED = 256
+"""Programs kept compiled at most, of all functions together. One takes up to a few hundred of the 65,530 memory maps
+that Linux gives a process, and compiling ends the process when they are used up."""
+DROPPED = 32
+"""So many fewer are kept when there are more: those not used for the longest go at once."""
+
+
+class _Programs:
+    """The compiled programs of the last ``COMPILED`` different keys.
+
+    A user's function names a program, and each new one needs its own: hundreds of rules or schedules in one process
+    would keep hundreds of programs that nothing will call again.
+    """
+
+    def __init__(self):
+        self._programs: OrderedDict = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key, make):
+        """The program of ``key``: ``make()`` unless it is here."""
+        with self._lock:
+            if key in self._programs:
+                self._programs.move_to_end(key)
+                return self._programs[key]
+            program = self._programs[key] = make()
+            old = []
+            if len(self._programs) > COMPILED:
+                excess = len(self._programs) - (COMPILED - DROPPED)
+                old = [self._programs.popitem(last=False)[1] for _ in range(excess)]
+        for other in old:
+            other.clear_cache()
+        if old:
+            del old, other
+            gc.collect()  # they are part of circles
+        return program
+
+    def __len__(self):
+        return len(self._programs)
+
+
+PROGRAMS = _Programs()
+
+
 def jit(function):
     """Like ``jax.jit``, but every array or float leaf of the arguments is traced and all else is static.
 
     A covariance, a noise law or a schedule can be passed as it is: another scale or another matrix
-    reuses the compiled code; another class, integer, flag or user function compiles anew.
+    reuses the compiled code; another class, integer, flag or user function compiles anew. Of all that is compiled
+    for functions made so, what was not used for the longest is dropped (``COMPILED``).
     """
 
-    @functools.partial(jax.jit, static_argnums=(1, 2))
-    def compiled(numbers, rest, treedef):
+    def compute(numbers, rest, treedef):
         leaves = [r if n is None else n for n, r in zip(numbers, rest, strict=True)]
         arguments, named = jax.tree.unflatten(treedef, leaves)
         return function(*arguments, **named)
+
+    def program():
+        # Of a function of its own: what jax.jit makes of one function shares one cache.
+        own = functools.wraps(function)(lambda *given: compute(*given))
+        del own.__wrapped__  # whose signature is another
+        return jax.jit(own, static_argnums=(1, 2))
 
     @functools.wraps(function)
     def call(*arguments, **named):
@@ -73,6 +125,7 @@ def jit(function):
         traced = [is_number(leaf) for leaf in leaves]
         numbers = [leaf if t else None for leaf, t in zip(leaves, traced, strict=True)]
         rest = tuple(None if t else leaf for leaf, t in zip(leaves, traced, strict=True))
-        return compiled(numbers, rest, treedef)
+        shapes = tuple((n.shape, n.dtype) if hasattr(n, "dtype") else None for n in numbers)
+        return PROGRAMS.get((function, rest, treedef, shapes), program)(numbers, rest, treedef)
 
     return call

@@ -89,8 +89,8 @@ def solve_ode(
     Warns:
         DivergenceWarning: if the risk leaves all bounds. LimitWarning: if the limit is not to be relied on: for a
             momentum too long for d, a batch comparable to d, an lr beyond the edge of stability, label noise without
-            the moment that it needs, features correlated with the residual where ``aligned`` is not used, or
-            coefficients sampled too crudely.
+            the moment that it needs, features correlated with the residual where ``aligned`` is not used, coefficients
+            sampled too crudely, an lr that seems to count steps, or a horizon beyond the last of a data set's rows.
 
     Source: arXiv:2411.12135 (signSGD), arXiv:2308.08977 (SGD).
     """
@@ -103,6 +103,7 @@ def solve_ode(
     with jax.ensure_compile_time_eval():
         limit = optimizer.limit(problem, batch_size)
     rate = LearningRate.of(lr)
+    doubts = rate.require_times(times[-1], problem.d)
     given = {"batch_size": batch_size, "rtol": rtol, "atol": atol, "save_modes": save_modes}
     curve = solve_limit(problem, optimizer, limit, rate, times, **given)
     if rate.traced:
@@ -110,7 +111,7 @@ def solve_ode(
             raise TypeError("aligned must be None or False where JAX traces lr, got True")
         return curve
     curve, _ = with_alignment(curve, limit, rate, aligned, given)
-    return with_limit_warnings(curve, limit)
+    return with_limit_warnings(replace(curve, warnings=doubts), limit)
 
 
 def with_alignment(curve, limit, lr, aligned, given):

@@ -6,6 +6,7 @@ import optax
 from sdelimit.limits.exact.clip_coordinate import ClipCoordinateLimit
 from sdelimit.limits.exact.clip_norm import clip_norm_limit
 from sdelimit.numerics.memo import memoized
+from sdelimit.optimizers.formula import ClipNormUpdate
 from sdelimit.optimizers.optimizer import Optimizer, of_noise
 from sdelimit.support import arguments as check
 
@@ -29,7 +30,8 @@ def clip_norm(threshold: float) -> Optimizer:
     def transform(problem, batch_size):
         return _clip_by_norm(C * np.sqrt(problem.covariance.trace))
 
-    return Optimizer("clip_norm", transform, of_noise(clip_norm_limit, C), {"threshold": C})
+    limit, formula = of_noise(clip_norm_limit, C), ClipNormUpdate(transform, C)
+    return Optimizer("clip_norm", transform, limit, {"threshold": C}, formula=formula)
 
 
 @memoized

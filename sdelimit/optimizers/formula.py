@@ -4,6 +4,7 @@ The fused kernel and the theory on given data do not run an optax transformation
 An ``Optimizer`` says so itself, in ``Optimizer.formula``; a name says nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import optax
@@ -13,7 +14,7 @@ import optax
 class UpdateFormula:
     """What ``transform`` computes; of no other transformation is anything claimed."""
 
-    transform: optax.GradientTransformation
+    transform: optax.GradientTransformation | Callable[..., optax.GradientTransformation]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,13 @@ class GradientUpdate(UpdateFormula):
 @dataclass(frozen=True)
 class SignUpdate(UpdateFormula):
     """u = sign(g), entrywise."""
+
+
+@dataclass(frozen=True)
+class ClipNormUpdate(UpdateFormula):
+    """u = g min(1, threshold sqrt(tr K) / |g|)."""
+
+    threshold: float
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,10 @@ class LinearRegression:
         """
         return GaussianStream(keys, self.covariance, self.noise, generator)
 
+    def longest_run(self, batch_size: int) -> float:
+        """The time t = steps/d up to which a run has fresh samples: without end, but for a finite data set."""
+        return np.inf
+
     def cached(self, key, compute):
         """``compute()``, once for each hashable ``key``; the problem holds the last ``RESULTS`` results."""
         return self._cache.get(key, compute)

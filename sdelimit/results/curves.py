@@ -170,8 +170,12 @@ def _select(result, index, names):
 
 
 def with_limit_warnings(curve: RiskCurve, limit) -> RiskCurve:
-    """The same curve with a warning, issued and in ``.warnings``, for each reason not to rely on it."""
-    return with_warnings(curve, f"solve_ode({curve.optimizer.name})", theory_warnings(curve, limit))
+    """The same curve with a warning, issued and in ``.warnings``, for each reason not to rely on it.
+
+    Those texts that are already in ``.warnings`` are among them.
+    """
+    texts = (*curve.warnings, *theory_warnings(curve, limit))
+    return with_warnings(curve, f"solve_ode({curve.optimizer.name})", texts)
 
 
 def mark_divergence(curves: RiskCurves) -> RiskCurves:
@@ -189,7 +193,7 @@ def mark_divergence(curves: RiskCurves) -> RiskCurves:
     noun = "paths" if curves.kind == "sde" else "runs"
     value = np.take_along_axis(curves.risk, first[..., None], axis=-1)[..., 0]
     statuses = [_divergence_status(at, v, noun) for at, v in zip(_rows(diverged_at), _rows(value), strict=True)]
-    texts = curves.warnings if curves.kind == "sde" else run_warnings(curves)
+    texts = curves.warnings if curves.kind == "sde" else (*curves.warnings, *run_warnings(curves))
     marked = replace(
         curves,
         risk=np.where(gone, np.inf, curves.risk),

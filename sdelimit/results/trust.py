@@ -6,6 +6,7 @@
 | learning rate beyond the edge of stability | theory, paths | lr >= 4 d R phi / (psi tr K) as R grows (section 4) |
 | momentum too long for d | theory, paths | fraction of the fastest mode's decay time (section 7) |
 | batch comparable to d | theory, paths | b / d (section 10) |
+| more samples than a data set has rows | theory, paths | t > n / (d b) |
 | label noise without a moment | theory, paths, runs | second for SGD's mean risk, fourth for its spread, |
 |  |  | and for Adam's second moment to settle over O(d) steps (section 11) |
 | features correlated with the residual | theory, paths | error of the linear drift (theory: section 15) |
@@ -43,6 +44,7 @@ def theory_warnings(curve, limit) -> tuple[str, ...]:
     found = (
         _long_momentum(curve),
         _large_batch(curve),
+        _past_the_data(curve),
         _beyond_stability(curve, limit),
         _slow_second_moment(curve, limit),
         _correlated_features(curve, limit),
@@ -137,6 +139,16 @@ def _large_batch(curve):
     )
 
 
+def _past_the_data(curve):
+    d, b, longest, end = curve.problem.d, curve.batch_size, curve.problem.longest_run(curve.batch_size), curve.t[-1]
+    if np.rint(end * d) <= longest * d * (1 + 1e-12):
+        return None
+    return (
+        f"the rows last to t = {longest:.4g} (n = {longest * d * b:.0f} of d = {d}, {b} a step) and the curve goes to "
+        f"t = {end:.4g}: from there on it is that of fresh samples of the rows' covariance, which no run over them has"
+    )
+
+
 def _beyond_stability(curve, limit):
     largest = float(np.max(curve.lr, where=np.isfinite(curve.lr), initial=0.0))  # not finite after a divergence
     edge = _edge(curve, limit)
@@ -197,14 +209,18 @@ def _correlated_features(curve, limit):
 
 
 def _edge(curve, limit) -> float:
-    """The learning rate from which on the risk grows without bounds; infinite for rules whose steps are bounded."""
+    """The learning rate from which on the risk grows without bounds; infinite for rules whose steps are bounded.
+
+    That is 4 d R phi / (psi tr K) where the coefficients grow as they do for SGD, phi / psi as 1 / R. Where they do
+    not, or rounding at such a risk has left no number > 0 of them, no such learning rate is known: infinite too.
+    """
     if limit.power != 0 or limit.size > 1:
         return np.inf
     problem = curve.problem
     variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0
     R = FAR * max(problem.initial_risk, variance, problem.covariance.trace / problem.d)
     rates = evaluate_in_float64(partial(_balancing_rates, limit), np.array([R, FAR * R]))
-    if rates[1] > 2 * rates[0]:
+    if not (np.all(np.isfinite(rates)) and 0 < rates[0] / 2 <= rates[1] <= 2 * rates[0]):
         return np.inf
     return float(4 * problem.d * rates[1] / problem.covariance.trace)
 

@@ -92,7 +92,9 @@ def solve_sde(
     step_tolerance = check.real("step_tolerance", step_tolerance, positive=True)
     progress = check.flag("progress", progress, optional=True)
     aligned = check.flag("aligned", aligned, optional=True)
-    lr = LearningRate.of(lr).require_one_concrete("solve_sde")
+    lr = LearningRate.of(lr)
+    doubts = lr.require_times(times[-1], problem.d)
+    lr = lr.require_one_concrete("solve_sde")
     eta = lr.at(times)
     limit = optimizer.limit(problem, batch_size)
     theory, response = _theory(problem, optimizer, limit, lr, times, batch_size, aligned)
@@ -113,7 +115,7 @@ def solve_sde(
             optimizer=optimizer,
             batch_size=batch_size,
             seed=seed,
-            warnings=path_warnings(theory, limit),
+            warnings=(*doubts, *path_warnings(theory, limit)),
             details={"steps": edges.size - 1},
         )
     )

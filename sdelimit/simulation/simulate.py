@@ -108,10 +108,12 @@ def simulate(
     steps = np.unique(np.rint(time_grid(t_max, t) * d).astype(np.int64))
     if steps[-1] < 1:
         raise ValueError(f"t_max (or the last t) must reach one step, 1/d = {1 / d:g}")
+    rates = _learning_rates(lr, len(optimizers), several)
+    doubts = [rate.require_times(steps[-1] / d, d) for rate in rates]
     experiment = Experiment(
         problem=problem,
         optimizers=tuple(optimizers),
-        etas=_learning_rates(lr, len(optimizers), several, np.arange(steps[-1] + 1) / d),
+        etas=tuple(rate.at(np.arange(steps[-1] + 1) / d) for rate in rates),
         steps=steps,
         n_runs=n_runs,
         seed=seed,
@@ -143,11 +145,11 @@ def simulate(
     results = []
     for i, own in enumerate(measured):
         # A warning of divergence names the caller of this function.
-        results.append(mark_divergence(_curves(experiment, i, *own, details=details)))
+        results.append(mark_divergence(_curves(experiment, i, *own, details=details, warnings=doubts[i])))
     return results if several else results[0]
 
 
-def _curves(e, i, risk, curvature=None, squared_length=None, *, details):
+def _curves(e, i, risk, curvature=None, squared_length=None, *, details, warnings):
     """The result of optimizer i."""
     return RiskCurves(
         t=e.steps / e.problem.d,
@@ -163,6 +165,7 @@ def _curves(e, i, risk, curvature=None, squared_length=None, *, details):
         curvature=curvature,
         squared_length=squared_length,
         details=details,
+        warnings=warnings,
     )
 
 
@@ -191,12 +194,12 @@ def _require_range(problem, dtype):
         )
 
 
-def _learning_rates(lr, count, several, times):
-    """For each optimizer an (m, steps) or (steps,) array of eta(k/d)."""
+def _learning_rates(lr, count, several):
+    """The learning rates of each optimizer."""
     each = lr if several and isinstance(lr, (list, tuple)) else [lr] * count
     if len(each) != count:
         raise ValueError(f"lr must have one entry for each of the {count} optimizers, got {len(each)}")
-    return tuple(LearningRate.of(one).require_concrete("simulate").at(times) for one in each)
+    return [LearningRate.of(one).require_concrete("simulate") for one in each]
 
 
 def _chunk_length(chunk_steps, slots):

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 import sdelimit as sl
 from bad_input.rows import NAN, kind, value
@@ -24,6 +25,12 @@ TABLE = [
     value(sched.log_linear, "times must be >= 0 and increasing", [0.0, 0.0], [1.0, 1.0]),
     value(sched.log_linear, "values must be > 0", [0.0, 1.0], [1.0, 0.0]),
     value(sched.log_linear, "values must have shape", [0.0, 1.0], [1.0]),
+    value(sched.of_steps, "schedule must be >= 0, got a smallest value of -1", [0.1, -1.0], 10),
+    value(sched.of_steps, "schedule must have 1 dimension", [[0.1]], 10),
+    value(sched.of_steps, "d must be >= 1", [0.1], 0),
+    kind(sched.of_steps, "d must be an integer", [0.1], 1.5),
+    kind(sched.of_steps, f"schedule {TRACE}", lambda k: 0.1 if k < 1 else 0.2, 10),
+    kind(RATE, "^sgd_lr must be a function of t = steps/d, got an optax", optax.linear_schedule(1.0, 0.0, 9), "sgd_lr"),
     kind(sched.warmup, "schedule must be a real number", "x", 1.0),
     value(sched.warmup, "t_warmup must be > 0", 0.1, 0.0),
     value(RATE, "^sgd_lr must be >= 0, got -0.1", -0.1, "sgd_lr"),

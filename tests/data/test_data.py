@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import pickle
 import sys
+import warnings
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -12,10 +14,11 @@ import numpy as np
 import optax
 import pytest
 from click.testing import CliRunner
+from scipy.special import erf
 
 import sdelimit as sl
 from sdelimit.cli.main import main
-from sdelimit.data.row_moments import gradient_moments, sign_moments
+from sdelimit.data.row_moments import clipped_moments, gradient_moments, sign_moments
 from sdelimit.data.row_rules import SlowAdam
 from sdelimit.numerics import normals
 
@@ -75,6 +78,20 @@ def test_random_features_are_standardized_relus_of_the_data():
     assert not np.allclose(problem.X, sl.data.from_arrays(X, y, random_features=9, seed=4).X)
 
 
+def test_random_features_of_any_activation_have_its_kernel():
+    """E[erf(w'x) erf(w'y)] = (2/pi) arcsin(2 x'y / sqrt((d + 2 |x|^2) (d + 2 |y|^2))) for w ~ N(0, I/d) (Williams)."""
+    X = 2 * np.random.default_rng(0).standard_normal((12, 6))
+    given = {"random_features": 600, "center": False, "scale": False}
+    features = sl.data.from_arrays(X, X[:, 0], activation=erf, **given).X
+    products = features[:, None] * features[None]
+    size = 1 + 2 * np.sum(X**2, axis=1) / 6
+    kernel = 2 / np.pi * np.arcsin(2 * X @ X.T / 6 / np.sqrt(np.outer(size, size)))
+    error = products.std(axis=-1) / np.sqrt(600)
+    assert np.all(np.abs(products.mean(axis=-1) - kernel) < 4 * error) and error.max() < 0.05
+    relu = sl.data.from_arrays(X, X[:, 0], activation=lambda x: np.where(x > 0, x, 0.0), **given).X
+    np.testing.assert_array_equal(relu, sl.data.from_arrays(X, X[:, 0], **given).X)
+
+
 def test_a_column_that_repeats_another_is_fitted_by_the_shortest_solution():
     X, y = skewed(200, 3)
     problem = sl.data.from_arrays(np.column_stack([X, X[:, 0]]), y)
@@ -95,7 +112,16 @@ def test_sign_statistics_are_averages_over_the_rows(small):
 
 
 @pytest.mark.parametrize(
-    ("moments", "step"), [(gradient_moments, lambda g: g), (sign_moments, np.sign)], ids=["sgd", "sign_sgd"]
+    ("moments", "step"),
+    [
+        (gradient_moments, lambda g: g),
+        (sign_moments, np.sign),
+        (
+            partial(clipped_moments, threshold=0.7),
+            lambda g: g * np.minimum(1, 1.4 / np.linalg.norm(g, axis=-1))[..., None],
+        ),
+    ],
+    ids=["sgd", "sign_sgd", "clip_norm"],
 )
 def test_moments_are_those_of_the_rules_step_for_a_gaussian_delta(small, moments, step):
     rng = np.random.default_rng(1)
@@ -185,12 +211,17 @@ def test_on_gaussian_data_both_theories_agree():
 
 
 HEAVY = sl.data.from_arrays(*skewed(6000, 40))
-RULES = {"sgd": sl.sgd(), "sign_sgd": sl.sign_sgd(), "adam": sl.adam(0.9, 0.999)}
+RULES = {"sgd": sl.sgd(), "sign_sgd": sl.sign_sgd(), "clip_norm": sl.clip_norm(0.5), "adam": sl.adam(0.9, 0.999)}
 
 
 @pytest.mark.parametrize(
     ("rule", "batch_size"),
-    [pytest.param("sgd", 1, marks=pytest.mark.slow), pytest.param("sgd", 4, marks=pytest.mark.slow), ("sign_sgd", 1)],
+    [
+        pytest.param("sgd", 1, marks=pytest.mark.slow),
+        pytest.param("sgd", 4, marks=pytest.mark.slow),
+        ("sign_sgd", 1),
+        pytest.param("clip_norm", 1, marks=pytest.mark.slow),
+    ],
 )
 def test_theory_from_the_rows_follows_runs_where_gaussian_theory_does_not(rule, batch_size):
     t = np.linspace(0, 6, 13)
@@ -328,6 +359,18 @@ def test_cifar_batches_are_read(tmp_path, python2):
     np.testing.assert_allclose(problem.residuals, same.residuals)
 
 
+def test_groups_of_cifar_classes_are_told_apart(tmp_path):
+    batch = cifar_batch(tmp_path)
+    labels, given = np.array(batch[b"labels"]), {"random_features": 8}
+    problem = sl.data.cifar10(tmp_path, classes=((0, 1, 8), [4, 5]), **given)
+    chosen = [i for i, label in enumerate(labels) if label in (0, 1, 8, 4, 5)]
+    y = [1.0 if labels[i] in (0, 1, 8) else -1.0 for i in chosen]
+    same = sl.data.from_arrays(batch[b"data"][chosen] / 255, y, **given)
+    np.testing.assert_array_equal(problem.residuals, same.residuals)
+    one = sl.data.cifar10(tmp_path, classes=(3, (5,)), **given)
+    np.testing.assert_array_equal(one.residuals, sl.data.cifar10(tmp_path, classes=(3, 5), **given).residuals)
+
+
 class Malicious:
     def __init__(self, path):
         self.path = path
@@ -369,15 +412,16 @@ X, Y = skewed(20, 3)
 def test_covers_says_which_rules_and_problems_have_a_theory_from_the_rows():
     assert sl.data.covers(HEAVY, sl.sgd(), 3) and sl.data.covers(HEAVY, sl.adam(0.9, 0.999))
     assert not sl.data.covers(HEAVY, sl.lion()) and not sl.data.covers(HEAVY, sl.sign_sgd(), 2)
+    assert sl.data.covers(HEAVY, sl.clip_norm(1.0)) and not sl.data.covers(HEAVY, sl.clip_norm(1.0), 2)
     assert not sl.data.covers(HEAVY.gaussian(), sl.sgd())
 
 
 def test_a_rule_is_known_by_its_formula_and_not_by_its_name():
     """A name is a label: momentum called sgd is not SGD, and SGD by another name is."""
-    for known in (sl.sgd(), sl.sign_sgd(), sl.adam(0.9, 0.999), sl.long_memory_adam(0.9, 0.999)):
+    for known in (sl.sgd(), sl.sign_sgd(), sl.clip_norm(0.5), sl.adam(0.9, 0.999), sl.long_memory_adam(0.9, 0.999)):
         other = sl.from_optax(optax.trace(0.9), name=known.name)
         assert not sl.data.covers(HEAVY, other)
-        with pytest.raises(ValueError, match="optimizer must be sgd, sign_sgd or adam"):
+        with pytest.raises(ValueError, match="optimizer must be sgd, sign_sgd, clip_norm or adam"):
             sl.data.solve_ode(HEAVY, other, 0.1, 1.0)
         assert sl.data.covers(HEAVY, dataclasses.replace(known, name="another"))
     renamed = dataclasses.replace(sl.sgd(), name="another")
@@ -401,8 +445,66 @@ def write(folder, name, X=X, y=Y):
 
 @pytest.mark.parametrize("name", ["my data.npz", "data.npy", "data.csv"])
 def test_a_file_gives_the_problem_of_its_arrays(tmp_path, name):
-    problem = sl.data.from_file(write(tmp_path, name), ridge=0.1)
+    target = None if name.endswith(".npz") else -1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        problem = sl.data.from_file(write(tmp_path, name), target, ridge=0.1)
     np.testing.assert_allclose(problem.theta_star, sl.data.from_arrays(X, Y, ridge=0.1).theta_star, rtol=1e-9)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_the_last_column_of_a_table_is_not_taken_for_labels_without_a_word(tmp_path, suffix):
+    """A file of embeddings has no labels at all; before, their last number was learnt from the others."""
+    path = write(tmp_path, f"embeddings{suffix}")
+    given = rf"the last column, number {X.shape[1]} of 0 to {X.shape[1]}, is taken for the labels y: {Y.size} different"
+    with pytest.warns(UserWarning, match=given) as caught:
+        problem = sl.data.from_file(path)
+    assert [w.filename for w in caught] == [__file__]
+    np.testing.assert_allclose(problem.theta_star, sl.data.from_file(path, target=-1).theta_star)
+
+
+def test_labels_are_where_target_says(tmp_path):
+    expected = sl.data.from_arrays(X, Y).theta_star
+    first = tmp_path / "first.csv"
+    np.savetxt(first, np.column_stack([Y, X]), delimiter=",")
+    alone, labels = tmp_path / "features.npy", tmp_path / "labels.csv"
+    np.save(alone, X)
+    np.savetxt(labels, Y, delimiter=",")
+    np.savez(tmp_path / "features.npz", X=X)
+    places = [(first, 0), (alone, Y), (alone, list(Y)), (alone, labels), (alone, str(labels))]
+    places += [(tmp_path / "features.npz", Y), (write(tmp_path, "both.npz", y=-Y), labels)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for path, target in places:
+            np.testing.assert_allclose(sl.data.from_file(path, target).theta_star, expected, rtol=1e-9)
+    refused = [
+        (first, X.shape[1] + 1, "target must be a column of the table"),
+        (write(tmp_path, "both.npz"), -1, "target must be the labels or their file for an .npz file, got column -1"),
+        (alone, Y[:-1], r"y must have shape"),
+        (alone, tmp_path / "labels.txt", "target: data file type"),
+        (alone, tmp_path / "nowhere.csv", "target: cannot read"),
+        (alone, X, "target must have 1 dimension"),
+        (tmp_path / "features.npz", None, r"data must hold arrays X and y, got \['X'\]"),
+    ]
+    for path, target, message in refused:
+        with pytest.raises(ValueError, match=message):
+            sl.data.from_file(path, target)
+    with pytest.raises(TypeError, match="target must"):
+        sl.data.from_file(alone, True)
+
+
+def test_theory_beyond_the_last_row_is_warned_of_with_the_numbers(small):
+    """50 rows of d = 4 last to t = 12.5, or half of that in pairs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sl.solve_ode(small, sl.sgd(), 0.1, t_max=12.5)
+    for solve in (sl.solve_ode, partial(sl.solve_sde, n_paths=2)):
+        with pytest.warns(sl.LimitWarning, match=r"the rows last to t = 12.5 \(n = 50 of d = 4, 1 a step\) .* t = 30"):
+            result = solve(small, sl.sgd(), 0.1, t_max=30.0)
+        assert len(result.warnings) == 1
+    with pytest.warns(sl.LimitWarning, match=r"the rows last to t = 6.25 .* 2 a step"):
+        assert any("rows" in w for w in sl.solve_ode(small, sl.sgd(), 0.1, t_max=12.5, batch_size=2).warnings)
+    assert not sl.solve_ode(small.gaussian(), sl.sgd(), 0.1, t_max=30.0).warnings
 
 
 def test_a_file_that_would_have_to_be_unpickled_is_refused(tmp_path):

@@ -13,8 +13,12 @@ from sdelimit.analysis.coefficients import LimitCoefficients
 from sdelimit.limits import RatioRule, SignedRule, Weights
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.sampled import tabulated
+from sdelimit.limits.sampled.gradient_effects import CORRELATIONS, control_products, effect_products, sampled_kernels
+from sdelimit.limits.sampled.gradient_histories import estimates, residuals
 from sdelimit.limits.sampled.laplace_transform import ratio_drift, signed_drift
+from sdelimit.limits.sampled.ratio import kernel_products, total_weight
 from sdelimit.limits.sampled.sign_of_average import _arcsin, _lag_rule
+from sdelimit.numerics.jit import jit
 from sdelimit.numerics.memo import Memo
 from sdelimit.numerics.precision import evaluate_in_float64, precision
 from sdelimit.problem.infinite import InfiniteProblem
@@ -278,6 +282,77 @@ def test_standard_errors_cover_another_seed():
     first, second = (rule.estimates(NONE, [0.5], 1, 500_000, seed=seed)[0] for seed in (1, 2))
     gap = np.abs(first.kappa - second.kappa)[1:] / np.hypot(first.kappa_se, second.kappa_se)[1:]
     assert np.all(gap < 4) and np.any(gap > 0)
+
+
+# --- Kernels of rules that divide by a root mean square ---
+
+
+def circle_effects(g, a, w):
+    """W_s = g_s sum_m a_m V_{s+m}^(-1/2) on a circle of T steps, from its definition, lag by lag."""
+    T = g.size
+    lags = np.arange(40 * T)
+    a_m, w_m = (x.past * x.decay**lags + x.now * (lags == 0) for x in (a, w))
+    V = np.array([np.sum(w_m * g[(t - lags) % T] ** 2) for t in range(T)])
+    return g * np.array([np.sum(a_m / np.sqrt(V[(s + lags) % T])) for s in range(T)])
+
+
+def test_effects_are_those_of_a_loop_over_a_circle():
+    a, w = Weights(0.05, 0.1, 0.9), Weights(0.02, 0.2, 0.8)
+    rng = np.random.default_rng(0)
+    g, independent = rng.standard_normal((2, 16, 3))
+    found = effect_products(
+        g.astype(np.float32), independent.astype(np.float32), *((x.now, x.past, x.decay) for x in (a, w))
+    )
+    own = np.stack([circle_effects(g[:, n], a, w) for n in range(3)], axis=1)
+    for k, rho in enumerate(CORRELATIONS):
+        other = rho * g + np.sqrt(1 - rho**2) * independent
+        there = np.stack([circle_effects(other[:, n], a, w) for n in range(3)], axis=1)
+        np.testing.assert_allclose(found[k], np.mean(own * there, axis=0), rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("law", [NONE, sl.noise.Cauchy(1.0)], ids=str)
+def test_controls_have_mean_zero(law):
+    """The mean of each product of odd functions is known, whatever the law of residuals."""
+    n = 2**18
+    rng = np.random.default_rng(0)
+    radius, xi, other = rng.standard_normal((3, 4, n // 4)).astype(np.float32)
+    radius = np.abs(radius if law is NONE else rng.standard_cauchy(radius.shape).astype(np.float32))
+    found = np.asarray(jax.jit(control_products)(radius, xi, other), np.float64)
+    mean, error = found.mean(-1), found.std(-1) / np.sqrt(found.shape[-1])
+    assert np.all(np.abs(mean) <= 4 * error + 1e-9)
+    assert np.all(error < 0.03) and np.all(error[1:] > 1e-5)
+
+
+PAIRS = [(0.9, 0.99, NONE, 1), (0.5, 0.9, NONE, 2), (0.9, 0.9, sl.noise.StudentT(2.0, 0.5), 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("b1", "b2", "noise", "batch_size"), PAIRS)
+def test_shared_histories_give_the_kernel_that_those_of_one_rule_do(b1, b2, noise, batch_size):
+    """Sampled for this rule alone, without controls and in histories of its own length."""
+    rule = RatioRule(Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2), 2)
+
+    @jit
+    def sample(draws, s, unit):
+        radius = residuals(draws.z, draws.eps, s, unit).radius
+        return kernel_products(radius, draws, lambda g: total_weight(rule, g))
+
+    R = [0.05, 0.5]
+    alone = estimates(sample, noise, R, batch_size, 1 / (1 - b2), 4_000_000, 1)
+    for (kappa, error), shared in zip(alone, rule.estimates(noise, R, batch_size, 8_000_000), strict=True):
+        gap = np.abs(shared.kappa - kappa)[1:] / np.hypot(shared.kappa_se, error)[1:]
+        assert np.all(gap < 4)
+        assert np.all(shared.kappa_se[1:] < error[1:] * np.sqrt(2 if noise is NONE else 1))
+
+
+def test_another_pair_of_decays_compiles_nothing(caplog):
+    R = np.array([0.5])
+    rules = [RatioRule(Weights(0.0, 1 - b, b), Weights(0.0, 0.06, 0.94), 2) for b in (0.9, 0.3)]
+    first = sampled_kernels(rules[0].a, rules[0].w, NONE, R, 1, 200_000, 5)
+    with caplog.at_level(logging.WARNING, "jax"), jax.log_compiles():
+        second = sampled_kernels(rules[1].a, rules[1].w, NONE, R, 1, 200_000, 5)
+    assert not [record for record in caplog.records if record.getMessage().startswith("Compiling")]
+    assert abs(first[0][0][-1] - second[0][0][-1]) > 1e-3
 
 
 def test_figure_of_merit():

@@ -4,13 +4,17 @@ import dataclasses
 import pickle
 import warnings
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 import sdelimit as sl
 from sdelimit.limits.limit import CoefficientErrors
-from sdelimit.results.trust import LARGEST_ERROR, run_warnings, theory_warnings
+from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.results import trust
+from sdelimit.results.trust import LARGEST_ERROR, _edge, run_warnings, theory_warnings
 
 D = 20
 T = np.linspace(0.0, 10.0, 6)
@@ -72,6 +76,38 @@ def test_rules_with_bounded_steps_have_no_threshold():
     for rule in (SIGN, sl.clip_norm(1.0)):
         assert not theory_warnings(curve, rule.limit(PROBLEM, 1))
     assert theory_warnings(curve, SGD.limit(PROBLEM, 1))
+
+
+LAWS_OF_ANY_TAIL = [
+    sl.noise.Cauchy(0.3), sl.noise.StudentT(1.5, 0.3), sl.noise.StudentT(3.0, 0.3), sl.noise.Laplace(0.3),
+    sl.noise.Empirical([-1.0, 0.5, 0.5]), sl.noise.Uniform(1.0), sl.noise.Gaussian(0.3), sl.noise.NoNoise(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("noise", LAWS_OF_ANY_TAIL, ids=str)
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_clipping_has_no_threshold_under_any_noise(noise, batch_size):
+    """Where R is far beyond the threshold and the noise, steps have length C, and phi = 2 C p(0) = C / sqrt(pi R)."""
+    problem = sl.LinearRegression(np.ones(D), noise)
+    limit = sl.clip_norm(1.0).limit(problem, batch_size)
+    assert _edge(sl.solve_ode(problem, sl.clip_norm(1.0), 0.5, t=T), limit) == np.inf
+    if batch_size == 1:
+        R = np.geomspace(1e12, 1e40, 8)
+        phi, psi = (evaluate_in_float64(jax.vmap(f), R) for f in (limit.phi, limit.psi))
+        # Cauchy noise of size s is beyond R^(1/2) with a probability of order s / R^(1/2).
+        np.testing.assert_allclose(phi * np.sqrt(np.pi * R), 1.0, rtol=1e-5)
+        np.testing.assert_allclose(psi[:, 0], 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [-1.0, 0.0, np.nan, np.inf, 1e-30])
+def test_a_threshold_that_is_no_trustworthy_number_is_none(monkeypatch, ratio):
+    """Whatever rounding makes of the coefficients at a risk of 1e20 and of 1e40."""
+    curve, limit = sl.solve_ode(PROBLEM, SGD, 0.5, t=T), SGD.limit(PROBLEM, 1)
+    assert _edge(curve, limit) == pytest.approx(2.0)
+    for rates in ([1.0, ratio], [ratio, 1.0], [ratio, ratio]):
+        if rates != [1e-30, 1e-30]:  # a tiny threshold, and the same at both
+            monkeypatch.setattr(trust, "_balancing_rates", lambda limit, risks, rates=rates: jnp.asarray(rates))
+            assert _edge(curve, limit) == np.inf
 
 
 def test_of_several_learning_rates_each_keeps_its_own_divergence():

@@ -16,7 +16,7 @@ which is SGD's equation where a = 1, Mhat = I, chi = 1, Nhat = K. The normalizat
 makes of SGD's is what gives chi = kappa(1)/(phi^2 2P/b) for M = D^-1 whatever the scales of the coordinates.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -142,13 +142,14 @@ def effects(
     times = time_grid(10.0 if t_max is None and t is None else t_max, t)
     lr = LearningRate.single(lr).require_concrete("effects")
     sgd_lr = lr if sgd_lr is None else LearningRate.single(sgd_lr, "sgd_lr").require_concrete("effects")
+    doubts = tuple(dict.fromkeys(text for rate in (lr, sgd_lr) for text in rate.require_times(times[-1], problem.d)))
     sgd_eta = sgd_lr.at(times)
     finite = bool(np.isfinite(problem.noise.second_moment))
     order = None if order is None else _checked_order(order, finite, problem.noise)
     atol = 1e-10 * problem.initial_risk or None
     limit = optimizer.limit(problem, batch_size)
     curve = solve_limit(problem, optimizer, limit, lr, times, batch_size=batch_size, rtol=RTOL, atol=atol)
-    curve = with_limit_warnings(curve, limit)
+    curve = with_limit_warnings(replace(curve, warnings=doubts), limit)
     if not np.isfinite(curve.risk).all():
         raise ValueError(f"lr must be one at which {optimizer.name} is stable until t = {times[-1]:g}: {curve.status}")
     rule = dynamics(problem, limit)

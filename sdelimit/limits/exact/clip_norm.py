@@ -58,6 +58,8 @@ class ClipNoise(ResidualComponents):
         second = (
             (m**2 + V) * inside + 2 * m * root * (_pdf(low) - _pdf(high)) + V * (low * _pdf(low) - high * _pdf(high))
         )
+        # Where C^2 << V the terms cancel to far below their rounding errors, V times the machine precision.
+        second = jnp.clip(second, 0.0, self.threshold**2 * inside)
         outside = (erfc(high / jnp.sqrt(2.0)) + erfc(-low / jnp.sqrt(2.0))) / 2
         return jnp.sum(jnp.asarray(self.weights) * (second + self.threshold**2 * outside))[None]
 

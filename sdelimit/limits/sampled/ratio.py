@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from sdelimit.limits.noise_kernel import RHO, Estimate
 from sdelimit.limits.residual_law import noise_scale
+from sdelimit.limits.sampled.gradient_effects import sampled_kernels
 from sdelimit.limits.sampled.gradient_histories import estimates, residuals, weighted_sum
 from sdelimit.limits.sampled.laplace_transform import ratio_drift, signed_drift
 from sdelimit.limits.sampled.long_run_variance import sampled_response, variance_ratio
@@ -71,11 +72,12 @@ class RatioRule:
         R = np.asarray(R, np.float64)
         if self.a.past * self.a.decay == self.w.past * self.w.decay == 0:
             return self._memoryless(noise, R, batch_size)
-        memory = max(1 / (1 - self.a.decay), 1 / (1 - self.w.decay))
-        sampled = estimates(lambda *given: _sample(*given, self), noise, R, batch_size, memory, samples, seed)
         if self.p == 2:
             exact = self.drift(noise, R, batch_size)
-            return [Estimate(float(phi), 0.0, *kappa) for phi, kappa in zip(exact, _columns(sampled, 0), strict=True)]
+            kernels = sampled_kernels(self.a, self.w, noise, R, batch_size, samples, seed)
+            return [Estimate(float(phi), 0.0, *kappa) for phi, kappa in zip(exact, kernels, strict=True)]
+        memory = max(1 / (1 - self.a.decay), 1 / (1 - self.w.decay))
+        sampled = estimates(lambda *given: _sample(*given, self), noise, R, batch_size, memory, samples, seed)
         return [
             Estimate(float(phi / s), float(error / s), *kappa)
             for s, (phi, error), kappa in zip(np.sqrt(2 * R), _columns(sampled, 1), _columns(sampled, 0), strict=True)
@@ -95,15 +97,13 @@ def _columns(sampled, index):
 
 @jit
 def _sample(draws, s, unit, rule):
-    """kappa at ``RHO``, and s phi if p != 2, from one group of histories.
+    """kappa at ``RHO`` and s phi from one group of histories.
 
     kappa(rho) = E[W W'], W_s = g_s sum_m a_m / V_{s+m}^(1/p) the total effect of gradient s: effects of different
     gradients are uncorrelated because F is odd in each, so the sum over all lags of E[F F'] collapses.
     """
     right = residuals(draws.z, draws.eps, s, unit)
     kappa = kernel_products(right.radius, draws, lambda g: total_weight(rule, g))
-    if rule.p == 2:
-        return (kappa,)
     # z and -z together: as s -> 0 their sum is O(s), as phi s is.
     left = residuals(-draws.z, draws.eps, s, unit)
     slopes = (direction_slope(rule, r, draws.xi) for r in (right, left))
