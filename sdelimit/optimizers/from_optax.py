@@ -1,16 +1,24 @@
 """Any coordinatewise optax rule."""
 
+import dataclasses
+
+import numpy as np
 import optax
 
-from sdelimit.limits.measured.rule_checks import inspect_rule
-from sdelimit.limits.measured.scale_dependent import probed_sizes_limit
+from sdelimit.limits.measured.forgetting_time import TOLERANCE
+from sdelimit.limits.measured.rule_checks import check_rule, inspect_rule
+from sdelimit.limits.measured.scale_dependent import SLOW_GROWTH, probed_sizes_limit
 from sdelimit.limits.measured.scale_free import probed_limit
+from sdelimit.limits.measured.step_counts import require_no_schedule, steady_rule
 from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.optimizer import Optimizer, of_noise
+from sdelimit.optimizers.recognized import Recognized, advice, recognize
 from sdelimit.support import arguments as check
 
 MEASURED = 64
 """Rules, and limits of rules under one noise law, that are remembered."""
+EXPLAINED = 3.0
+"""A start that lacks or exceeds the drift of so many averaging times is what ``memory`` already warns of."""
 
 
 def from_optax(
@@ -54,16 +62,49 @@ def from_optax(
     """
     relative_error = check.real("relative_error", relative_error, positive=True)
     seed = check.seed("seed", seed)
+    transform = _transformation(transform)
     name = _name(transform) if name is None else check.text("name", name)
     return _from_optax(transform, name, relative_error, seed)
 
 
 @memoized(size=MEASURED)
 def _from_optax(transform, name, relative_error, seed):
-    limit = of_noise(_measured_limit, transform, relative_error, seed)
-    return Optimizer(name, transform, limit, needs_variance=_inspected(transform, seed).kind == "degree_1")
+    try:
+        counters = _checked(transform, seed)
+        known = recognize(transform)
+        if known is not None:
+            return _as_named(transform, name, known, counters, seed)
+        return measured_optimizer(transform, name, relative_error, seed)
+    except ValueError as error:
+        hint = advice(transform)
+        raise ValueError(f"{error}. {hint[0].upper()}{hint[1:]}" if hint else str(error)) from error
 
 
+def _as_named(transform, name, known: Recognized, counters, seed) -> Optimizer:
+    """The named rule with the transformation in its place, if the one is the other at all step counts."""
+    rule = known.optimizer
+    longest = max(rule.memory, rule.size_memory)
+    burn_in = int(np.ceil(np.log(1 / TOLERANCE) * longest)) if longest > 1 else 0
+    require_no_schedule(steady_rule(transform, counters), counters, burn_in, seed)
+    return dataclasses.replace(rule, name=name, transform=transform, start_up=known.start_up)
+
+
+def measured_optimizer(transform, name: str, relative_error: float = 3e-3, seed: int = 0) -> Optimizer:
+    """The optimizer with a measured limit, also where the rule is one that has a name."""
+    report = _inspected(transform, seed)
+    drift = abs(report.start_up.drift)
+    return Optimizer(
+        name,
+        transform,
+        of_noise(_measured_limit, transform, relative_error, seed),
+        memory=report.averaging,
+        size_memory=report.memory.size,
+        start_up=drift if drift > EXPLAINED * report.averaging else 0.0,
+        needs_variance=report.growth > SLOW_GROWTH,
+    )
+
+
+_checked = memoized(check_rule, size=MEASURED)
 _inspected = memoized(inspect_rule, size=MEASURED)
 
 LIMITS = {"scale_free": probed_limit, "degree_1": probed_limit, "scale_dependent": probed_sizes_limit}
@@ -73,11 +114,18 @@ LIMITS = {"scale_free": probed_limit, "degree_1": probed_limit, "scale_dependent
 @memoized(size=MEASURED)
 def _measured_limit(transform, relative_error, seed, noise, batch_size):
     report = _inspected(transform, seed)
-    return LIMITS[report.kind](transform, report, noise, batch_size, relative_error=relative_error, seed=seed)
+    return LIMITS[report.kind](report.rule, report, noise, batch_size, relative_error=relative_error, seed=seed)
+
+
+def _transformation(given) -> optax.GradientTransformation:
+    """``given`` if it is an optax transformation, or the one that a ``MultiSteps`` has; otherwise a TypeError."""
+    if isinstance(given, optax.MultiSteps):
+        return given.gradient_transformation()
+    if not isinstance(given, optax.GradientTransformation):
+        raise TypeError(f"transform must be an optax.GradientTransformation, got {check.describe(given)}")
+    return given
 
 
 def _name(transform):
-    if not isinstance(transform, optax.GradientTransformation):
-        raise TypeError(f"transform must be an optax.GradientTransformation, got {check.describe(transform)}")
     names = [getattr(function, "__qualname__", "") for function in (transform.init, transform.update)]
     return next((name.split(".")[0] for name in names if "<locals>" in name), "custom")

@@ -25,6 +25,10 @@ class Optimizer:
         hyperparameters: the numbers that made it.
         memory: steps over which the rule averages gradients, 1/(1-beta) for momentum beta. The limit holds once
             memory / d is short compared with 1 / (eta phi lambda_max) (theory: section 7).
+        size_memory: steps over which it remembers the size of gradients, 1/(1-b2) for RMSprop; the limit needs them
+            much fewer than d. 1 where the limit takes account of d itself, as that of Adam does.
+        start_up: by how many steps' worth of drift the first steps together exceed, or fall short of, later ones, apart
+            from what ``memory`` explains; the limit leaves it out.
         needs_variance: whether steps are proportional to gradients, so that label noise of infinite variance makes
             the mean risk infinite.
         formula: what ``transform`` computes, for the rules that the fused kernel or ``sl.data.solve_ode`` knows; None
@@ -37,6 +41,8 @@ class Optimizer:
     hyperparameters: dict = field(default_factory=dict)
     memory: float = 1.0
     needs_variance: bool = False
+    size_memory: float = 1.0
+    start_up: float = 0.0
     formula: UpdateFormula | None = field(default=None, repr=False)
 
     def __post_init__(self):
@@ -50,6 +56,8 @@ class Optimizer:
             raise TypeError(f"limit must be a function of (problem, batch_size), got {check.describe(self.limit)}")
         check.real("memory", self.memory, positive=True)
         check.flag("needs_variance", self.needs_variance)
+        check.real("size_memory", self.size_memory, positive=True)
+        check.real("start_up", self.start_up, nonnegative=True)
         if self.formula is not None and not isinstance(self.formula, UpdateFormula):
             raise TypeError(f"formula must be an UpdateFormula or None, got {check.describe(self.formula)}")
         if self.formula is not None and self.formula.transform is not self.transform:
@@ -73,6 +81,11 @@ def of_noise(limit, *settings):
 
 def as_optimizer(value, name: str = "optimizer") -> Optimizer:
     """``value`` if it is an Optimizer; otherwise a TypeError that says how to make one."""
+    if isinstance(value, (optax.GradientTransformation, optax.MultiSteps)):
+        raise TypeError(
+            f"{name} must be an optimizer such as sl.sign_sgd(), got an optax transformation: write "
+            f"sl.from_optax(...) around it, without learning rate and sign (optax.scale_by_adam(), not optax.adam(1e-3))"
+        )
     if callable(value) and not isinstance(value, Optimizer):
         raise TypeError(f"{name} must be an optimizer such as sl.sign_sgd(), got the function itself: call it")
     if not isinstance(value, Optimizer):
