@@ -27,9 +27,9 @@ LOWEST_RISK = 1e-6
 """Without label noise gradients are taken to matter until the risk has fallen by that factor."""
 
 
-def smallest_gradient(problem, batch_size: int) -> float:
+def smallest_gradient(problem, batch_size: int, lowest_risk: float = LOWEST_RISK) -> float:
     """min_i sigma_i times a typical residual at the lowest risk, over sqrt(b)."""
-    lowest = LOWEST_RISK * problem.initial_risk if isinstance(problem.noise, NoNoise) else 0.0
+    lowest = lowest_risk * problem.initial_risk if isinstance(problem.noise, NoNoise) else 0.0
     return float(np.min(problem.covariance.std)) * typical_residual(problem.noise, lowest) / np.sqrt(batch_size)
 
 
@@ -41,17 +41,17 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
     section 6). As b2 -> 1 both tend to those of SGD divided by the residual's standard deviation, the conjecture
     of arXiv:2411.12135. For eps > 0 the rule is not scale-free: coordinate i is Adam's or SGD's (with u = m / eps)
     as its gradients are larger or smaller than eps, and the risk ODE is that of a d x d matrix unless K is diagonal
-    (theory: section 9). An eps below 1e-4 times the smallest typical gradient changes no direction by more than about that
-    fraction, and the limit is that for eps = 0. That gradient is min_i sigma_i / sqrt(b) times the label noise's standard
-    deviation (its scale where the variance is infinite), or without label noise the residual once the risk has fallen
+    (theory: section 9). An eps below 1e-4 times the smallest typical gradient changes no direction by more than about
+    that fraction, and the limit is that for eps = 0. That gradient is min_i sigma_i / sqrt(b) times the label noise's
+    standard deviation (its scale where the variance is infinite), or without noise the residual once the risk has fallen
     by 10^6. A coordinate of zero variance has no gradient at all, and eps then always counts.
 
     Args:
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1), and not 0 unless b1 is.
         eps: added to sqrt(vhat), >= 0.
-        memory: which limit describes the second moment (eps = 0, or negligible). "fixed": b2 stays fixed as d grows, right if
-            1/(1-b2) << d, and so for d -> infinity. "long": d (1 - b2) stays fixed (theory: section 11), right if
+        memory: which limit describes the second moment (eps = 0 or negligible). "fixed": b2 stays fixed as d grows,
+            right if 1/(1-b2) << d, and so for d -> infinity. "long": d (1 - b2) stays fixed (theory: section 11), right if
             1/(1-b2) is comparable to d.
             "auto": long if 1/(1-b2) > max(20, d/8) and the label noise has finite variance, else fixed.
 

@@ -6,17 +6,20 @@ import numpy as np
 import optax
 
 from sdelimit.limits.measured.forgetting_time import TOLERANCE
-from sdelimit.limits.measured.rule_checks import check_rule, inspect_rule
+from sdelimit.limits.measured.rule_checks import check_rule, inspect_rule, scale_free_from
 from sdelimit.limits.measured.scale_dependent import SLOW_GROWTH, probed_sizes_limit
 from sdelimit.limits.measured.scale_free import probed_limit
-from sdelimit.limits.measured.step_counts import require_no_schedule, steady_rule
+from sdelimit.limits.measured.step_counts import StartUp, require_no_schedule, steady_rule
 from sdelimit.numerics.memo import memoized
-from sdelimit.optimizers.optimizer import Optimizer, of_noise
+from sdelimit.optimizers.adaptive import smallest_gradient
+from sdelimit.optimizers.optimizer import Optimizer
 from sdelimit.optimizers.recognized import Recognized, advice, recognize
 from sdelimit.support import arguments as check
 
 MEASURED = 64
 """Rules, and limits of rules under one noise law, that are remembered."""
+LOWEST_RISK = 1e-4
+"""Without label noise the eps of a rule may be felt once the risk has fallen by that factor."""
 EXPLAINED = 3.0
 """A start that lacks or exceeds the drift of so many averaging times is what ``memory`` already warns of."""
 
@@ -73,35 +76,53 @@ def _from_optax(transform, name, relative_error, seed):
         counters = _checked(transform, seed)
         known = recognize(transform)
         if known is not None:
-            return _as_named(transform, name, known, counters, seed)
+            return _as_named(transform, name, known, counters, relative_error, seed)
         return measured_optimizer(transform, name, relative_error, seed)
     except ValueError as error:
         hint = advice(transform)
-        raise ValueError(f"{error}. {hint[0].upper()}{hint[1:]}" if hint else str(error)) from error
+        raise ValueError(f"{error}. {hint}" if hint else str(error)) from error
 
 
-def _as_named(transform, name, known: Recognized, counters, seed) -> Optimizer:
+def _as_named(transform, name, known: Recognized, counters, relative_error, seed) -> Optimizer:
     """The named rule with the transformation in its place, if the one is the other at all step counts."""
-    rule = known.optimizer
+    rule, steady = known.optimizer, steady_rule(transform, counters)
     longest = max(rule.memory, rule.size_memory)
     burn_in = int(np.ceil(np.log(1 / TOLERANCE) * longest)) if longest > 1 else 0
-    require_no_schedule(steady_rule(transform, counters), counters, burn_in, seed)
-    return dataclasses.replace(rule, name=name, transform=transform, start_up=known.start_up)
+    require_no_schedule(steady, counters, burn_in, seed)
+    size = 0.0 if rule.size_memory == 1 or "eps" in rule.hyperparameters else scale_free_from(steady, burn_in, seed)
+
+    def limit(problem, batch_size):
+        if _too_small(problem, batch_size, size):
+            return _measured_limit(transform, relative_error, seed, problem.noise, batch_size, small=True)
+        return rule.limit(problem, batch_size)
+
+    return dataclasses.replace(rule, name=name, transform=transform, limit=limit, start_up=known.start_up)
 
 
 def measured_optimizer(transform, name: str, relative_error: float = 3e-3, seed: int = 0) -> Optimizer:
     """The optimizer with a measured limit, also where the rule is one that has a name."""
     report = _inspected(transform, seed)
-    drift = abs(report.start_up.drift)
+    explained = EXPLAINED * report.averaging
+    start = StartUp(*(0.0 if abs(steps) <= explained else steps for steps in report.start_up))
+
+    def limit(problem, batch_size):
+        small = _too_small(problem, batch_size, report.scale_free_from)
+        return _measured_limit(transform, relative_error, seed, problem.noise, batch_size, small)
+
     return Optimizer(
         name,
         transform,
-        of_noise(_measured_limit, transform, relative_error, seed),
+        limit,
         memory=report.averaging,
         size_memory=report.memory.size,
-        start_up=drift if drift > EXPLAINED * report.averaging else 0.0,
+        start_up=start,
         needs_variance=report.growth > SLOW_GROWTH,
     )
+
+
+def _too_small(problem, batch_size, size) -> bool:
+    """Whether gradients of ``problem`` are so small that the eps of a rule, which counts below ``size``, is felt."""
+    return size > 0 and np.isfinite(problem.d) and smallest_gradient(problem, batch_size, LOWEST_RISK) < size
 
 
 _checked = memoized(check_rule, size=MEASURED)
@@ -112,9 +133,10 @@ LIMITS = {"scale_free": probed_limit, "degree_1": probed_limit, "scale_dependent
 
 
 @memoized(size=MEASURED)
-def _measured_limit(transform, relative_error, seed, noise, batch_size):
+def _measured_limit(transform, relative_error, seed, noise, batch_size, small=False):
     report = _inspected(transform, seed)
-    return LIMITS[report.kind](report.rule, report, noise, batch_size, relative_error=relative_error, seed=seed)
+    measure = LIMITS["scale_dependent" if small else report.kind]
+    return measure(report.rule, report, noise, batch_size, relative_error=relative_error, seed=seed)
 
 
 def _transformation(given) -> optax.GradientTransformation:

@@ -1,7 +1,8 @@
 """optax transformations that are rules known by name.
 
-The closures of a transformation hold its hyper-parameters. They propose candidates; that its updates on random gradients
-are a candidate's to ten digits decides. ``parts`` reads the same closures for messages, and decides nothing.
+The closures of a transformation hold its hyper-parameters. They propose candidates; that its updates on random
+gradients are a candidate's, to seven digits, decides. ``parts`` reads the same closures for messages, and decides
+nothing.
 """
 
 import functools
@@ -10,13 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Float
 from scipy.signal import lfilter
 
 from sdelimit.limits.measured.scalar_gradients import joint_trajectory, random_gradients
-from sdelimit.limits.measured.step_counts import keep_types
+from sdelimit.limits.measured.step_counts import StartUp, keep_types
 from sdelimit.numerics.precision import precision
 from sdelimit.optimizers.adaptive import adam, nadam, rmsprop
 from sdelimit.optimizers.clip import clip_coordinate
@@ -33,15 +35,15 @@ DEPTH = 12
 
 
 class Recognized(NamedTuple):
-    """A rule that computes what a named one does, and the drift that its start adds to it, in steps."""
+    """A named rule and how the start of a transformation that computes the same differs from its own."""
 
     optimizer: Optimizer
-    start_up: float
+    start_up: StartUp
 
 
 def recognize(transform) -> Recognized | None:
     """The named rule whose updates are those of ``transform``, if there is one."""
-    gradients = random_gradients(1, STEPS, COORDINATES) * 10.0 ** np.linspace(-2, 2, COORDINATES)
+    gradients = random_gradients(1, STEPS, COORDINATES) * 10.0 ** np.linspace(-4, 4, COORDINATES)
     with precision(np.float64):
         updates = np.asarray(joint_trajectory(keep_types(transform), gradients, np.zeros(COORDINATES)))
         numbers = sorted({float(value) for _, value in _numbers(transform)} | _injected(transform))
@@ -54,39 +56,38 @@ def recognize(transform) -> Recognized | None:
 
 
 def parts(transform) -> list[tuple[str, dict]]:
-    """The optax functions that made ``transform``, innermost parts in order, with the numbers in their closures."""
+    """The optax functions that made ``transform``, in the order of a chain, with the numbers in their closures."""
     found = []
     for function in _functions(transform):
-        name = function.__qualname__.split(".")[0] if "<locals>" in function.__qualname__ else ""
-        numbers = {key: value for key, value in _cells(function) if _is_number(value)}
-        if name and name not in CONTAINERS and not any(name == other for other, _ in found):
+        name, _, inner = function.__qualname__.partition(".<locals>.")
+        if inner.startswith("update") and name not in CONTAINERS:
+            numbers = {key: float(value) for key, value in _cells(function) if _is_number(value)}
             found.append((name, numbers))
     return found
 
 
-CONTAINERS = {"chain", "named_chain", "with_extra_args_support", "inject_hyperparams", "masked", "partition", "MultiSteps"}
-"""What is made of other transformations."""
+CONTAINERS = {"chain", "named_chain", "with_extra_args_support", "stateless", "stateless_with_tree_map"}
+"""What is made of other transformations or functions."""
+PLAIN = {"trace", "ema", "clip", "identity"}
+"""Directions whose names do not begin with scale_by_."""
+LEFT_OUT = {"scale", "scale_by_schedule", "add_decayed_weights", "identity"}
+"""What is no part of a direction: a learning rate, weight decay, nothing."""
 
 
 def advice(transform) -> str:
     """What to write instead of a full optimizer or of a chain with a part that has no limit; '' if nothing is known."""
     known = parts(transform)
-    names = [name for name, _ in known]
-    texts = []
+    names = {name for name, _ in known}
     if "clip_by_global_norm" in names:
-        texts.append("for SGD whose gradients are clipped by their norm write sl.clip_norm(threshold)")
+        return "For SGD whose gradients are clipped by their norm write sl.clip_norm(threshold)"
     rates = [-numbers["step_size"] for name, numbers in known if name == "scale" and numbers.get("step_size", 0) < 0]
-    if rates or "scale_by_schedule" in names or "add_decayed_weights" in names:
-        rules = [
-            _call(name, numbers)
-            for name, numbers in known
-            if name not in ("scale", "scale_by_schedule", "add_decayed_weights", "identity", "clip_by_global_norm")
-        ]
-        whole = ", ".join(rules) or "optax.identity()"
-        rule = f"optax.chain({whole})" if len(rules) > 1 else whole
-        rate = f": its rate {rates[0]:g} is lr = {rates[0]:g} * d here, where a step is lr / d" if rates else ""
-        texts.append(f"write sl.from_optax({rule}) and give the rate as lr={rate}")
-    return "; ".join(texts)
+    others = {name for name in names - LEFT_OUT if name not in PLAIN and not name.startswith("scale_by_")}
+    if others or not (rates or names & {"scale_by_schedule", "add_decayed_weights"}):
+        return ""
+    rules = [_call(name, numbers) for name, numbers in known if name not in LEFT_OUT]
+    rule = f"optax.chain({', '.join(rules)})" if len(rules) > 1 else "".join(rules) or "optax.identity()"
+    rate = f" (its rate {rates[0]:g} is lr={rates[0]:g} * d here, where a step is lr / d)" if rates else ""
+    return f"Write sl.from_optax({rule}) and give the rate as lr={rate}"
 
 
 def _call(name, numbers) -> str:
@@ -141,7 +142,7 @@ def _candidates(numbers) -> Iterator[tuple[Callable[[Float[np.ndarray, "T n"]], 
     tiny = [0.0, *(number for number in numbers if 0 < number <= LARGEST_EPS)]
     small = [0.0, *(number for number in numbers if 0 < number <= 1)]
 
-    def named(optimizer, start_up=0.0):
+    def named(optimizer, start_up=StartUp()):  # noqa: B008
         return lambda: Recognized(optimizer(), start_up)
 
     yield (lambda g: g), named(sgd)
@@ -151,7 +152,7 @@ def _candidates(numbers) -> Iterator[tuple[Callable[[Float[np.ndarray, "T n"]], 
         for eps in tiny:
             for inside, corrected in ((False, True), (True, True), (False, False), (True, False)):
                 computes = functools.partial(_rmsprop, b2=beta, eps=eps, inside=inside, corrected=corrected)
-                start_up = 0.0 if corrected else 2 * np.log(2) / (1 - beta)  # sum_k (1 - beta^k)^(-1/2) - 1
+                start_up = StartUp() if corrected else uncorrected_start(beta)
                 yield computes, named(functools.partial(rmsprop, beta), start_up)
     for b1 in (0.0, *decays):
         for b2 in decays:
@@ -166,13 +167,23 @@ def _candidates(numbers) -> Iterator[tuple[Callable[[Float[np.ndarray, "T n"]], 
             yield computes, named(functools.partial(clip_coordinate, threshold))
 
 
+def uncorrected_start(beta) -> StartUp:
+    """sum over k of (1 - beta^k)^(-1/2) - 1 and of (1 - beta^k)^-1 - 1: steps divided by a root that starts at zero."""
+    remaining = -np.expm1(np.log(beta) * np.arange(1, 40 / (1 - beta)))
+    return StartUp(float(np.sum(remaining**-0.5 - 1)), float(np.sum(1 / remaining - 1)))
+
+
 # What is in the closures of a transformation
 
 
 def _is_number(value) -> bool:
-    if isinstance(value, bool) or isinstance(value, jax.core.Tracer):
+    if isinstance(value, (bool, jax.core.Tracer)):
         return False
-    return isinstance(value, (int, float)) or (isinstance(value, (np.ndarray, np.generic, jax.Array)) and np.ndim(value) == 0)
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        return np.ndim(value) == 0 and (
+            jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
+        )
+    return isinstance(value, (int, float))
 
 
 def _cells(function) -> Iterator[tuple[str, object]]:
@@ -223,4 +234,4 @@ def _functions(transform):
 def _injected(transform) -> set[float]:
     """The numbers of the first state: ``inject_hyperparams`` keeps those of its rule there."""
     leaves = jax.tree.leaves(transform.init(np.zeros(1)))
-    return {float(leaf) for leaf in leaves if np.ndim(leaf) == 0 and not isinstance(leaf, jax.core.Tracer)}
+    return {float(leaf) for leaf in leaves if _is_number(leaf)}

@@ -108,7 +108,9 @@ def _size_memory(past, burn_in, window, size) -> float:
 def _why_it_remembers(past, later) -> str:
     """What kind of memory it is: a sum, an average too long, or a maximum."""
     half = past.size // 2
-    early, late = (np.sqrt(np.mean(past[part] ** 2)) for part in (slice(half - half // 8, half), slice(-half // 8, None)))
+    early, late = (
+        np.sqrt(np.mean(past[part] ** 2)) for part in (slice(half - half // 8, half), slice(-half // 8, None))
+    )
     if later < SHRINKS:
         return (
             f"Its updates also shrink for ever (to {later:.2g} of their length in twice the time): it accumulates all "
@@ -117,12 +119,12 @@ def _why_it_remembers(past, later) -> str:
     if late < FORGETS * early:
         steps = half / np.log(early / late)
         return (
-            f"It does forget, with a memory of about {steps:.2g} steps, but more is not probed: d would have to be much "
-            "larger than that. Take averages of a shorter memory (a smaller decay, such as b2=0.99)"
+            f"It does forget, with a memory of about {steps:.2g} steps, but more is not probed: d would have to be "
+            "much larger than that. Take averages of a shorter memory (a smaller decay, such as b2=0.99)"
         )
     return (
-        "It keeps a maximum (AMSGrad), a sum or ever longer averages of its past, or follows a step count (pass a schedule "
-        "as lr= instead)"
+        "It keeps a maximum (AMSGrad), a sum or ever longer averages of its past, or follows a step count (pass a "
+        "schedule as lr= instead)"
     )
 
 

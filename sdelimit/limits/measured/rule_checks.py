@@ -20,8 +20,8 @@ from sdelimit.limits.measured.scalar_gradients import (
 )
 from sdelimit.limits.measured.step_counts import (
     Counters,
-    SteadyRule,
     StartUp,
+    SteadyRule,
     count_steps,
     keep_types,
     require_no_schedule,
@@ -42,7 +42,13 @@ PARAMETERS = 1000.0
 FASTEST_GROWTH = 1.02
 """Largest power of the gradients' size with which updates may grow."""
 LONGEST_START = 1e6
-"""Squared length of the first updates together, in units of a later one, beyond which nothing is left of the start."""
+"""Squared length of the first updates together, in units of a later one, beyond which they decide the risk."""
+SMALL_SIZES = 10.0 ** np.arange(-1.0, -6.5, -0.5)
+COORDINATES = 32
+LARGEST_EPS_ERROR = 0.01
+"""Relative change of updates by an eps that is left out."""
+FIRST_STEPS, MANY, HEAVIEST = 32, 4096, 0.05
+"""Steps and updates among which single ones are looked for that dwarf all others."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class ProbeReport:
         growth: the power of the gradients' size with which updates grow where gradients are large.
         averaging: steps over which gradients are averaged, 1/(1-beta) for momentum.
         start_up: how the first steps differ from later ones.
+        scale_free_from: gradient size below which a scale-free rule is none, 0 if there is no such size.
         rule: the transformation long after its start, which is what is run to measure it.
     """
 
@@ -73,7 +80,8 @@ class ProbeReport:
     scale_error: dict = field(default_factory=dict)
     growth: float = 0.0
     averaging: float = 1.0
-    start_up: StartUp = StartUp(0.0, 0.0)
+    start_up: StartUp = field(default_factory=StartUp)
+    scale_free_from: float = 0.0
     rule: SteadyRule | None = None
 
 
@@ -87,18 +95,11 @@ def inspect_rule(transform: optax.GradientTransformation, seed: int = 0) -> Prob
     steady = steady_rule(transform, counters)
     memory = measure_memory(steady, NoNoise(), 0.5, 1, seed)
     require_no_schedule(steady, counters, memory.burn_in, seed)
-    start = start_up_of(transform, steady, counters, memory, seed)
-    if start.noise > LONGEST_START:
-        raise ValueError(
-            f"transform must begin with steps like the later ones, but the squares of its first steps add up to "
-            f"{start.noise:.2g} later ones (does it divide by a state that starts at zero, or shrink its steps?): they "
-            "decide the risk, and the limit does not know them"
-        )
     errors, growth = _scale_errors(steady, memory, seed)
     if growth > FASTEST_GROWTH:
         raise ValueError(
-            f"transform must not grow faster than the gradient, but its updates grow like |g|^{growth:.2g}: a few large "
-            "gradients then decide the mean risk (moments that it needs grow without bounds), and runs diverge"
+            f"transform must not grow faster than the gradient, but its updates grow like |g|^{growth:.2g}: a few "
+            "large gradients then decide the mean risk (moments that it needs grow without bounds), and runs diverge"
         )
     kind = next((kind for kind, error in errors.items() if error < TOLERANCE), "scale_dependent")
     linear = kind == "degree_1" and _is_additive(steady, seed)
@@ -106,8 +107,16 @@ def inspect_rule(transform: optax.GradientTransformation, seed: int = 0) -> Prob
         gain, noise_gain, averaging = _linear_response(steady, memory)
     else:
         gain, noise_gain, averaging = None, None, averaging_time(steady, memory, seed)
+    start = start_up_of(transform, steady, memory.burn_in, averaging, seed)
+    if start.noise > LONGEST_START:
+        raise ValueError(
+            f"transform must begin with steps like the later ones, but the squares of its first steps add up to "
+            f"{start.noise:.2g} later ones (does it divide by a state that starts at zero, or shrink its steps?): they "
+            "decide the risk, and the limit does not know them"
+        )
+    smallest = scale_free_from(steady, memory.burn_in, seed) if kind == "scale_free" else 0.0
     return ProbeReport(
-        kind, memory, True, linear, gain, noise_gain, errors, growth, averaging, start, steady
+        kind, memory, True, linear, gain, noise_gain, errors, growth, averaging, start, smallest, steady
     )  # fmt: skip
 
 
@@ -131,6 +140,7 @@ def check_rule(transform: optax.GradientTransformation, seed: int = 0) -> Counte
         _require_no_parameters(rule, gradients, updates)
         _require_coordinatewise(rule, gradients, updates)
         _require_odd(rule, gradients, updates)
+        _require_variance(rule, seed, counters.period)
         _require_descent(rule, seed, len(gradients))
     return counters
 
@@ -159,11 +169,15 @@ def _failure(error) -> str:
     """Why a rule did not run, in words of our own, with what it said itself at the end."""
     said = " ".join(str(error).split())
     said = f" ({type(error).__name__}: {said[:120]})"
-    wanted = re.findall(r"'(\w+)'", said) if "keyword-only argument" in said else re.findall(r"^ \(\w+: (\w+) must be", said)
+    wanted = (
+        re.findall(r"'(\w+)'", said) if "keyword-only argument" in said else re.findall(r"^ \(\w+: (\w+) must be", said)
+    )
     wanted = [WANTED.get(name, f"'{name}'") for name in wanted]
     if wanted:
         what = " and ".join(dict.fromkeys(wanted))
-        return f"but this one also asks for {what}: line searches and rules that look at the loss have no limit here{said}"
+        return (
+            f"but this one also asks for {what}: line searches and rules that look at the loss have no limit here{said}"
+        )
     if "fast" in said:
         return f"but this one steps pairs of fast and slow parameters (lookahead), which have no limit here{said}"
     if "axis" in said or "indices" in said or "batch" in said:
@@ -171,9 +185,7 @@ def _failure(error) -> str:
             "but this one fails on it: rules that need the gradient of each sample of a batch, or arrays of more "
             f"dimensions, have no limit here{said}"
         )
-    return (
-        f"but this one fails on it: rules for matrices of weights or other structures have no limit here{said}"
-    )
+    return f"but this one fails on it: rules for matrices of weights or other structures have no limit here{said}"
 
 
 def _first_updates(rule, gradients):
@@ -230,6 +242,22 @@ def _require_odd(rule, gradients, updates):
         )
 
 
+def _require_variance(rule, seed, period):
+    """E[u^4] / E[u^2]^2 of n updates is about n if they have no second moment, and 9 for u = g."""
+    gradients = random_gradients(seed, max(FIRST_STEPS, period), MANY)
+    updates = np.asarray(joint_trajectory(rule, gradients, np.zeros(MANY)))
+    square = np.mean(updates**2, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        peak = np.nan_to_num(np.mean(updates**4, axis=1) / square**2, posinf=MANY)
+    if peak.max() > HEAVIEST * MANY:
+        step = int(np.argmax(peak))
+        raise ValueError(
+            f"transform must take steps of finite variance, but at step {step + 1} some updates are "
+            f"{np.max(np.abs(updates[step])) / np.sqrt(square[step]):.2g} times their root mean square: it divides by "
+            "what can be zero (a denominator without the newest gradient, as in ACProp) or multiplies its steps (Rprop)"
+        )
+
+
 def _require_descent(rule, seed, steps):
     gradients = random_gradients(seed, steps, CHAINS, shift=0.5)
     updates = np.asarray(trajectory(rule, gradients, np.zeros(CHAINS)))
@@ -265,6 +293,21 @@ def _scale_errors(rule, memory, seed):
         "degree_1": max(_relative(u / c, base) for u, c in zip(scaled, SCALES, strict=True)),
     }
     return errors, float(np.log(rms[1] / rms[0]) / np.log(SCALES[-1] / SCALES[-2])) if min(rms) > 0 else 0.0
+
+
+def scale_free_from(rule, burn_in: int, seed: int = 0) -> float:
+    """The smallest gradient size down to which a rule that is scale free at size one is so: where its eps begins to
+    count, and 0 if it does so nowhere above 1e-6.
+    """
+    last = whole_periods(STEPS, rule)
+    steps = whole_periods(2 ** int(np.ceil(np.log2(burn_in + last))), rule)
+    gradients, params = random_gradients(seed, steps, COORDINATES), np.zeros(COORDINATES)
+    with precision(np.float64):
+        base, *smaller = (
+            np.asarray(joint_trajectory(rule, size * gradients, params))[-last:] for size in (1.0, *SMALL_SIZES)
+        )
+    changed = [size for size, u in zip(SMALL_SIZES, smaller, strict=True) if _relative(u, base) > LARGEST_EPS_ERROR]
+    return max(changed, default=0.0)
 
 
 def _linear_response(rule, memory):

@@ -29,8 +29,9 @@ is of order s / (noise scale), and a rule that jumps shows its drift in one hist
 def probed_limit(transform, report: ProbeReport, noise: NoiseLaw, batch_size: int, relative_error, seed) -> Limit:
     """Limit of an inspected rule, by its kind: scale free (M = D^-1) or homogeneous of degree 1 (M = I).
 
-    A linear rule u = sum_j a_j g_-j has phi = A = sum_j a_j and noise A^2 2P/b K, exactly; one whose weights run through
-    a cycle has phi = E[A] and E[A^2], A the effect of a gradient on all later updates. Any other rule of degree 1 is (2P)^(1/2) times a rule whose coefficients depend on R as those of a scale-free one. ValueError if a rule of
+    A linear rule u = sum_j a_j g_-j has phi = A = sum_j a_j and noise A^2 2P/b K, exactly; one whose weights run
+    through a cycle has phi = E[A] and E[A^2], A the effect of a gradient on all later updates. Any other rule of degree
+    1 is (2P)^(1/2) times a rule whose coefficients depend on R as those of a scale-free one. ValueError if a rule of
     degree 1 meets noise of infinite variance.
     """
     degree = 1 if report.kind == "degree_1" else 0

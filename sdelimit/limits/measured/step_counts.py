@@ -30,6 +30,8 @@ TOLERANCE = 2e-3
 """Relative change of an update with the step count that counts as none."""
 SETTLED, LARGEST_CHANGE = 32, 0.1
 """A bias correction keeps the mean update within that fraction after so many steps: Adam's own is 4% off."""
+BLOCK = 3.0
+"""Length of the blocks over which first updates are added up, in averaging times."""
 SHIFT = 1.0
 """Mean gradient, in standard deviations, in whose direction the updates of the start are measured."""
 
@@ -59,11 +61,12 @@ class StartUp(NamedTuple):
 
     Attributes:
         drift: sum over steps of E[u_t] / E[u] - 1 under gradients of mean ``SHIFT``.
-        noise: sum over steps of E[u_t^2] / E[u^2] - 1.
+        noise: sum over blocks of a few averaging times of E[S^2] / E[S^2 later] - 1, S the sum of a block's updates
+            under gradients of mean zero, times the length of a block.
     """
 
-    drift: float
-    noise: float
+    drift: float = 0.0
+    noise: float = 0.0
 
 
 def period_of(transform) -> int:
@@ -133,42 +136,55 @@ def require_no_schedule(steady: SteadyRule, counters: Counters, burn_in: int, se
     change = np.sqrt(np.mean((updates - updates[-1]) ** 2, axis=1)) / max(length.max(), np.finfo(float).tiny)
     if change.max() > TOLERANCE:
         worst = int(np.argmax(change))
-        _refuse_schedule(f"updates at steps {counts[worst]} and {FAR} have the lengths {length[worst]:.3g} and {length[-1]:.3g}")
+        _refuse_schedule(
+            f"updates at steps {counts[worst]} and {FAR} have the lengths {length[worst]:.3g} and {length[-1]:.3g}"
+        )
 
 
-def start_up_of(transform, steady: SteadyRule, counters: Counters, memory, seed: int = 0) -> StartUp:
+def start_up_of(transform, steady: SteadyRule, burn_in: int, averaging: float, seed: int = 0) -> StartUp:
     """How the first steps differ from later ones; ValueError if that is a schedule's doing and no bias correction's.
 
     The rule from its own start and the rule long after it see the same gradients, and so agree to the last digit once
     the start is forgotten.
     """
-    steps = whole_periods(2 ** int(np.ceil(np.log2(memory.burn_in + 64))), steady)
+    steps = whole_periods(2 ** int(np.ceil(np.log2(burn_in + 64))), steady)
     chains = int(np.clip(2**20 // steps, 64, 1024))
-    params = np.zeros(chains)
-    with precision(np.float64):
-        gradients = random_gradients(seed, 2 * steps, chains, shift=SHIFT)
-        own, counted = (
-            np.asarray(joint_trajectory(rule, gradients[steps:], params)) for rule in (keep_types(transform), steady)
-        )
-        late = np.asarray(joint_trajectory(steady, gradients, params))[steps:]
-    if not np.all(np.isfinite(own)):
+    rules = [(keep_types(transform), True), (steady, True), (steady, False)]
+    found = []
+    for shift in (0.0, SHIFT):
+        gradients, params = random_gradients(seed, 2 * steps, chains, shift=shift), np.zeros(chains)
+        with precision(np.float64):
+            runs = [joint_trajectory(rule, gradients[steps:] if fresh else gradients, params) for rule, fresh in rules]
+            found.append([np.asarray(run)[-steps:] for run in runs])
+    (own, _, late), (own_shifted, counted, late_shifted) = found
+    if not (np.all(np.isfinite(own)) and np.all(np.isfinite(own_shifted))):
         raise ValueError("transform gives non-finite updates on random gradients of a long history")
-    size = np.mean(late**2)
-    noise = float(np.sum(np.mean(own**2 - late**2, axis=1)) / size)
-    mean = np.mean(late)
-    drift = float(np.sum(np.mean(own - late, axis=1)) / mean)
-    if not np.allclose(own, counted, rtol=1e-6, atol=1e-9 * np.sqrt(size)):
-        _require_even_start(np.mean(own, axis=1), np.mean(late, axis=1), steady.period)
+    block = min(whole_periods(int(np.ceil(BLOCK * averaging)) if averaging > 1 else 1, steady), steps)
+    first, after = (np.mean(_block_sums(run, block) ** 2, axis=1) for run in (own, late))
+    noise = float(block * np.sum(first - after) / np.mean(after))
+    drift = float(np.sum(np.mean(own_shifted - late_shifted, axis=1)) / np.mean(late_shifted))
+    _require_even_start(*(np.mean(run, axis=1) for run in (own_shifted, counted, late_shifted)), steady.period)
     return StartUp(drift, noise)
 
 
-def _require_even_start(own, late, period):
-    """Mean updates over windows [k, 2k) of the start, k >= ``SETTLED``, are those of later steps."""
+def _block_sums(updates, block):
+    whole = len(updates) // block * block
+    return updates[:whole].reshape(-1, block, updates.shape[1]).sum(axis=1)
+
+
+def _require_even_start(own, counted, late, period):
+    """ValueError if the step count keeps the start, over windows [k, 2k), from being like later steps.
+
+    A bias correction brings the mean updates of the start, ``own``, nearer to ``late`` than they are without it, in
+    ``counted``; a warm-up takes them away.
+    """
     begin = max(SETTLED, period)
     while begin < own.size:
         window = slice(begin, 2 * begin)
-        ratio = np.mean(own[window]) / np.mean(late[window])
-        if abs(ratio - 1) > LARGEST_CHANGE:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio, without = (np.mean(run[window]) / np.mean(late[window]) for run in (own, counted))
+            apart, apart_without = (abs(np.log(r)) if r > 0 else np.inf for r in (ratio, without))
+        if apart > LARGEST_CHANGE and not apart <= apart_without + LARGEST_CHANGE:
             _refuse_schedule(f"updates around step {begin} are {ratio:.3g} times later ones")
         begin *= 2
 
