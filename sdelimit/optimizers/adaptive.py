@@ -43,16 +43,16 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
     as its gradients are larger or smaller than eps, and the risk ODE is that of a d x d matrix unless K is diagonal
     (theory: section 9). An eps below 1e-4 times the smallest typical gradient changes no direction by more than about
     that fraction, and the limit is that for eps = 0. That gradient is min_i sigma_i / sqrt(b) times the label noise's
-    standard deviation (its scale where the variance is infinite), or without noise the residual once the risk has fallen
-    by 10^6. A coordinate of zero variance has no gradient at all, and eps then always counts.
+    standard deviation (its scale where the variance is infinite), or without noise the residual once the risk has
+    fallen by 10^6. A coordinate of zero variance has no gradient at all, and eps then always counts.
 
     Args:
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1), and not 0 unless b1 is.
         eps: added to sqrt(vhat), >= 0.
         memory: which limit describes the second moment (eps = 0 or negligible). "fixed": b2 stays fixed as d grows,
-            right if 1/(1-b2) << d, and so for d -> infinity. "long": d (1 - b2) stays fixed (theory: section 11), right if
-            1/(1-b2) is comparable to d.
+            right if 1/(1-b2) << d, and so for d -> infinity. "long": d (1 - b2) stays fixed (theory: section 11),
+            right if 1/(1-b2) is comparable to d.
             "auto": long if 1/(1-b2) > max(20, d/8) and the label noise has finite variance, else fixed.
 
     Raises:
