@@ -325,10 +325,12 @@ def scale_free_from(rule, burn_in: int, seed: int = 0) -> float:
 def _linear_response(rule, memory):
     """E[A], E[A^2] and the mean lag plus one, A the sum of the answer to a unit gradient at each phase of a cycle."""
     period = rule.period
+    lead = whole_periods(memory.burn_in + 1, rule)  # a first gradient may count differently
+    steps = whole_periods(lead + period + 8 * memory.burn_in + STEPS, rule)
+    impulses = np.zeros((steps, period))
+    impulses[lead : lead + period] = np.eye(period)
     with precision(np.float64):
-        impulses = np.concatenate([np.eye(period), np.zeros((8 * memory.burn_in + STEPS, period))])
-        impulses = impulses[: whole_periods(len(impulses), rule)]
-        answer = np.asarray(joint_trajectory(rule, impulses, np.zeros(period)))
+        answer = np.asarray(joint_trajectory(rule, impulses, np.zeros(period)))[lead:]
     effect = answer.sum(axis=0)
     lags = np.arange(len(answer))[:, None] - np.arange(period)
     lag = float(np.sum(lags * answer) / np.sum(effect))
