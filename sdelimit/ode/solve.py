@@ -69,8 +69,8 @@ def solve_ode(
 
     Warns:
         DivergenceWarning: if the risk leaves all bounds. LimitWarning: if the limit is not to be relied on: for a
-            momentum too long for d, a batch comparable to d, an lr beyond the edge of stability, label noise without
-            the moment that it needs, or coefficients sampled too crudely.
+            momentum or a denominator too long for d, a start unlike later steps, a batch comparable to d, an lr beyond
+            the edge of stability, label noise without the moment that it needs, or coefficients sampled too crudely.
 
     Source: arXiv:2411.12135 (signSGD), arXiv:2308.08977 (SGD).
     """

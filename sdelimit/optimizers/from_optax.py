@@ -27,9 +27,10 @@ EXPLAINED = 3.0
 def from_optax(
     transform: optax.GradientTransformation, name: str | None = None, relative_error: float = 3e-3, seed: int = 0
 ) -> Optimizer:
-    """The optimizer whose direction u is what ``transform`` makes of the gradient; its limit is measured.
+    """The optimizer whose direction u is what ``transform`` makes of the gradient; its limit is known or measured.
 
-    The rule's own update is run on simulated scalar histories g_j = l_j sigma xi_j. A scale-free rule (u unchanged when
+    A transformation that computes what a named rule does, whatever its name, has that rule's limit. For others the
+    rule's own update is run on simulated scalar histories g_j = l_j sigma xi_j. A scale-free rule (u unchanged when
     all gradients of a coordinate are multiplied by a constant) has the limit of theory section 6,
 
         phi = (1/s) d/dh E[F(l_j (xi_j + h z_j))],    kappa(rho) = sum over lags m of E[F_t F'_{t+m}];
@@ -41,22 +42,27 @@ def from_optax(
         N_ij = sum over lags m of E[F_t(sigma_i) F'_{t+m}(sigma_j)],    corr(xi, xi') = Khat_ij,
 
     sampled at gradient sizes from 1e-5 to 1e5, closely where the rule changes its behaviour, and taken to be powers
-    of the size beyond. The first use takes about ten seconds for Gaussian label noise or none, up to a minute for
-    other laws; results stay in memory, the last 64 of them.
+    of the size beyond. A rule that acts at every k-th step is averaged over its period; one that changes with the step
+    count is refused. How long it averages gradients and remembers their size, and how its first steps differ, is measured
+    too, and results warn where that is too much for d. The first use takes about ten seconds for Gaussian label noise or
+    none, up to a minute for other laws; results stay in memory, the last 64 of them.
 
     Args:
-        transform: ``optax.scale_by_...`` or a chain of them: the direction, without learning rate or sign. A rule
-            that is scale free for gradients from 0.1 to 1000 is taken to be so for all: a tiny eps does nothing.
+        transform: ``optax.scale_by_...`` or a chain of them, or an ``optax.MultiSteps``: the direction, without
+            learning rate or sign. A rule that is scale free for gradients from 0.1 to 1000 is taken to be so for all,
+            but where a problem's smallest gradients (as in ``sl.adam``) feel its eps.
         name: what tables and legends call it; default the name of the optax function.
-        relative_error: Monte-Carlo standard error of phi and kappa(1), relative. Twice that is accepted at each of the
-            risks at which a scale-dependent rule is tabulated under noise that is not Gaussian. A ``ProbeWarning``
-            says if it was not reached.
+        relative_error: of a limit that is measured: Monte-Carlo standard error of phi and kappa(1), relative. Twice
+            that is accepted at each of the risks at which a scale-dependent rule is tabulated under noise that is not
+            Gaussian. A ``ProbeWarning`` says if it was not reached.
         seed: seed of the simulated histories.
 
     Raises:
         TypeError: if ``transform`` is not an optax transformation.
-        ValueError: with the reason, if the rule mixes coordinates, looks at the parameters, is random, is not odd,
-            never forgets (AdaGrad), or points against the gradient.
+        ValueError: with the reason and what to write instead, if the rule asks for more than the gradient, mixes
+            coordinates, looks at the parameters, is random, is not odd, grows faster than the gradient, takes steps of
+            infinite variance, changes with the step count (schedules), never forgets (AdaGrad), or points against the
+            gradient (a full optimizer).
 
     >>> import optax
     >>> import sdelimit as sl

@@ -154,6 +154,7 @@ REFUSED = {
         "rmsprop",
         "sgd",
         "sign_sgd",
+        "sm3",
         "signum",
         "yogi",
     ),
