@@ -33,6 +33,11 @@ def smallest_gradient(problem, batch_size: int, lowest_risk: float = LOWEST_RISK
     return float(np.min(problem.covariance.std)) * typical_residual(problem.noise, lowest) / np.sqrt(batch_size)
 
 
+def is_negligible(eps: float, problem, batch_size: int) -> bool:
+    """Whether ``eps`` is so far below the gradients of ``problem`` that it changes no direction."""
+    return eps <= NEGLIGIBLE * smallest_gradient(problem, batch_size)
+
+
 @memoized
 def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "auto") -> Optimizer:
     """Adam: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; u = mhat / (sqrt(vhat) + eps).
@@ -74,7 +79,7 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
     scale_free_limit = of_noise(tabulated_limit, rule)
 
     def limit(problem, batch_size):
-        if eps > NEGLIGIBLE * smallest_gradient(problem, batch_size):
+        if not is_negligible(eps, problem, batch_size):
             return AdamEpsLimit(b1, b2, eps, problem.noise, batch_size)
         finite = np.isfinite(problem.noise.second_moment)
         slow = 1 / (1 - b2) > max(SLOW_STEPS, problem.d / SLOW_SHARE) and finite

@@ -42,10 +42,10 @@ def from_optax(
         N_ij = sum over lags m of E[F_t(sigma_i) F'_{t+m}(sigma_j)],    corr(xi, xi') = Khat_ij,
 
     sampled at gradient sizes from 1e-5 to 1e5, closely where the rule changes its behaviour, and taken to be powers
-    of the size beyond. A rule that acts at every k-th step is averaged over its period; one that changes with the step
-    count is refused. How long it averages gradients and remembers their size, and how its first steps differ, is measured
-    too, and results warn where that is too much for d. The first use takes about ten seconds for Gaussian label noise or
-    none, up to a minute for other laws; results stay in memory, the last 64 of them.
+    of the size beyond. A rule that acts at every k-th step is averaged over its period; one that changes with the
+    step count is refused. How long it averages gradients and remembers their size, and how its first steps differ, is
+    measured too, and results warn where that is too much for d. The first use takes about ten seconds for Gaussian
+    label noise or none, up to a minute for other laws; results stay in memory, the last 64 of them.
 
     Args:
         transform: ``optax.scale_by_...`` or a chain of them, or an ``optax.MultiSteps``: the direction, without

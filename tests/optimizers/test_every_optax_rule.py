@@ -117,7 +117,7 @@ MEASURED = {
 }
 """Transformations with a measured limit: held to simulations, unless a warning says what is wrong."""
 
-ASKS = "asks for"
+ASKS = "also asks for"
 SIGNED = "point along the gradient.*give the rate as lr"
 DECAY = "weight decay has no limit here yet"
 PARAMETERS = "must not depend on the parameters"
@@ -146,7 +146,6 @@ REFUSED = {
         "adan",
         "amsgrad",
         "nadam",
-        "noisy_sgd",
         "optimistic_adam",
         "optimistic_adam_v2",
         "optimistic_gradient_descent",
@@ -176,7 +175,7 @@ REFUSED = {
     "muon": (lambda: contrib.muon(RATE), SIGNED),
     "galore": (lambda: contrib.galore(RATE), SIGNED),
     "sophia": (lambda: contrib.sophia(RATE), ASKS),
-    "dpsgd": (lambda: contrib.dpsgd(0.1, 1.0, 0.1, 0), FAILS),
+    "dpsgd": (lambda: contrib.dpsgd(0.1, 1.0, 0.1, 0), "each sample of a batch"),
     "sam": (lambda: contrib.sam(optax.sgd(0.1), ADVERSARY), PARAMETERS),
     "mechanize": (lambda: contrib.mechanize(optax.sgd(0.1)), PARAMETERS),
     "schedule_free": (lambda: contrib.schedule_free(optax.sgd(1.0), 1.0), PARAMETERS),
@@ -187,9 +186,12 @@ REFUSED = {
     "add_noise": (lambda: optax.add_noise(0.1, 0.5, 0), "draw random numbers"),
     "set_to_zero": (optax.set_to_zero, "zero updates"),
     "freeze(True)": (lambda: optax.freeze(True), "zero updates"),
-    "monitor": (lambda: optax.monitor({"size": lambda u: jnp.sum(u**2)}), FAILS),
-    "measure_with_ema": (lambda: optax.measure_with_ema(lambda u: jnp.sum(u**2), 0.9), FAILS),
-    "differentially_private_aggregate": (lambda: contrib.differentially_private_aggregate(1.0, 0.1, 0), FAILS),
+    "monitor": (lambda: optax.monitor({"size": lambda u: jnp.sum(u**2)}), "state changes its structure"),
+    "measure_with_ema": (lambda: optax.measure_with_ema(lambda u: jnp.sum(u**2), 0.9), "it measures"),
+    "differentially_private_aggregate": (
+        lambda: contrib.differentially_private_aggregate(1.0, 0.1, 0),
+        "each sample of a batch",
+    ),
     "reduce_on_plateau": (contrib.reduce_on_plateau, ASKS),
     "clip_by_global_norm": (lambda: optax.clip_by_global_norm(1.0), "write sl.clip_norm"),
     "clip_by_block_rms": (lambda: optax.clip_by_block_rms(1.0), ALONE),

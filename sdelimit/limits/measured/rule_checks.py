@@ -8,6 +8,7 @@ names the first that fails.
 import re
 from dataclasses import dataclass, field
 
+import jax
 import numpy as np
 import optax
 
@@ -143,11 +144,17 @@ def check_rule(transform: optax.GradientTransformation, seed: int = 0) -> Counte
 
 def _require_plain(rule, gradients):
     """ValueError unless update(gradient, state, params) works on vectors of any length."""
+    wanted = "transform must turn a vector of gradients into one of updates"
     try:
-        for run in (trajectory, joint_trajectory):
-            run(rule, gradients, np.zeros(gradients.shape[1]))
+        shape = jax.eval_shape(lambda g: rule.update(g, rule.init(g), g)[0], gradients[0]).shape
+        if shape == gradients[0].shape:
+            for run in (trajectory, joint_trajectory):
+                run(rule, gradients, np.zeros(gradients.shape[1]))
     except Exception as error:  # of a rule's own code, which may raise anything
-        raise ValueError(f"transform must turn a vector of gradients into one of updates, {_failure(error)}") from error
+        raise ValueError(f"{wanted}, {_failure(error)}") from error
+    if shape != gradients[0].shape:
+        raise ValueError(f"{wanted}, but this one gives shape {shape} for shape {gradients[0].shape}: it measures, or "
+                         "adds up over coordinates")  # fmt: skip
 
 
 WANTED = {
@@ -162,26 +169,22 @@ WANTED = {
 
 
 def _failure(error) -> str:
-    """Why a rule did not run, in words of our own, with what it said itself at the end."""
+    """Why a rule did not run, in words of our own; what it said itself is the cause of the ValueError."""
     said = " ".join(str(error).split())
-    said = f" ({type(error).__name__}: {said[:120]})"
-    wanted = (
-        re.findall(r"'(\w+)'", said) if "keyword-only argument" in said else re.findall(r"^ \(\w+: (\w+) must be", said)
-    )
-    wanted = [WANTED.get(name, f"'{name}'") for name in wanted]
-    if wanted:
-        what = " and ".join(dict.fromkeys(wanted))
-        return (
-            f"but this one also asks for {what}: line searches and rules that look at the loss have no limit here{said}"
-        )
+    names = re.findall(r"'(\w+)'", said) if "keyword-only argument" in said else re.findall(r"^(\w+) must be", said)
+    if names:
+        what = " and ".join(dict.fromkeys(WANTED.get(name, f"'{name}'") for name in names))
+        return f"but this one also asks for {what}: line searches and rules that look at the loss have no limit here"
+    if "structure" in said or "key mismatch" in said:
+        return "but this one's state changes its structure after the first step, which no compiled loop can run"
     if "fast" in said:
-        return f"but this one steps pairs of fast and slow parameters (lookahead), which have no limit here{said}"
-    if "axis" in said or "indices" in said or "batch" in said:
+        return "but this one steps pairs of fast and slow parameters (lookahead), which have no limit here"
+    if isinstance(error, IndexError) or "axis" in said or "batch" in said:
         return (
-            "but this one fails on it: rules that need the gradient of each sample of a batch, or arrays of more "
-            f"dimensions, have no limit here{said}"
+            "but this one looks for more dimensions: rules that need the gradient of each sample of a batch "
+            "(differential privacy), or matrices, have no limit here"
         )
-    return f"but this one fails on it: rules for matrices of weights or other structures have no limit here{said}"
+    return "but this one fails on it: rules for matrices of weights or other structures have no limit here"
 
 
 def _first_updates(rule, gradients):
