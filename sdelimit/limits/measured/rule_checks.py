@@ -153,8 +153,10 @@ def _require_plain(rule, gradients):
     except Exception as error:  # of a rule's own code, which may raise anything
         raise ValueError(f"{wanted}, {_failure(error)}") from error
     if shape != gradients[0].shape:
-        raise ValueError(f"{wanted}, but this one gives shape {shape} for shape {gradients[0].shape}: it measures, or "
-                         "adds up over coordinates")  # fmt: skip
+        raise ValueError(
+            f"{wanted}, but this one gives shape {shape} for shape {gradients[0].shape}: it measures something, or looks "
+            "for the gradient of each sample of a batch (differential privacy), and has no limit here"
+        )
 
 
 WANTED = {
