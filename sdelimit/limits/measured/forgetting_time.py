@@ -102,7 +102,7 @@ def _size_memory(past, burn_in, window, size) -> float:
     if burn_in <= 2 * window + 1:
         return 1.0
     slow = _last(past > 10 * TOLERANCE * size)
-    return max(1.0, (burn_in - max(slow, 0)) / np.log(10))
+    return max(1.0, float((burn_in - slow) / np.log(10)))
 
 
 def _why_it_remembers(past, later) -> str:

@@ -154,8 +154,8 @@ def _require_plain(rule, gradients):
         raise ValueError(f"{wanted}, {_failure(error)}") from error
     if shape != gradients[0].shape:
         raise ValueError(
-            f"{wanted}, but this one gives shape {shape} for shape {gradients[0].shape}: it measures something, or looks "
-            "for the gradient of each sample of a batch (differential privacy), and has no limit here"
+            f"{wanted}, but this one gives shape {shape} for shape {gradients[0].shape}: it measures something, or "
+            "looks for the gradient of each sample of a batch (differential privacy), and has no limit here"
         )
 
 
