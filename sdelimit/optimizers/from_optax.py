@@ -21,7 +21,7 @@ MEASURED = 64
 LOWEST_RISK = 1e-4
 """Without label noise the eps of a rule may be felt once the risk has fallen by that factor."""
 EXPLAINED = 3.0
-"""A start that lacks or exceeds the drift of so many averaging times is what ``memory`` already warns of."""
+"""A start that lacks or exceeds the noise of so many averaging times is nothing beside what ``memory`` warns of."""
 
 
 def from_optax(
@@ -108,8 +108,8 @@ def _as_named(transform, name, known: Recognized, counters, relative_error, seed
 def measured_optimizer(transform, name: str, relative_error: float = 3e-3, seed: int = 0) -> Optimizer:
     """The optimizer with a measured limit, also where the rule is one that has a name."""
     report = _inspected(transform, seed)
-    explained = EXPLAINED * report.averaging
-    start = StartUp(*(0.0 if abs(steps) <= explained else steps for steps in report.start_up))
+    drift, noise = report.start_up
+    start = StartUp(drift, noise if abs(noise) > EXPLAINED * report.averaging else 0.0)
 
     def limit(problem, batch_size):
         small = _too_small(problem, batch_size, report.scale_free_from)

@@ -29,7 +29,7 @@ class Optimizer:
         size_memory: steps over which it remembers the size of gradients, 1/(1-b2) for RMSprop; the limit needs them
             much fewer than d. 1 where the limit takes account of d itself, as that of Adam does.
         start_up: by how many later steps' worth of drift and of noise the first steps together differ from later ones,
-            apart from what ``memory`` explains; the limit leaves it out.
+            which the limit leaves out: measured for rules from optax, none for named ones.
         needs_variance: whether steps are proportional to gradients, so that label noise of infinite variance makes
             the mean risk infinite.
         formula: what ``transform`` computes, for the rules that the fused kernel or ``sl.data.solve_ode`` knows; None
