@@ -105,7 +105,6 @@ MEASURED = {
     "scale_by_radam(short)": optax.scale_by_radam(0.9, 0.9),
     "scale_by_simplified_ademamix": contrib.scale_by_simplified_ademamix(),
     "scale_by_ademamix(short)": contrib.scale_by_ademamix(0.8, 0.9, b3=0.9),
-    "scale_by_adam(mu_dtype)": optax.scale_by_adam(0.9, 0.9, mu_dtype=jnp.bfloat16),
     "scale_by_adam(eps_root)": optax.scale_by_adam(0.9, 0.9, eps_root=1e-3),
     "scale(2) and adam": optax.chain(optax.scale_by_adam(0.9, 0.95), optax.scale(2.0)),
     "MultiSteps(adam, 4)": optax.MultiSteps(optax.scale_by_adam(0.9, 0.9), 4),
