@@ -4,6 +4,7 @@ import numpy as np
 
 from sdelimit.data.data_regression import DataRegression
 from sdelimit.data.row_moments import Moments, clipped_moments, gradient_moments, sign_moments
+from sdelimit.optimizers.adaptive import is_negligible
 from sdelimit.optimizers.formula import AdamUpdate, ClipNormUpdate, GradientUpdate, SignUpdate
 from sdelimit.optimizers.optimizer import as_optimizer
 from sdelimit.problem.linear_regression import check_problem
@@ -94,10 +95,11 @@ def _slow_adam(problem, optimizer, adam, batch_size):
     if np.any(problem.covariance.std == 0):
         column = int(np.argmin(problem.covariance.std))
         raise ValueError(f"X must not have a zero column for a rule that divides by sigma_i: column {column} is")
-    if adam.scale_free and 1 / (1 - adam.b2) >= LEAST_MEMORY:
+    no_eps = adam.scale_free or is_negligible(adam.eps, problem, batch_size)
+    if no_eps and 1 / (1 - adam.b2) >= LEAST_MEMORY:
         return SlowAdam(batch_size, problem.d * (1 - adam.b2))
     raise ValueError(
-        f"optimizer must be Adam with eps = 0 and 1/(1-b2) >= {LEAST_MEMORY} in sl.data.solve_ode, got "
+        f"optimizer must be Adam with eps = 0 or negligible and 1/(1-b2) >= {LEAST_MEMORY} in sl.data.solve_ode, got "
         f"{optimizer.hyperparameters}; sl.solve_ode has its Gaussian theory"
     )
 

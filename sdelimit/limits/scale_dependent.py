@@ -41,6 +41,7 @@ class ScaleDependentLimit(eqx.Module):
     power: ClassVar[None] = None
     basis: ClassVar[tuple[str, ...]] = ()
     needs_fourth_moment: ClassVar[bool] = False
+    has_scalars: ClassVar[bool] = False
     errors: ClassVar[None] = None
     fluctuations: ClassVar[None] = None
 

@@ -6,10 +6,12 @@ import numpy as np
 import optax
 
 from sdelimit.limits.exact.long_memory_adam import long_memory_adam_limit, quasi_stationary_adam_limit
+from sdelimit.limits.residual_law import typical_residual
 from sdelimit.limits.sampled.adam_eps import AdamEpsLimit
 from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
+from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import AdamUpdate
 from sdelimit.optimizers.optimizer import Optimizer, decay_rate, of_noise
@@ -19,6 +21,21 @@ TINY = 1e-20
 """Stands in for eps = 0 in the rules: no effect on any gradient above it, and 0/0 becomes 0."""
 SLOW_STEPS, SLOW_SHARE = 20, 8
 """A second moment is slow if it remembers more steps than this and more than this fraction of d."""
+NEGLIGIBLE = 1e-4
+"""An eps below so many times the smallest typical gradient is none."""
+LOWEST_RISK = 1e-6
+"""Without label noise gradients are taken to matter until the risk has fallen by that factor."""
+
+
+def smallest_gradient(problem, batch_size: int, lowest_risk: float = LOWEST_RISK) -> float:
+    """min_i sigma_i times a typical residual at the lowest risk, over sqrt(b)."""
+    lowest = lowest_risk * problem.initial_risk if isinstance(problem.noise, NoNoise) else 0.0
+    return float(np.min(problem.covariance.std)) * typical_residual(problem.noise, lowest) / np.sqrt(batch_size)
+
+
+def is_negligible(eps: float, problem, batch_size: int) -> bool:
+    """Whether ``eps`` is so far below the gradients of ``problem`` that it changes no direction."""
+    return eps <= NEGLIGIBLE * smallest_gradient(problem, batch_size)
 
 
 @memoized
@@ -29,15 +46,18 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
     section 6). As b2 -> 1 both tend to those of SGD divided by the residual's standard deviation, the conjecture
     of arXiv:2411.12135. For eps > 0 the rule is not scale-free: coordinate i is Adam's or SGD's (with u = m / eps)
     as its gradients are larger or smaller than eps, and the risk ODE is that of a d x d matrix unless K is diagonal
-    (theory: section 9).
+    (theory: section 9). An eps below 1e-4 times the smallest typical gradient changes no direction by more than about
+    that fraction, and the limit is that for eps = 0. That gradient is min_i sigma_i / sqrt(b) times the label noise's
+    standard deviation (its scale where the variance is infinite), or without noise the residual once the risk has
+    fallen by 10^6. A coordinate of zero variance has no gradient at all, and eps then always counts.
 
     Args:
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1), and not 0 unless b1 is.
         eps: added to sqrt(vhat), >= 0.
-        memory: which limit describes the second moment (eps = 0). "fixed": b2 stays fixed as d grows, right if
-            1/(1-b2) << d, and so for d -> infinity. "long": d (1 - b2) stays fixed (theory: section 11), right if
-            1/(1-b2) is comparable to d.
+        memory: which limit describes the second moment (eps = 0 or negligible). "fixed": b2 stays fixed as d grows,
+            right if 1/(1-b2) << d, and so for d -> infinity. "long": d (1 - b2) stays fixed (theory: section 11),
+            right if 1/(1-b2) is comparable to d.
             "auto": long if 1/(1-b2) > max(20, d/8) and the label noise has finite variance, else fixed.
 
     Raises:
@@ -56,15 +76,17 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
         raise ValueError(f"memory must be 'auto' or 'fixed' for eps > 0, got 'long' with eps = {eps:g}")
     transform = optax.scale_by_adam(b1=b1, b2=b2, eps=eps or TINY)
     rule = RatioRule(Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2), 2)
-    fixed_memory_limit = of_noise(AdamEpsLimit, b1, b2, eps) if eps > 0 else of_noise(tabulated_limit, rule)
+    scale_free_limit = of_noise(tabulated_limit, rule)
 
     def limit(problem, batch_size):
+        if not is_negligible(eps, problem, batch_size):
+            return AdamEpsLimit(b1, b2, eps, problem.noise, batch_size)
         finite = np.isfinite(problem.noise.second_moment)
         slow = 1 / (1 - b2) > max(SLOW_STEPS, problem.d / SLOW_SHARE) and finite
         long = np.isfinite(problem.d) and (memory == "long" or (memory == "auto" and slow))
-        if eps == 0 and long:
+        if long:
             return long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)
-        return fixed_memory_limit(problem, batch_size)
+        return scale_free_limit(problem, batch_size)
 
     settings = {"b1": b1, "b2": b2, "eps": eps, "memory": memory}
     return Optimizer(
@@ -73,6 +95,7 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
         limit,
         settings,
         memory=1 / (1 - b1),
+        size_memory=1 / (1 - b2),
         formula=AdamUpdate(transform, b1=b1, b2=b2, eps=eps or TINY, scale_free=eps == 0),
     )
 
@@ -100,7 +123,8 @@ def nadam(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
     rule = RatioRule(Weights(1 - b1, b1 * (1 - b1), b1), Weights(0.0, 1 - b2, b2), 2)
     transform = optax.scale_by_adam(b1=b1, b2=b2, eps=TINY, nesterov=True)
     limit = of_noise(tabulated_limit, rule)
-    return Optimizer("nadam", transform, limit, {"b1": b1, "b2": b2}, memory=1 / (1 - b1))
+    settings = {"b1": b1, "b2": b2}
+    return Optimizer("nadam", transform, limit, settings, memory=1 / (1 - b1), size_memory=1 / (1 - b2))
 
 
 def _moment_decays(b1, b2):
@@ -132,7 +156,7 @@ def rmsprop(b2: float = 0.9) -> Optimizer:
     b2 = decay_rate("b2", b2)
     rule = RatioRule(Weights(1.0, 0.0, 0.0), Weights(0.0, 1 - b2, b2), 2)
     transform = optax.scale_by_rms(decay=b2, eps=TINY, eps_in_sqrt=False, bias_correction=True)
-    return Optimizer("rmsprop", transform, of_noise(tabulated_limit, rule), {"b2": b2})
+    return Optimizer("rmsprop", transform, of_noise(tabulated_limit, rule), {"b2": b2}, size_memory=1 / (1 - b2))
 
 
 @memoized
@@ -160,7 +184,8 @@ def s3(beta: float = 0.9, p: float = 3.0) -> Optimizer:
     nesterov = Weights(1 - beta, beta * (1 - beta), beta)
     transform = scale_by_s3(beta, p)
     limit = of_noise(tabulated_limit, RatioRule(nesterov, nesterov, p))
-    return Optimizer("s3", transform, limit, {"beta": beta, "p": p}, memory=1 / (1 - beta))
+    memory = 1 / (1 - beta)
+    return Optimizer("s3", transform, limit, {"beta": beta, "p": p}, memory=memory, size_memory=memory)
 
 
 def scale_by_s3(beta: float, p: float) -> optax.GradientTransformation:

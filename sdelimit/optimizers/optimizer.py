@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import optax
 
 from sdelimit.limits.limit import Limit
+from sdelimit.limits.measured.step_counts import StartUp
 from sdelimit.optimizers.formula import UpdateFormula
 from sdelimit.support import arguments as check
 
@@ -25,6 +26,10 @@ class Optimizer:
         hyperparameters: the numbers that made it.
         memory: steps over which the rule averages gradients, 1/(1-beta) for momentum beta. The limit holds once
             memory / d is short compared with 1 / (eta phi lambda_max) (theory: section 7).
+        size_memory: steps over which it remembers the size of gradients, 1/(1-b2) for RMSprop; the limit needs them
+            much fewer than d. 1 where the limit takes account of d itself, as that of Adam does.
+        start_up: by how many later steps' worth of drift and of noise the first steps together differ from later ones,
+            which the limit leaves out: measured for rules from optax, none for named ones.
         needs_variance: whether steps are proportional to gradients, so that label noise of infinite variance makes
             the mean risk infinite.
         formula: what ``transform`` computes, for the rules that the fused kernel or ``sl.data.solve_ode`` knows; None
@@ -37,6 +42,8 @@ class Optimizer:
     hyperparameters: dict = field(default_factory=dict)
     memory: float = 1.0
     needs_variance: bool = False
+    size_memory: float = 1.0
+    start_up: StartUp = field(default_factory=StartUp)
     formula: UpdateFormula | None = field(default=None, repr=False)
 
     def __post_init__(self):
@@ -50,6 +57,9 @@ class Optimizer:
             raise TypeError(f"limit must be a function of (problem, batch_size), got {check.describe(self.limit)}")
         check.real("memory", self.memory, positive=True)
         check.flag("needs_variance", self.needs_variance)
+        check.real("size_memory", self.size_memory, positive=True)
+        if not isinstance(self.start_up, StartUp):
+            raise TypeError(f"start_up must be a StartUp, got {check.describe(self.start_up)}")
         if self.formula is not None and not isinstance(self.formula, UpdateFormula):
             raise TypeError(f"formula must be an UpdateFormula or None, got {check.describe(self.formula)}")
         if self.formula is not None and self.formula.transform is not self.transform:
@@ -73,6 +83,11 @@ def of_noise(limit, *settings):
 
 def as_optimizer(value, name: str = "optimizer") -> Optimizer:
     """``value`` if it is an Optimizer; otherwise a TypeError that says how to make one."""
+    if isinstance(value, (optax.GradientTransformation, optax.MultiSteps)):
+        raise TypeError(
+            f"{name} must be an optimizer such as sl.sign_sgd(), got an optax transformation: write sl.from_optax(...) "
+            "around it, without learning rate and sign (optax.scale_by_adam(), not optax.adam(1e-3))"
+        )
     if callable(value) and not isinstance(value, Optimizer):
         raise TypeError(f"{name} must be an optimizer such as sl.sign_sgd(), got the function itself: call it")
     if not isinstance(value, Optimizer):

@@ -3,14 +3,18 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from sdelimit.noise.base import NoiseLaw
+from sdelimit.support import arguments as check
 
 
 @dataclass(frozen=True)
 class UnitVariances:
-    """Of a covariance: coordinates of mean variance tr K / d = 1."""
+    """Of a covariance: coordinates of variance 1."""
 
     mean_variance: ClassVar[float] = 1.0
+    std: ClassVar[np.ndarray] = check.read_only(np.ones(1))
 
 
 @dataclass(frozen=True)
@@ -23,4 +27,5 @@ class InfiniteProblem:
 
     noise: NoiseLaw
     d: ClassVar[float] = float("inf")
+    initial_risk: ClassVar[float] = 0.5
     covariance: ClassVar[UnitVariances] = UnitVariances()

@@ -5,6 +5,8 @@
 | risk beyond all bounds, or not finite | theory, paths, runs | ``.status`` |
 | learning rate beyond the edge of stability | theory, paths | lr >= 4 d R phi / (psi tr K) as R grows (section 4) |
 | momentum too long for d | theory, paths | fraction of the fastest mode's decay time (section 7) |
+| sizes of gradients remembered too long for d | theory, paths | steps as a fraction of d (section 11) |
+| first steps unlike later ones | theory, paths | what they do to the risk of the fastest mode |
 | batch comparable to d | theory, paths | b / d (section 10) |
 | more samples than a data set has rows | theory, paths | t > n / (d b) |
 | label noise without a moment | theory, paths, runs | second for SGD's mean risk, fourth for its spread, |
@@ -29,6 +31,10 @@ from sdelimit.numerics.precision import evaluate_in_float64
 
 LONGEST_MEMORY = 0.25
 """Largest fraction of the fastest mode's decay time that a rule may average gradients over without a warning."""
+FEWEST_SIZE_STEPS, LONGEST_SIZE_MEMORY = 20, 1 / 8
+"""Steps, and fraction of d, over which a rule may remember the size of gradients without a warning."""
+LARGEST_START_UP = 0.04
+"""Fraction by which the start may move the risk of the fastest mode without a warning."""
 LARGEST_BATCH = 0.1
 """Largest batch, as a fraction of d: the limit drops terms of that relative size."""
 LARGEST_DRIFT_ERROR = 0.01
@@ -43,6 +49,8 @@ def theory_warnings(curve, limit) -> tuple[str, ...]:
     """Reasons why ``limit`` may be inaccurate along a risk curve, one text each."""
     found = (
         _long_momentum(curve),
+        _long_size_memory(curve, limit),
+        _long_start_up(curve),
         _large_batch(curve),
         _past_the_data(curve),
         _beyond_stability(curve, limit),
@@ -117,15 +125,45 @@ def warnings_of(result, index: int) -> tuple[str, ...]:
     return tuple(text for text in result.warnings if getattr(text, "learning_rate", None) in (None, index))
 
 
+def _fastest_rate(curve):
+    """The largest rate eta phi lambda_max along the curve."""
+    return np.max(np.where(np.isfinite(curve.risk), curve.lr * curve.phi, 0.0)) * curve.decay.max()
+
+
 def _long_momentum(curve):
-    memory, d = curve.optimizer.memory, curve.problem.d
-    fastest = np.max(np.where(np.isfinite(curve.risk), curve.lr * curve.phi, 0.0)) * curve.decay.max()
+    memory, d, fastest = curve.optimizer.memory, curve.problem.d, _fastest_rate(curve)
     if memory <= 1 or memory / d * fastest <= LONGEST_MEMORY:
         return None
     return (
         f"the rule averages about {memory:.3g} gradients, a time of {memory / d:.2g}, while the fastest mode decays in "
         f"{1 / fastest:.2g}; the limit needs d (1 - beta) large compared with eta phi lambda_max, and will be several "
         "percent off early on"
+    )
+
+
+def _long_size_memory(curve, limit):
+    steps, d = curve.optimizer.size_memory, curve.problem.d
+    if limit.has_scalars or steps <= max(FEWEST_SIZE_STEPS, LONGEST_SIZE_MEMORY * d):
+        return None
+    return (
+        f"the rule remembers the size of gradients for about {steps:.3g} steps, not few compared with d = {d}: its "
+        "denominator lags behind the risk, the limit has it follow at once and will be several percent off (a "
+        "smaller b2, or sl.adam, whose limit takes account of it)"
+    )
+
+
+def _long_start_up(curve):
+    drift, noise = (abs(steps) / curve.problem.d for steps in curve.optimizer.start_up)
+    fastest = _fastest_rate(curve)
+    finite = curve.risk[np.isfinite(curve.risk)]
+    # Near its lowest the risk gains from noise what it loses to drift, at twice the rate of its modes.
+    moved = 2 * fastest * (drift + noise * (finite.min() / finite.max() if finite.max() > 0 else 0.0))
+    if moved <= LARGEST_START_UP:
+        return None
+    return (
+        f"the first steps of the rule, together, differ from later ones by the drift of a time of {drift:.2g} and the "
+        f"noise of a time of {noise:.2g}, which the limit leaves out; the fastest mode decays in {1 / fastest:.2g}, so "
+        f"the risk may be off by some {min(moved, 1.0):.0%} early on (a bias correction helps where the rule has one)"
     )
 
 

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import optax
 
 from sdelimit.numerics.floors import TINY_FLOAT32
 from sdelimit.numerics.integers import ceil_div
@@ -92,7 +93,8 @@ def simulate(
     Source: theory section 0; arXiv:2411.12135.
     """
     problem = check_problem(problem)
-    several = isinstance(optimizer, (list, tuple))
+    # An optax transformation is a tuple too: ``as_optimizer`` says what to write instead.
+    several = isinstance(optimizer, (list, tuple)) and not isinstance(optimizer, optax.GradientTransformation)
     optimizers = (
         [as_optimizer(o, f"optimizer[{i}]") for i, o in enumerate(optimizer)] if several else [as_optimizer(optimizer)]
     )

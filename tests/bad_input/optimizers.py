@@ -6,6 +6,7 @@ import optax
 import sdelimit as sl
 from bad_input.rows import HUGE, INF, NAN, SIGN, kind, value
 
+ADVERSARY = optax.chain(optax.contrib.normalize(), optax.sgd(0.01))
 TABLE = [
     kind(sl.Optimizer, "name must be a text", 3, optax.identity(), lambda problem, b: None),
     value(sl.Optimizer, "name must not be empty", "", optax.identity(), lambda problem, b: None),
@@ -49,6 +50,25 @@ TABLE = [
     kind(sl.from_optax, "name must be a text", optax.identity(), name=3),
     value(sl.from_optax, "relative_error must be > 0", optax.identity(), relative_error=0.0),
     value(sl.from_optax, "seed must be < 4294967296", optax.identity(), seed=1e300),
+    value(sl.from_optax, r"against it.*Write sl.from_optax\(optax.scale_by_adam.*lr=0.001 \* d", optax.adam(1e-3)),
+    value(sl.from_optax, r"against it.*Write sl.from_optax\(optax.identity.*lr=0.5 \* d", optax.sgd(0.5)),
+    value(sl.from_optax, "weight decay has no limit here yet.*optax.scale_by_adam", optax.adamw(1e-3)),
+    value(sl.from_optax, "weight decay has no limit here yet.*optax.scale_by_lion", optax.lion(1e-3)),
+    value(sl.from_optax, "in company.*write sl.clip_norm", optax.clip_by_global_norm(1.0)),
+    value(sl.from_optax, "asks for the loss", optax.scale_by_polyak()),
+    value(sl.from_optax, "asks for the loss", optax.scale_by_zoom_linesearch(5)),
+    value(sl.from_optax, r"\(lookahead\), which have no limit", optax.lookahead(optax.sgd(0.1), 5, 0.5)),
+    value(sl.from_optax, "matrices of weights", optax.contrib.scale_by_muon()),
+    value(sl.from_optax, "state changes its structure", optax.monitor({"size": np.sum})),
+    value(sl.from_optax, r"shape \(\) for shape.*it measures", optax.measure_with_ema(lambda u: u.sum(), 0.9)),
+    value(sl.from_optax, "each sample of a batch", optax.contrib.dpsgd(0.1, 1.0, 0.1, 0)),
+    value(sl.from_optax, "not depend on the parameters.*SAM", optax.contrib.sam(optax.sgd(0.1), ADVERSARY)),
+    value(sl.from_optax, "not depend on the parameters.*prodigy", optax.contrib.prodigy()),
+    value(sl.from_optax, "not depend on the parameters", optax.contrib.mechanize(optax.sgd(0.1))),
+    value(sl.from_optax, "finite variance.*Rprop", optax.scale_by_rprop(0.01)),
+    value(sl.from_optax, "finite variance.*ACProp", optax.contrib.scale_by_acprop()),
+    value(sl.Optimizer, "size_memory must be > 0", "mine", optax.identity(), lambda problem, b: None, size_memory=0.0),
+    kind(sl.Optimizer, "start_up must be a StartUp", "mine", optax.identity(), lambda problem, b: None, start_up=3.0),
     value(sl.adam, "b2 must lie in", 0.9, -0.1),
     value(sl.nadam, "b2 must lie in", 0.9, 1.5),
     value(sl.rmsprop, "b2 must lie in", 1.0),

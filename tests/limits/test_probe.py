@@ -13,6 +13,7 @@ from sdelimit.limits.measured.monte_carlo import ProbeWarning, probe
 from sdelimit.limits.measured.rule_checks import inspect_rule
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.optimizers.from_optax import measured_optimizer
 from sdelimit.problem.infinite import InfiniteProblem
 
 NO_NOISE = sl.noise.NoNoise()
@@ -85,7 +86,7 @@ def test_sign_under_other_noise_agrees_with_quadrature(noise, batch_size):
 @pytest.mark.slow
 def test_gaussian_noise_and_risk_enter_through_the_population_risk_only():
     direct = probe(RMS, sl.noise.Gaussian(0.7), 0.2, seed=1)
-    limit = sl.limit_coefficients(sl.from_optax(RMS), sl.noise.Gaussian(0.7))
+    limit = sl.limit_coefficients(measured_optimizer(RMS, "rms"), sl.noise.Gaussian(0.7))
     assert abs(direct.phi - limit.phi(0.2)) < 4 * np.hypot(direct.phi_se, 2e-3)
     assert abs(direct.kappa[-1] - limit.kappa(1.0, 0.2)) < 4 * np.hypot(direct.kappa_se[-1], 3e-3)
 
@@ -120,11 +121,11 @@ def test_memory_of_adam_is_that_of_its_averages():
         (optax.add_noise(0.1, 0.5, 0), "random"),
         (optax.add_decayed_weights(0.1), "weight decay"),
         (optax.scale_by_trust_ratio(), "parameters"),
-        (optax.adam(1e-3), "against it"),
+        (optax.adam(1e-3), r"against it.*Write sl.from_optax\(optax.scale_by_adam"),
         (optax.set_to_zero(), "zero updates"),
         (optax.stateless(lambda g, p: g**2), "odd"),
         (optax.stateless(lambda g, p: g / (g - g)), "non-finite"),
-        (optax.scale_by_polyak(), "update"),
+        (optax.scale_by_polyak(), "asks for the loss"),
         pytest.param(optax.scale_by_rss(), "forget", marks=pytest.mark.slow),
     ],
 )
@@ -175,7 +176,7 @@ def _times_size(rule):
     ("transform", "known"), [(optax.scale_by_adam(0.8, 0.9), sl.adam(0.8, 0.9)), (SIGNUM, sl.signum(0.9))]
 )
 def test_tables_agree_with_known_limits_over_24_decades_of_risk(transform, known, noise):
-    found, exact = (sl.limit_coefficients(o, noise) for o in (sl.from_optax(transform), known))
+    found, exact = (sl.limit_coefficients(o, noise) for o in (measured_optimizer(transform, "measured"), known))
     R = np.geomspace(1e-12, 1e12, 97)
     np.testing.assert_allclose(found.phi(R), exact.phi(R), rtol=0.01)
     for rho in (0.5, 1.0):
@@ -209,7 +210,7 @@ def assert_same_limit(found, known, R, drift=0.01, noise=0.015):
 @pytest.mark.slow
 def test_probing_coordinate_clipping_finds_its_limit(batch_size):
     noise = sl.noise.Gaussian(0.5)
-    found = sl.from_optax(optax.clip(0.5)).limit(InfiniteProblem(noise), batch_size)
+    found = measured_optimizer(optax.clip(0.5), "clip").limit(InfiniteProblem(noise), batch_size)
     assert found.relative_error < 3e-3
     for R in (1e-4, 0.1, 100.0):
         assert_same_limit(found, sl.clip_coordinate(0.5).limit(InfiniteProblem(noise), batch_size), R)
@@ -218,7 +219,7 @@ def test_probing_coordinate_clipping_finds_its_limit(batch_size):
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [sl.noise.StudentT(3.0, 0.3), sl.noise.Laplace(0.5)], ids=repr)
 def test_probing_coordinate_clipping_under_other_noise_finds_its_limit(noise):
-    rules = sl.from_optax(optax.clip(0.5)), sl.clip_coordinate(0.5)
+    rules = measured_optimizer(optax.clip(0.5), "clip"), sl.clip_coordinate(0.5)
     found, known = (rule.limit(InfiniteProblem(noise), 1) for rule in rules)
     for R in (1e-4, 0.01, 0.3, 100.0):
         assert_same_limit(found, known, R, noise=0.025)
@@ -227,7 +228,8 @@ def test_probing_coordinate_clipping_under_other_noise_finds_its_limit(noise):
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [sl.noise.Gaussian(0.5), sl.noise.Laplace(0.5)], ids=repr)
 def test_probing_adam_with_eps_finds_its_limit(noise):
-    rules = sl.from_optax(optax.scale_by_adam(0.9, 0.95, eps=0.1)), sl.adam(0.9, 0.95, eps=0.1)
+    adam = optax.scale_by_adam(0.9, 0.95, eps=0.1)
+    rules = measured_optimizer(adam, "measured"), sl.adam(0.9, 0.95, eps=0.1)
     found, known = (rule.limit(InfiniteProblem(noise), 1) for rule in rules)
     for R in (1e-4, 0.1, 100.0):
         assert_same_limit(found, known, R)
@@ -236,7 +238,9 @@ def test_probing_adam_with_eps_finds_its_limit(noise):
 @pytest.mark.slow
 def test_a_sharper_probe_is_a_more_precise_one():
     loose, sharp = (
-        sl.from_optax(optax.clip(0.5), relative_error=error).limit(InfiniteProblem(NO_NOISE), 1).relative_error
+        measured_optimizer(optax.clip(0.5), "clip", relative_error=error)
+        .limit(InfiniteProblem(NO_NOISE), 1)
+        .relative_error
         for error in (0.02, 0.005)
     )
     assert sharp < 0.005 < loose < 0.02

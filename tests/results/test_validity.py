@@ -12,7 +12,9 @@ import pytest
 
 import sdelimit as sl
 from sdelimit.limits.limit import CoefficientErrors
+from sdelimit.limits.measured.step_counts import StartUp
 from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.optimizers.from_optax import measured_optimizer
 from sdelimit.results import trust
 from sdelimit.results.trust import LARGEST_ERROR, _edge, run_warnings, theory_warnings
 
@@ -159,6 +161,34 @@ def test_a_momentum_is_too_long_when_it_covers_a_quarter_of_the_fastest_decay():
     assert paths.status == "ok"
 
 
+def test_a_denominator_is_too_slow_when_it_remembers_an_eighth_of_d_and_twenty_steps():
+    large = dataclasses.replace(sl.solve_ode(PROBLEM, SIGN, 0.5, t=T), problem=sl.LinearRegression(np.ones(800)))
+    for problem, steps in ((large.problem, 100), (PROBLEM, 20)):
+        for share in (0.99, 1.01):
+            slow = dataclasses.replace(SIGN, size_memory=share * steps)
+            texts = theory_warnings(dataclasses.replace(large, problem=problem, optimizer=slow), SIGN.limit(problem, 1))
+            assert any("remembers the size of gradients" in text for text in texts) == (share > 1)
+    adam = sl.adam(0.5, 0.999)  # its limit follows the denominator
+    assert adam.size_memory == pytest.approx(1000) and sl.rmsprop(0.97).size_memory == pytest.approx(1 / 0.03)
+    followed = dataclasses.replace(large, problem=PROBLEM, optimizer=adam)
+    assert not theory_warnings(followed, adam.limit(PROBLEM, 1))
+    for rule in (SIGN, sl.adam(0.5, 0.999, eps=0.1)):  # theirs do not
+        assert any("remembers the size" in text for text in theory_warnings(followed, rule.limit(PROBLEM, 1)))
+
+
+def test_a_start_is_warned_of_from_a_twenty_fifth_of_the_risk_on():
+    """Twice the fastest rate times the time of drift lost, and of noise won at the lowest risk."""
+    curve = sl.solve_ode(PROBLEM, SIGN, 0.5, t=T)
+    fastest, ratio = 0.5 * curve.phi.max(), curve.risk.min() / curve.risk.max()
+    for share in (0.99, 1.01):
+        steps = share * 0.04 * D / (2 * fastest)
+        for start in (StartUp(drift=steps), StartUp(drift=-steps), StartUp(noise=steps / ratio)):
+            texts = theory_warnings(
+                dataclasses.replace(curve, optimizer=dataclasses.replace(SIGN, start_up=start)), SIGN.limit(PROBLEM, 1)
+            )
+            assert any("first steps of the rule" in text for text in texts) == (share > 1)
+
+
 def test_a_batch_comparable_to_d_is_warned_of_and_costs_what_it_says():
     """The mean of |delta|^2 by its own recursion: E|g|^2 = (1 + (d+1)/b) |delta|^2 + v d/b, for K = I."""
     for batch_size in (2, 4):
@@ -210,7 +240,8 @@ def test_coefficients_sampled_too_crudely_are_warned_of_where_the_curve_needs_th
 
 @pytest.mark.slow
 def test_a_probe_that_is_asked_for_little_says_what_it_got():
-    rule = sl.from_optax(optax.scale_by_rms(decay=0.9, eps=1e-20), relative_error=0.1)
+    rms = optax.scale_by_rms(decay=0.9, eps=1e-20, eps_in_sqrt=False, bias_correction=True)
+    rule = measured_optimizer(rms, "rms", relative_error=0.1)
     text = only(said(*ODE, PROBLEM, rule, 0.1)[1], sl.LimitWarning)
     assert "were sampled with relative standard errors of up to" in text
 

@@ -57,6 +57,21 @@ def trajectory(transform, gradients: Float[Array, "T n"], params: Float[Array, "
 
 
 @jit
+def trajectory_along(transform, gradients: Float[Array, "T n"], params: Float[Array, "T n"]) -> Float[Array, "T n"]:
+    """The same for parameters that are others at every step."""
+
+    def alone(gradients, params):
+        def step(state, given):
+            gradient, param = given
+            update, state = transform.update(gradient[None], state, param[None])
+            return state, update[0]
+
+        return jax.lax.scan(step, transform.init(params[:1]), (gradients, params))[1]
+
+    return jax.vmap(alone, in_axes=1, out_axes=1)(gradients, params)
+
+
+@jit
 def joint_trajectory(transform, gradients, params):
     """The updates of n coordinates given to the rule as one array of shape (n,): what a coordinatewise rule allows."""
 

@@ -22,7 +22,7 @@ from scipy.interpolate import CubicSpline
 from sdelimit.limits.measured.gradient_scales import interpolation_matrices, memory_by_size, size_nodes
 from sdelimit.limits.measured.monte_carlo import MAX_CHAIN_STEPS, probe_sizes
 from sdelimit.limits.measured.rule_checks import ProbeReport
-from sdelimit.limits.measured.scale_free import memory_over_risks
+from sdelimit.limits.measured.scale_free import memory_over_risks, require_variance
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.residual_law import noise_scale, typical_residual
 from sdelimit.limits.sampled.kernel_family import EXPONENTS, KernelTable, at_risk, interpolate_kernels, kernel_table
@@ -37,6 +37,8 @@ EDGES = np.array([-24.0, 24.0])
 """Outside these the noise does not change the shape."""
 BUDGET = 8 * MAX_CHAIN_STEPS
 """Chain-steps at all sizes and risks together after which coefficients are accepted with the errors that they have."""
+SLOW_GROWTH = 0.45
+"""Power of the gradients' size up to which a rule is taken to bound what a heavy tail does."""
 SPARING = 2.0
 """Errors at each of ``RISKS`` may be so many times larger than where one risk is enough."""
 
@@ -97,8 +99,12 @@ def _smooth(nodes, values, x):
 
 
 def probed_sizes_limit(transform, report: ProbeReport, noise: NoiseLaw, batch_size: int, relative_error, seed):
-    """Limit of an inspected rule of the kind "scale_dependent"."""
-    del report
+    """Limit of an inspected rule of the kind "scale_dependent".
+
+    ValueError if steps that grow like |g|^(1/2) or faster meet noise of infinite variance.
+    """
+    if report.growth > SLOW_GROWTH:
+        require_variance(noise)
     name = transform, relative_error, seed
     if isinstance(noise, (NoNoise, Gaussian)):
         table = _gaussian_table(*name, batch_size)

@@ -32,16 +32,17 @@ is of order s / (noise scale), and a rule that jumps shows its drift in one hist
 def probed_limit(transform, report: ProbeReport, noise: NoiseLaw, batch_size: int, relative_error, seed) -> Limit:
     """Limit of an inspected rule, by its kind: scale free (M = D^-1) or homogeneous of degree 1 (M = I).
 
-    A linear rule u = sum_j a_j g_-j has phi = A = sum_j a_j and noise A^2 2P/b K, exactly. Any other rule of degree 1
-    is (2P)^(1/2) times a rule whose coefficients depend on R as those of a scale-free one. ValueError if a rule of
+    A linear rule u = sum_j a_j g_-j has phi = A = sum_j a_j and noise A^2 2P/b K, exactly; one whose weights run
+    through a cycle has phi = E[A] and E[A^2], A the effect of a gradient on all later updates. Any other rule of degree
+    1 is (2P)^(1/2) times a rule whose coefficients depend on R as those of a scale-free one. ValueError if a rule of
     degree 1 meets noise of infinite variance.
     """
     degree = 1 if report.kind == "degree_1" else 0
     if degree:
-        _require_variance(noise)
+        require_variance(noise)
     if report.linear:
         variance = ResidualVariance(float(noise.second_moment), float(batch_size))
-        return Limit(Constant(report.gain), ScaledVariance(report.gain**2, variance), 0, ("rho",))
+        return Limit(Constant(report.gain), ScaledVariance(report.noise_gain, variance), 0, ("rho",))
     rule = ProbedRule(transform, degree, relative_error, *_decays(report.memory))
     # No cache on disk: the repr of a user's functions does not name them in another process.
     limit = tabulated_limit(rule, noise, batch_size, seed=seed, cache="")
@@ -169,7 +170,8 @@ class DegreeOneNoise(eqx.Module):
         return self.psi(R) * self.variance(R)
 
 
-def _require_variance(noise):
+def require_variance(noise):
+    """NoLimitError if the label noise has infinite variance."""
     if not np.isfinite(noise.second_moment):
         raise NoLimitError(
             f"noise must have finite variance for a rule whose steps are proportional to the gradient, got {noise} "
