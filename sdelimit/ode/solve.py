@@ -90,8 +90,8 @@ def solve_ode(
         DivergenceWarning: if the risk leaves all bounds. LimitWarning: if the limit is not to be relied on: for a
             momentum or a denominator too long for d, a start unlike later steps, a batch comparable to d, an lr beyond
             the edge of stability, label noise without the moment that it needs, features correlated with the residual
-            where ``aligned`` is not used, coefficients sampled too crudely, an lr that seems to count steps, or a horizon
-            beyond the last of a data set's rows.
+            where ``aligned`` is not used, coefficients sampled too crudely, an lr that seems to count steps, or a
+            horizon beyond the last of a data set's rows.
 
     Source: arXiv:2411.12135 (signSGD), arXiv:2308.08977 (SGD).
     """
