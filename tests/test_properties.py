@@ -103,7 +103,7 @@ def safe_lr(problem, rule, share):
 
 
 def solve(problem, rule, lr, horizon):
-    return sl.solve_ode(problem, rule, lr, t=horizon * UNIT)
+    return sl.solve_ode(problem, rule, lr, t=horizon * UNIT, aligned=False)
 
 
 def changed(problem, K=None, target=None, noise=None):
@@ -234,7 +234,7 @@ def test_a_matched_schedule_gives_the_same_drift(problem, share):
     except ValueError as error:  # its own noise can be too strong for it to follow
         assert "cannot follow" in str(error)
         assume(False)
-    a, b = sl.solve_ode(problem, sgd, lr, t=t), sl.solve_ode(problem, sign, matched, t=t)
+    a, b = sl.solve_ode(problem, sgd, lr, t=t, aligned=False), sl.solve_ode(problem, sign, matched, t=t, aligned=False)
     np.testing.assert_allclose(b.lr * b.phi, a.lr * a.phi, rtol=1e-4)
 
 

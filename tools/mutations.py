@@ -268,8 +268,8 @@ MUTATIONS = tuple(
         (
             "kappa-arcsin",
             "sdelimit/limits/noise_kernel.py",
-            "2 / np.pi * np.arcsin(rho)",
-            "2.1 / np.pi * np.arcsin(rho)",
+            "2 / np.pi * (jnp if",
+            "2.1 / np.pi * (jnp if",
             LIMITS,
         ),
         ("kappa-sign", SIGN_PY, "return jnp.ones((1,),", "return 1.05 * jnp.ones((1,),", LIMITS),

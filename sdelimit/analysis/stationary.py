@@ -59,10 +59,9 @@ def stationary_risk(problem: LinearRegression, optimizer: Optimizer, lr, batch_s
     0.5
     """
     eta = _positive_rates(lr)
-    balance, grid = _prepare(problem, optimizer, batch_size)
-    problem, optimizer = check_problem(problem), as_optimizer(optimizer)
+    balance, grid, limit = _prepare(problem, optimizer, batch_size)
     risks = np.array([_stationary_risk(balance, grid, rate, problem.initial_risk) for rate in eta.ravel()])
-    warn_of_correlations(problem, optimizer, optimizer.limit(problem, batch_size), eta.ravel(), risks)
+    warn_of_correlations(problem, optimizer, limit, eta.ravel(), risks)
     return risks.reshape(eta.shape) if eta.ndim else float(risks[0])
 
 
@@ -81,7 +80,7 @@ def max_stable_lr(problem: LinearRegression, optimizer: Optimizer, batch_size: i
     >>> sl.max_stable_lr(sl.LinearRegression(sl.covariance.identity(100)), sl.sgd())
     2.0
     """
-    _, (log_R, log_eta) = _prepare(problem, optimizer, batch_size)
+    _, (log_R, log_eta), _ = _prepare(problem, optimizer, batch_size)
     return np.inf if _last_slope(log_R, log_eta) > FLAT else float(np.exp(log_eta.max()))
 
 
@@ -119,7 +118,7 @@ def convergence_rate(problem: LinearRegression, optimizer: Optimizer, lr, batch_
     1.0
     """
     eta = _positive_rates(lr)
-    balance, grid = _prepare(problem, optimizer, batch_size)
+    balance, grid, _ = _prepare(problem, optimizer, batch_size)
     rates = np.array([_rate(balance, grid, one, problem.initial_risk) for one in eta.ravel()])
     return rates.reshape(eta.shape) if eta.ndim else float(rates[0])
 
@@ -134,10 +133,11 @@ def _positive_rates(lr):
 
 
 def _prepare(problem, optimizer, batch_size):
-    """The balance, and log eta(R) on a grid of log R."""
+    """The balance, log eta(R) on a grid of log R, and the limit."""
     problem, optimizer = check_problem(problem), as_optimizer(optimizer)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
-    balance = balance_of(problem, optimizer.limit(problem, batch_size))
+    limit = optimizer.limit(problem, batch_size)
+    balance = balance_of(problem, limit)
     sizes = [size for size in (problem.initial_risk, problem.covariance.trace / problem.d) if size > 0]
     low, high = np.log10(min(sizes)) + LOWEST, np.log10(max(sizes)) + HIGHEST
     log_R = np.log(10) * np.linspace(low, high, int(PER_DECADE * (high - low)))
@@ -145,7 +145,7 @@ def _prepare(problem, optimizer, batch_size):
     if np.any(np.isnan(log_eta)):
         R = np.exp(log_R[np.argmax(np.isnan(log_eta))])
         raise ValueError(f"optimizer {optimizer.name} has no finite limit coefficients at R = {R:.3g}: not a number")
-    return balance, (log_R, log_eta)
+    return balance, (log_R, log_eta), limit
 
 
 def _log_learning_rates(balance: Balance, log_R) -> Float[np.ndarray, " n"]:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import nnls
@@ -12,7 +14,7 @@ BASIS = {
     "rho5": lambda rho: rho**5,
     "rho9": lambda rho: rho**9,
     "rho25": lambda rho: rho**25,
-    "arcsin": lambda rho: 2 / np.pi * rho.__array_namespace__().asin(rho),
+    "arcsin": lambda rho: 2 / np.pi * (jnp if isinstance(rho, jax.Array) else np).arcsin(rho),
 }
 """Odd, entrywise positive-definite kernels b_p(rho), each with b_p(1) = 1."""
 

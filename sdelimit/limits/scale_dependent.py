@@ -39,6 +39,8 @@ class ScaleDependentLimit(eqx.Module):
 
     size: ClassVar[int] = 1
     power: ClassVar[None] = None
+    gradient_batch: ClassVar[None] = None
+    nonlinearity: ClassVar[float] = 0.0
     basis: ClassVar[tuple[str, ...]] = ()
     needs_fourth_moment: ClassVar[bool] = False
     has_scalars: ClassVar[bool] = False

@@ -25,6 +25,8 @@ from sdelimit.numerics.precision import evaluate_in_float64, x64
 
 CLOCKS = np.concatenate([[0.0], np.geomspace(0.05, 800.0, 13)])
 """tau at which correlations are looked at, in units of 1 / (mean decay rate)."""
+SHARED_CLOCKS = 7
+"""They are padded to a multiple of this many; see ``shared_size``."""
 NEGLIGIBLE = 0.002
 """A bound on the error below which it is not computed."""
 HERMITE_X, _weights = np.polynomial.hermite_e.hermegauss(7)
@@ -79,22 +81,24 @@ def stationary_error(problem, limit, R: float) -> float:
     return float(_errors(response, np.array([R]), np.zeros((1, sigma.size)), variance, sigma)[0])
 
 
-def dropped(current: Modes, batch_size: int) -> float:
-    """What the ODE of SGD drops of the decay of the risk, relative and over g = eta / d (theory: section 15):
+def infinitesimal_error(current: Modes, batch_size: int) -> float:
+    """The relative error of the ODE of SGD for taking steps as infinitesimal, over g = eta / d (theory: section 15).
 
-        (1 + 1/b) / 2 sum_i lambda_i^3 y_i / sum_i lambda_i^2 y_i,
-
-    the larger of the start, y_i = w_i(0)^2, and of equal energies.
+    The larger of what it loses of the decay at the start, (1 - 1/b)/2 sum_i lambda_i^3 y_i / sum_i lambda_i^2 y_i with
+    y_i = w_i(0)^2, and of the noise once that has settled, (1 + 1/b)/2 sum_i lambda_i^2 / sum_i lambda_i.
     """
-    decay = current.decay
-    ratios = [np.sum(decay**3 * y) / np.sum(decay**2 * y) for y in (current.w0**2, np.ones_like(decay)) if y.any()]
-    return float((1 + 1 / batch_size) / 2 * max(ratios))
+    decay, y = current.decay, current.w0**2
+    start = np.sum(decay**3 * y) / np.sum(decay**2 * y) if y.any() else 0.0
+    settled = np.sum(decay**2) / np.sum(decay)
+    return float(max((1 - 1 / batch_size) / 2 * start, (1 + 1 / batch_size) / 2 * settled))
 
 
 def _errors(response, R, r, variance, sigma):
     x = np.clip(r[:, None] + np.sqrt(variance)[:, None, None] * HERMITE_X[:, None], -1.0, 1.0)
+    extra = shared_size(R.size, SHARED_CLOCKS) - R.size
     with x64():
-        factor = np.asarray(_factors(response, R, x))
+        padded = np.pad(R, (0, extra), mode="edge"), np.pad(x, ((0, extra), (0, 0), (0, 0)))
+        factor = np.asarray(_factors(response, *padded))[: R.size]
     weights = HERMITE_WEIGHTS[:, None] * sigma
     return np.sum(weights * x**2 * (factor - 1), axis=(1, 2)) / np.sum(weights * x**2, axis=(1, 2))
 

@@ -78,8 +78,9 @@ def solve_ode(
         ``.diverged_at`` and by a ``DivergenceWarning``; the curve is infinite from there on. All warnings are
         also in ``.warnings``.
 
-    Differentiable in reverse mode with respect to ``lr``: inside ``jax.grad`` or ``jax.jit`` the arrays of
-    the result are JAX arrays of the surrounding precision, while the solve itself stays in float64.
+    Differentiable in reverse mode with respect to ``lr``, by the law without correlations: inside ``jax.grad`` or
+    ``jax.jit`` the arrays of the result are JAX arrays of the surrounding precision, while the solve itself stays in
+    float64.
 
     Raises:
         TypeError, ValueError: naming the argument; in particular for SGD with infinite-variance noise and

@@ -24,7 +24,7 @@ from functools import partial
 import jax
 import numpy as np
 
-from sdelimit.modes.alignment import drift_error, dropped, stationary_error
+from sdelimit.modes.alignment import drift_error, infinitesimal_error, stationary_error
 from sdelimit.modes.decoupled import modes
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import evaluate_in_float64
@@ -157,6 +157,8 @@ def _long_start_up(curve):
     fastest = _fastest_rate(curve)
     finite = curve.risk[np.isfinite(curve.risk)]
     # Near its lowest the risk gains from noise what it loses to drift, at twice the rate of its modes.
+    if not finite.size:
+        return None
     moved = 2 * fastest * (drift + noise * (finite.min() / finite.max() if finite.max() > 0 else 0.0))
     if moved <= LARGEST_START_UP:
         return None
@@ -202,7 +204,7 @@ def with_drift_error(curve, limit):
     """``curve`` with its ``drift_error``, one number for each learning rate."""
     if limit.gradient_batch is not None:
         g = np.max(np.where(np.isfinite(curve.lr), curve.lr, 0.0), axis=-1) / curve.problem.d
-        error = g * dropped(modes(curve.problem, limit), limit.gradient_batch)
+        error = g * infinitesimal_error(modes(curve.problem, limit), limit.gradient_batch)
         return replace(curve, drift_error=error if np.ndim(error) else float(error))
     rows = [np.reshape(getattr(curve, name), (-1, curve.t.size)) for name in ("lr", "phi", "risk")]
     errors = [
@@ -217,7 +219,7 @@ def warn_of_correlations(problem, optimizer, limit, lr, risks):
     if not settled.any():
         return
     if limit.gradient_batch is not None:
-        worst = float(lr[settled].max() / problem.d * dropped(modes(problem, limit), limit.gradient_batch))
+        worst = float(lr[settled].max() / problem.d * infinitesimal_error(modes(problem, limit), limit.gradient_batch))
     else:
         worst = max(abs(stationary_error(problem, limit, float(R))) for R in risks[settled])
     if worst > LARGEST_DRIFT_ERROR:
@@ -231,7 +233,8 @@ def warn_of_correlations(problem, optimizer, limit, lr, risks):
 def _correlated_features(curve, limit):
     if curve.drift_error is None:
         curve = with_drift_error(curve, limit)
-    worst = float(np.max(curve.drift_error, where=~np.asarray(curve.aligned), initial=0.0))
+    concerned = ~np.asarray(curve.aligned) & ~np.isfinite(curve.diverged_at)
+    worst = float(np.max(curve.drift_error, where=concerned, initial=0.0))
     if worst <= LARGEST_DRIFT_ERROR:
         return None
     if limit.gradient_batch is not None:

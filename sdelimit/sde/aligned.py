@@ -3,7 +3,7 @@
     dy = -eta D G(r) dt + eta d^(-1/2) D N^(1/2) dB,    r = Khat y / s,    s = sqrt(2R),    R = y' Khat y / 2,
 
 with the rule's mean update G and N_ij = kappa(1) (k(r_i) k(r_j))^(1/2) kappa(Khat_ij) / kappa(1); for signs of single
-gradients N = (2/pi) arcsin(Khat) - G G'. Midpoint steps.
+gradients N = (2/pi) arcsin(Khat) - G G'. A step is half a step of drift, the noise, and another half.
 """
 
 from functools import partial
@@ -72,16 +72,20 @@ def _advance(system: AlignedSystem, factor, inverse, state, keys, index, dt, eta
         z = z - (1 - jnp.sqrt(jnp.maximum(1 - square, 0.0))) * along * b
         return z if factor is None else z @ jnp.asarray(factor).T
 
-    def step(state, inputs):
-        y, extra = state
-        index, dt, eta = inputs
+    def drift(y, extra, h):
+        """y and extra a time h later without noise, by the midpoint rule; ``h`` holds (time, eta time)."""
         G, _, rates = responses(y, extra)
-        half = y - eta * dt / 2 * std * G
-        later = jax.tree.map(lambda x, rate: x + dt / 2 * rate, extra, rates)
-        G, k, rates = responses(half, later)
-        z = standard_normals(keys, index, (d,))
-        y = y - eta * dt * std * G + eta * jnp.sqrt(dt / d) * std * noise(G, k, z)
-        extra = jax.tree.map(lambda x, rate: x + dt * rate, extra, rates)
+        middle = y - h[1] / 2 * std * G, jax.tree.map(lambda x, rate: x + h[0] / 2 * rate, extra, rates)
+        G, _, rates = responses(*middle)
+        return y - h[1] * std * G, jax.tree.map(lambda x, rate: x + h[0] * rate, extra, rates)
+
+    def step(state, inputs):
+        index, dt, eta = inputs
+        half = dt / 2, eta * dt / 2
+        y, extra = drift(*state, half)
+        G, k, _ = responses(y, extra)
+        y = y + eta * jnp.sqrt(dt / d) * std * noise(G, k, standard_normals(keys, index, (d,)))
+        y, extra = drift(y, extra, half)
         return (y, extra), jnp.sum(y * mixed(y), axis=-1) / 2
 
     return jax.lax.scan(step, state, (index, dt, eta))

@@ -500,7 +500,7 @@ def test_theory_beyond_the_last_row_is_warned_of_with_the_numbers(small):
         sl.solve_ode(small, sl.sgd(), 0.1, t_max=12.5)
     for solve in (sl.solve_ode, partial(sl.solve_sde, n_paths=2)):
         with pytest.warns(sl.LimitWarning, match=r"the rows last to t = 12.5 \(n = 50 of d = 4, 1 a step\) .* t = 30"):
-            result = solve(small, sl.sgd(), 0.1, t_max=30.0)
+            result = solve(small, sl.sgd(), 0.02, t_max=30.0)
         assert len(result.warnings) == 1
     with pytest.warns(sl.LimitWarning, match=r"the rows last to t = 6.25 .* 2 a step"):
         assert any("rows" in w for w in sl.solve_ode(small, sl.sgd(), 0.1, t_max=12.5, batch_size=2).warnings)

@@ -109,7 +109,7 @@ def test_gradient_in_the_learning_rate_is_the_finite_difference(small_problem, k
     make = LEARNING_RATES[kind]
 
     def final_risk(a):
-        return sl.solve_ode(small_problem, sl.sign_sgd(), make(a), 2.0, rtol=1e-9).risk[-1]
+        return sl.solve_ode(small_problem, sl.sign_sgd(), make(a), 2.0, rtol=1e-9, aligned=False).risk[-1]
 
     gradient = wrap(jax.grad(final_risk))(0.5)
     step = 1e-4
@@ -149,10 +149,10 @@ def test_after_a_divergence_the_learning_rate_is_still_known(small_problem):
 
 def test_vmap_and_jit_over_the_learning_rate(small_problem):
     def risk(a):
-        return sl.solve_ode(small_problem, sl.sgd(), a, 1.0).risk
+        return sl.solve_ode(small_problem, sl.sgd(), a, 1.0, aligned=False).risk
 
     rates = jnp.array([0.3, 0.6])
-    expected = [sl.solve_ode(small_problem, sl.sgd(), float(a), 1.0).risk for a in rates]
+    expected = [sl.solve_ode(small_problem, sl.sgd(), float(a), 1.0, aligned=False).risk for a in rates]
     np.testing.assert_allclose(jax.vmap(risk)(rates), expected, rtol=1e-5)
     np.testing.assert_allclose(jax.jit(risk)(rates[0]), expected[0], rtol=1e-5)
 
@@ -207,7 +207,7 @@ def test_starting_at_the_target_and_without_noise_is_not_a_singularity():
 def test_singular_covariance_under_sgd():
     factor = np.random.default_rng(0).standard_normal((40, 10))
     problem = sl.LinearRegression(np.pad(factor @ factor.T / 10, (0, 1)), sl.noise.Gaussian(V))
-    curve = sl.solve_ode(problem, sl.sgd(), 0.2, 1.0, rtol=1e-9)
+    curve = sl.solve_ode(problem, sl.sgd(), 0.2, 1.0, rtol=1e-9, aligned=False)
     fine = euler_in_matrix_form(problem, "sgd", lambda t: 0.2, 1.0, 4000)
     np.testing.assert_allclose(curve.risk[-1], fine[-1], rtol=1e-3)
 

@@ -50,7 +50,7 @@ def only(texts, category):
 
 @pytest.mark.parametrize("solve", [ODE, SDE, RUN], ids=["ode", "sde", "runs"])
 def test_a_sound_result_says_nothing(solve):
-    result, texts = said(*solve, PROBLEM, SGD, 0.5)
+    result, texts = said(*solve, PROBLEM, SGD, 0.15)  # 0.7% of the decay is lost by infinitesimal steps
     assert result.status == "ok" and not texts
 
 
@@ -153,10 +153,10 @@ def test_a_momentum_is_too_long_when_it_covers_a_quarter_of_the_fastest_decay():
     fastest = 0.5 * curve.phi.max()
     for share in (0.24, 0.26):
         slow = dataclasses.replace(SIGN, name="slow", memory=share * D / fastest)
-        slow_sgd = dataclasses.replace(SGD, name="slow", memory=share * D / 0.5)
+        slow_sgd = dataclasses.replace(SGD, name="slow", memory=share * D / 0.15)
         texts = said(*ODE, PROBLEM, slow, 0.5)[1]
         assert ("the limit needs d (1 - beta) large" in str(texts)) == (share > 0.25)
-    paths, texts = said(*SDE, PROBLEM, slow_sgd, 0.5)
+    paths, texts = said(*SDE, PROBLEM, slow_sgd, 0.15)
     assert only(texts, sl.LimitWarning).startswith("sde of slow: the rule averages about")
     assert paths.status == "ok"
 
@@ -193,18 +193,18 @@ def test_a_batch_comparable_to_d_is_warned_of_and_costs_what_it_says():
     """The mean of |delta|^2 by its own recursion: E|g|^2 = (1 + (d+1)/b) |delta|^2 + v d/b, for K = I."""
     for batch_size in (2, 4):
         lr = float(batch_size)
-        curve, texts = said(*ODE, PROBLEM, SGD, lr, t=10 * T, batch_size=batch_size)
+        curve, texts = said(sl.solve_ode, {"aligned": False}, PROBLEM, SGD, lr, t=10 * T, batch_size=batch_size)
         exact = PROBLEM.initial_risk
         for _ in range(100 * D):
             square = (1 + (D + 1) / batch_size) * exact + VARIANCE * D / batch_size / 2
             exact += -2 * lr / D * exact + (lr / D) ** 2 * square
         assert 1 - curve.risk[-1] / exact == pytest.approx((batch_size + 1) / D, rel=1e-3)
-        assert bool(texts) == (batch_size == 4)
-    assert "batch_size 4 is 20% of d = 20" in only(texts, sl.LimitWarning)
+        assert len(texts) == batch_size // 2  # both are off by single steps
+    assert any("batch_size 4 is 20% of d = 20" in text for text in texts)
 
 
 def test_the_spread_of_sgd_needs_a_fourth_moment_of_the_noise():
-    assert "jumps that no diffusion shows" in only(said(*SDE, HEAVY, SGD, 0.3)[1], sl.LimitWarning)
+    assert "jumps that no diffusion shows" in only(said(*SDE, HEAVY, SGD, 0.15)[1], sl.LimitWarning)
     runs, texts = said(*RUN, HEAVY, SGD, 0.3)
     assert "no standard error is reliable" in only(texts, sl.LimitWarning)
     assert not run_warnings(dataclasses.replace(runs, optimizer=SIGN))

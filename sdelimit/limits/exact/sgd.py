@@ -34,7 +34,9 @@ class GradientLimit(Limit):
 
     @property
     def gradient_batch(self):
-        return self.batch_size
+        # Not of a limit that was made from this one by putting other coefficients in.
+        own = type(self.phi) is UnitDrift and type(self.psi) is ResidualVariance
+        return self.batch_size if own else None
 
 
 def sgd_limit(noise: NoiseLaw, batch_size: int) -> Limit:
