@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from scipy.interpolate import make_interp_spline
 
 from sdelimit.limits.law import ScalarLaw
 from sdelimit.limits.noise_kernel import kernel_basis
@@ -101,13 +102,11 @@ class AlignedSystem(System):
     def observe(self, eta, y, save_modes):
         m, Z, extra = y
         R = self.positive(self.risk(y))
-        dm, dZ, _ = self.field(eta, y)
-        modes = jnp.zeros(())
+        modes, slope = jnp.zeros(()), jnp.nan * R  # with matrices, slopes are those of a spline: see ``slopes``
         if self.khat is None:
+            dm, dZ, _ = self.field(eta, y)
             slope = jnp.sum(m * dm) + jnp.sum(dZ) / 2
             modes = (m**2 + Z) / self.std if save_modes else modes
-        else:
-            slope = (self.khat @ m) @ dm + jnp.sum(self.khat * dZ) / 2
         # phi of features that are not correlated: E G' / s there.
         none = jnp.zeros_like(m)
         found = self.response.averages(self.law, extra, R, none, none)
@@ -117,6 +116,17 @@ class AlignedSystem(System):
     def many(self, function, schedules):
         """One after the other: the state may be d x d."""
         return jax.lax.map(function, schedules)
+
+
+def slopes(times: Float[np.ndarray, " n"], risk: Float[np.ndarray, "*m n"]) -> Float[np.ndarray, "*m n"]:
+    """dR/dt of the cubic spline through the saved risks; zero for a single one.
+
+    Steps are few where Z is a matrix, so that the equations at every saved time would cost more than the solution.
+    """
+    if times.size == 1 or not np.isfinite(risk).all():
+        return np.where(np.isfinite(risk), 0.0, np.inf)
+    order = min(3, times.size - 1)
+    return make_interp_spline(times, risk, k=order, axis=-1)(times, nu=1)
 
 
 def aligned_system(problem, law: ScalarLaw, response: Response, times, rtol, atol, eta) -> AlignedSystem:

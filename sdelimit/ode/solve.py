@@ -9,7 +9,7 @@ import numpy as np
 from sdelimit.limits.law import operators_of
 from sdelimit.modes.decoupled import modes
 from sdelimit.numerics.precision import x64
-from sdelimit.ode.aligned import aligned_system
+from sdelimit.ode.aligned import aligned_system, slopes
 from sdelimit.ode.differentiate import as_jax_operation
 from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
@@ -220,6 +220,8 @@ def solve_limit(
     if np.any(out["blown_up"]):  # the solver saved nothing from there on
         out["lr"] = lr.at(times)
     diverged_at, status = _report(out, times[-1], lr, optimizer)
+    if response is not None and not problem.covariance.is_diagonal:
+        out["slope"] = slopes(times, out["risk"])
     return replace(_curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status), aligned=aligned)
 
 

@@ -102,6 +102,7 @@ def test_of_adam_it_has_the_reference_values():
     assert abs(0.92 * k[1] - 0.16) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [RatioRule(*ADAM, 2), SignedRule(SIGNUM)], ids=["adam", "signum"])
 def test_fluctuations_are_those_of_a_loop(rule):
     """Variance of averages over 150 steps, at two correlations, against that without correlation."""

@@ -185,7 +185,9 @@ def test_chebyshev_polynomials_take_the_exponential_of_a_covariance():
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("rule", [sl.sign_sgd(), sl.adam(0.9, 0.95)], ids=lambda rule: rule.name)
+@pytest.mark.parametrize(
+    "rule", [sl.sign_sgd(), pytest.param(sl.adam(0.9, 0.95), marks=pytest.mark.slow)], ids=["sign_sgd", "adam"]
+)
 def test_paths_follow_the_closure_and_spread_as_runs_do(rule):
     problem = sl.LinearRegression(sl.covariance.identity(200), sl.noise.Gaussian(0.1), theta_star=sparse(200, 1))
     curve = sl.solve_ode(problem, rule, 0.3, 3.0)

@@ -11,9 +11,9 @@ from sdelimit.problem.infinite import InfiniteProblem
 
 PROBLEM = sl.LinearRegression(sl.covariance.ar1(12, 0.5), sl.noise.Gaussian(0.5))
 CALLS = {
-    "solve_ode": lambda rule: sl.solve_ode(PROBLEM, rule, 0.3, 1.0),
-    "solve_ode, several lr": lambda rule: sl.solve_ode(PROBLEM, rule, [0.2, 0.3], 1.0),
-    "solve_sde": lambda rule: sl.solve_sde(PROBLEM, rule, 0.3, 1.0, n_paths=2),
+    "solve_ode": lambda rule: sl.solve_ode(PROBLEM, rule, 0.3, 1.0, aligned=False),
+    "solve_ode, several lr": lambda rule: sl.solve_ode(PROBLEM, rule, [0.2, 0.3], 1.0, aligned=False),
+    "solve_sde": lambda rule: sl.solve_sde(PROBLEM, rule, 0.3, 1.0, n_paths=2, aligned=False),
     "effects": lambda rule: sl.effects(PROBLEM, rule, 0.3, 1.0),
     "directional_sharpness": lambda rule: sl.directional_sharpness(PROBLEM, rule),
     "stationary_risk": lambda rule: sl.stationary_risk(PROBLEM, rule, [0.1, 0.3]),

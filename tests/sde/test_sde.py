@@ -34,6 +34,7 @@ def assert_same_mean_and_spread(ours, others, bias):
     assert abs(np.log(ours.std() / others.std())) < 4 * 1.3 / np.sqrt(n) + bias
 
 
+@pytest.mark.slow
 def test_mean_and_spread_agree_with_brute_force(small_problem):
     n, lr, t_max = 2000, 0.6, 1.5
     paths = sl.solve_sde(small_problem, sl.sign_sgd(), lr, t=[t_max], n_paths=n)
