@@ -100,6 +100,11 @@ class Law(eqx.Module):
         return None
 
     @property
+    def responds(self) -> bool:
+        """Whether ``response`` is the rule's own, not an estimate."""
+        return True
+
+    @property
     def gradient_batch(self) -> int | None:
         """b if a step is the gradient of a batch of b, whose mean risk has an exact recursion (theory: section 15)."""
         return None

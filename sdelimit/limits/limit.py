@@ -60,6 +60,10 @@ class Limit(ScalarLaw):
         return None if self.correlated.value is None else self.correlated.value.table(risks)
 
     @property
+    def responds(self):
+        return self.correlated.value is not None and self.correlated.value.rule.responds
+
+    @property
     def nonlinearity(self):
         return 0.0 if self.correlated.value is None else self.correlated.value.nonlinearity
 

@@ -171,7 +171,8 @@ class Correlated:
     """The response of a rule under one noise law, made when it is asked for.
 
     ``rule`` has ``response(noise, R, batch_size, r)``, G in any unit, ``fluctuations(noise, R, batch_size, r, G)``, k,
-    and ``steps``, how many gradients of one sign add up before the update saturates.
+    and ``steps``, how many gradients of one sign add up before the update saturates. Where not ``rule.responds`` they
+    are those of a similar rule: good for an estimate of an error.
     """
 
     rule: Any

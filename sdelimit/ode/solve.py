@@ -131,7 +131,8 @@ def with_alignment(curve, limit, lr, aligned, given):
         new = _step_by_step(curve, limit, chosen, given["save_modes"])
     elif aligned or problem.covariance.is_diagonal or problem.d <= LARGEST_ALIGNED:
         risks = curve.risk[(curve.risk > 0) & np.isfinite(curve.risk)]
-        response = limit.response((risks.min() / MARGIN, risks.max() * MARGIN)) if limit.power == 1 else None
+        known = limit.power == 1 and limit.responds
+        response = limit.response((risks.min() / MARGIN, risks.max() * MARGIN)) if known else None
         if response is None and aligned:
             raise ValueError(
                 f"aligned must be None or False for {curve.optimizer.name}, whose response to features that are "

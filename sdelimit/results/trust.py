@@ -245,7 +245,7 @@ def _correlated_features(curve, limit):
     return (
         f"features are correlated with the residual (a sparse target, or few dominant directions), so that the rule's "
         f"mean step is not linear in theta - theta*: the linear drift of the risk is up to {worst:.1%} off; "
-        "solve_ode(..., aligned=True) takes that into account"
+        + ("solve_ode(..., aligned=True) takes that into account" if limit.responds else "for this rule that stays so")
     )
 
 

@@ -52,7 +52,7 @@ class Rule(Protocol):
     scale_free: bool
     """Whether multiplying all gradients by a number leaves the direction as it is."""
     responds: bool
-    """Whether the rule has what ``Correlated`` asks for."""
+    """Whether what ``Correlated`` asks for is the rule's own, not that of a similar rule."""
 
     def unit(self, noise: NoiseLaw) -> float:
         """The residual around which coefficients change with R: log(2R) is measured from there."""
@@ -130,8 +130,7 @@ def tabulated_limit(
         phi = GaussianDrift(float(table.phi[0]), float(noise.second_moment))
     else:
         phi, psi = _drift_table(table), _noise_table(table)
-    correlated = Correlated(rule, noise, batch_size) if rule.responds else None
-    return Limit(phi, psi, 1, GENERAL_BASIS, relative, correlated=Aside(correlated))
+    return Limit(phi, psi, 1, GENERAL_BASIS, relative, correlated=Aside(Correlated(rule, noise, batch_size)))
 
 
 def _drift_table(table: Coefficients) -> LogLogTable:
