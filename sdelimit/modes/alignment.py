@@ -47,8 +47,8 @@ def drift_error(problem, limit, t, lr, phi, risk) -> Float[np.ndarray, " k"]:
     current = modes(problem, limit)
     reached = CLOCKS / current.decay.mean() <= clock[-1]
     R = np.interp(CLOCKS[reached] / current.decay.mean(), clock, risk)
-    means = np.stack([_mean_features(problem, limit, k) for k in np.flatnonzero(reached)])
-    mean_risk = np.array([_mean_risk(problem, limit, k) for k in np.flatnonzero(reached)])
+    _, features, mean_risk = zip(*(_at_clock(problem, limit, k) for k in np.flatnonzero(reached)), strict=True)
+    means, mean_risk = np.stack(features), np.array(mean_risk)
     s = np.sqrt(2 * R)
     # Fluctuations of delta share what is left of the risk, spread as evenly as the features allow.
     concentration = np.sum(current.decay**2) / np.sum(current.decay) ** 2
@@ -108,26 +108,18 @@ def _factors(response, R, x):
     return jax.vmap(response.mean_factor)(R, x)
 
 
-def _mean_features(problem, limit, index) -> Float[np.ndarray, " d"]:
-    """(K m)_i / sigma_i at one of ``CLOCKS``."""
-    std = problem.covariance.std
-    return problem.cached(
-        ("mean features", limit.power, index), lambda: _apply(problem, _mean(problem, limit, index)) / std
-    )
-
-
-def _mean_risk(problem, limit, index) -> float:
-    """m'Km / 2 at one of ``CLOCKS``."""
-    features = _mean_features(problem, limit, index) * problem.covariance.std
-    return float(features @ _mean(problem, limit, index) / 2)
+def _at_clock(problem, limit, index) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"], float]:
+    """m, (K m)_i / sigma_i and m'Km / 2 at one of ``CLOCKS``: one entry of the problem's cache for all of them."""
+    known = problem.cached(("means", limit.power), dict)
+    if index not in known:
+        m = _mean(problem, limit, index)
+        Km = _apply(problem, m)
+        known[index] = m, Km / problem.covariance.std, float(m @ Km / 2)
+    return known[index]
 
 
 def _mean(problem, limit, index) -> Float[np.ndarray, " d"]:
     """m = D^-1/2 exp(-tau S) D^1/2 delta_0 at one of ``CLOCKS``."""
-    return problem.cached(("mean", limit.power, index), lambda: _compute_mean(problem, limit, index))
-
-
-def _compute_mean(problem, limit, index):
     if index == 0:
         return problem.delta0
     current, covariance = modes(problem, limit), problem.covariance
@@ -137,7 +129,7 @@ def _compute_mean(problem, limit, index):
         return np.exp(-after * current.decay) * problem.delta0
     if current.vectors is not None:
         return current.vectors @ (np.exp(-after * current.decay) * current.w0) / root
-    start = root * _mean(problem, limit, index - 1)
+    start = root * _at_clock(problem, limit, index - 1)[0]
     return decayed(covariance, root, (after - before) * current.decay.max(), current.decay.max(), start) / root
 
 
