@@ -53,6 +53,12 @@ EPS = _tests(
     "test_noise_with_eps_is_the_covariance_of_one_step",
 )
 S_ADAM = _tests("limits/test_s_adam_limit")
+RESPONSE = _tests("limits/test_response", "test_its_slope_at_zero_is_the_drift_of_the_linear_law")
+ARCSINE = _tests("limits/test_response", "test_of_signs_it_is_an_arcsine")
+CLOSURE = _tests("ode/test_aligned", "test_the_closure_is_the_limit_of_an_euler_loop_in_matrix_form")
+EXACT_SGD = _tests("ode/test_aligned", "test_sgd_step_by_step_has_its_exact_moments")
+DRIFT_ERROR = _tests("ode/test_aligned", "test_without_the_correction_the_size_of_the_error_is_named")
+CHEBYSHEV = _tests("ode/test_aligned", "test_chebyshev_polynomials_take_the_exponential_of_a_covariance")
 CHI = _tests("limits/test_clip", "test_norm_clipping_of_gaussian_residuals_is_an_integral_over_their_length")
 NORM = _tests("limits/test_clip", "test_norm_clipping_coefficients_match_monte_carlo")
 COORDINATE = _tests(
@@ -121,9 +127,44 @@ FLUCTUATIONS_PY, LONG_PY = "sdelimit/limits/exact/step_fluctuations.py", "sdelim
 DENSE_PY, STRUCTURED_PY = "sdelimit/modes/dense.py", "sdelimit/modes/structured.py"
 BALANCE_PY, FACTORS_PY = "sdelimit/analysis/equilibrium.py", "sdelimit/analysis/effects/along_the_curve.py"
 
+MEAN_PY = "sdelimit/limits/sampled/mean_response.py"
+ALIGNED_PY, RECURSION_PY = "sdelimit/ode/aligned.py", "sdelimit/ode/recursion.py"
+ALIGNMENT_PY = "sdelimit/modes/alignment.py"
+
 MUTATIONS = tuple(
     Mutation(*row)
     for row in [
+        # Features correlated with the residual
+        ("response-sign", MEAN_PY, "2 / np.pi * np.sum(chi.imag)", "2.1 / np.pi * np.sum(chi.imag)", RESPONSE),
+        (
+            "response-ratio",
+            MEAN_PY,
+            "integrate_over_history(a, w, x, log_even",
+            "1.05 * integrate_over_history(a, w, x, log_even",
+            RESPONSE,
+        ),
+        ("response-characteristic", MEAN_PY, "-2j * t * r", "-2.1j * t * r", RESPONSE),
+        ("response-arcsine", MEAN_PY, "float(2 / np.pi * weights", "float(2.1 / np.pi * weights", ARCSINE),
+        ("aligned-decay", ALIGNED_PY, "dZ = -2 * strength * Z", "dZ = -2.1 * strength * Z", CLOSURE),
+        (
+            "aligned-noise",
+            ALIGNED_PY,
+            "dZ = eta**2 / d * noise - decay",
+            "dZ = 1.05 * eta**2 / d * noise - decay",
+            CLOSURE,
+        ),
+        ("aligned-mean", ALIGNED_PY, "dm = -eta * std * found.mean", "dm = -1.05 * eta * std * found.mean", CLOSURE),
+        ("aligned-variance", ALIGNED_PY, "variance / s**2", "1.1 * variance / s**2", CLOSURE),
+        ("aligned-error", ALIGNMENT_PY, "x**2 * (factor - 1)", "x**2 * (1.05 * factor - 1)", DRIFT_ERROR),
+        ("aligned-chebyshev", ALIGNMENT_PY, "special.ive(k, span / 2)", "special.ive(k, span / 2.1)", CHEBYSHEV),
+        (
+            "recursion-square",
+            RECURSION_PY,
+            "(1 + 1 / b) * (g * decay) ** 2",
+            "(1 + 1.05 / b) * (g * decay) ** 2",
+            EXACT_SGD,
+        ),
+        ("recursion-noise", RECURSION_PY, "g**2 / b * decay * (total", "1.05 * g**2 / b * decay * (total", EXACT_SGD),
         # phi of signSGD, and the Gaussian factors it is made of
         ("phi-2-over-pi", SIGN_PY, "(2 / jnp.pi) * self.noise", "(2.1 / jnp.pi) * self.noise", PHI),
         ("phi-argument", SIGN_PY, "gaussian_factor(1 / (4 * R))", "gaussian_factor(1 / (4.2 * R))", PHI),
