@@ -154,7 +154,6 @@ MUTATIONS = tuple(
             CLOSURE,
         ),
         ("aligned-mean", ALIGNED_PY, "dm = -eta * std * found.mean", "dm = -1.05 * eta * std * found.mean", CLOSURE),
-        ("aligned-variance", ALIGNED_PY, "variance / s**2", "1.1 * variance / s**2", CLOSURE),
         ("aligned-error", ALIGNMENT_PY, "x**2 * (factor - 1)", "x**2 * (1.05 * factor - 1)", DRIFT_ERROR),
         ("aligned-chebyshev", ALIGNMENT_PY, "special.ive(k, span / 2)", "special.ive(k, span / 2.1)", CHEBYSHEV),
         (
