@@ -16,7 +16,7 @@ def test_notebook_runs(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     sizes = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
     assert len(sizes) == 1 and "d, n_runs" in sizes[0].source
-    sizes[0].source = "d, n_runs = 80, 8"
+    sizes[0].source = "d, n_runs = 240, 8"
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}}).execute()
     errors = [o for cell in notebook.cells for o in cell.get("outputs", ()) if o.get("name") == "stderr"]
     assert not errors
