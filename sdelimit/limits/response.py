@@ -20,6 +20,7 @@ from sdelimit.limits.residual_law import noise_scale
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.numerics.memo import memoized
+from sdelimit.numerics.normal_mean import normal_quadrature
 from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, cubic_hermite
 
 GRADING, NODES = 4.0, 21
@@ -30,8 +31,7 @@ RISK_STEP = 1.5
 """Spacing of nodes in log R."""
 WIDEST = 9.0
 """Largest |log(2R / noise scale^2)| at which a law that is not Gaussian is tabulated; constant beyond."""
-HERMITE_X, _weights = np.polynomial.hermite_e.hermegauss(21)
-HERMITE_WEIGHTS = _weights / _weights.sum()
+HERMITE_X, HERMITE_WEIGHTS = normal_quadrature(21)
 SMALLEST_VARIANCE = 1e-12
 """Of r, below which its fluctuations change no mean."""
 

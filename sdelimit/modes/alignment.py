@@ -21,6 +21,7 @@ from scipy.integrate import cumulative_trapezoid
 
 from sdelimit.modes.decoupled import Modes, modes
 from sdelimit.numerics.jit import jit, shared_size
+from sdelimit.numerics.normal_mean import normal_quadrature
 from sdelimit.numerics.precision import evaluate_in_float64, x64
 
 CLOCKS = np.concatenate([[0.0], np.geomspace(0.05, 800.0, 13)])
@@ -29,8 +30,7 @@ SHARED_CLOCKS = 7
 """They are padded to a multiple of this many; see ``shared_size``."""
 NEGLIGIBLE = 0.002
 """A bound on the error below which it is not computed."""
-HERMITE_X, _weights = np.polynomial.hermite_e.hermegauss(7)
-HERMITE_WEIGHTS = _weights / _weights.sum()
+HERMITE_X, HERMITE_WEIGHTS = normal_quadrature(7)
 
 
 def drift_error(problem, limit, t, lr, phi, risk) -> Float[np.ndarray, " k"]:

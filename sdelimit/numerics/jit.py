@@ -3,8 +3,6 @@
 import functools
 import gc
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdelimit.numerics.integers import ceil_div
+from sdelimit.numerics.memo import Memo
 
 
 def is_number(leaf) -> bool:
@@ -57,47 +56,26 @@ def shared_size(size: int, multiple: int) -> int:
     return multiple * ceil_div(size, multiple)
 
 
-COMPILED = 256
-"""Programs kept compiled at most, of all functions together. One takes up to a few hundred of the 65,530 memory maps
-that Linux gives a process, and compiling ends the process when they are used up."""
-DROPPED = 32
-"""So many fewer are kept when there are more: those not used for the longest go at once."""
+COMPILED, DROPPED = 256, 32
+"""Programs kept compiled at most, of all functions together, and how many fewer are kept when there are more. One takes
+up to a few hundred of the 65,530 memory maps that Linux gives a process, and compiling ends the process when they are
+used up."""
 
 
-class _Programs:
-    """The compiled programs of the last ``COMPILED`` different keys.
+class _Programs(Memo):
+    """Compiled programs.
 
     A user's function names a program, and each new one needs its own: hundreds of rules or schedules in one process
     would keep hundreds of programs that nothing will call again.
     """
 
-    def __init__(self):
-        self._programs: OrderedDict = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key, make):
-        """The program of ``key``: ``make()`` unless it is here."""
-        with self._lock:
-            if key in self._programs:
-                self._programs.move_to_end(key)
-                return self._programs[key]
-            program = self._programs[key] = make()
-            old = []
-            if len(self._programs) > COMPILED:
-                excess = len(self._programs) - (COMPILED - DROPPED)
-                old = [self._programs.popitem(last=False)[1] for _ in range(excess)]
-        for other in old:
-            other.clear_cache()
-        if old:
-            del old, other
-            gc.collect()  # they are part of circles
-        return program
-
-    def __len__(self):
-        return len(self._programs)
+    def dispose(self, results):
+        while results:
+            results.pop().clear_cache()
+        gc.collect()  # they are part of circles
 
 
-PROGRAMS = _Programs()
+PROGRAMS = _Programs(COMPILED, DROPPED)
 
 
 def jit(function):

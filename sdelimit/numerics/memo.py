@@ -48,11 +48,12 @@ def _leaf_key(leaf):
 class Memo:
     """The results of the last ``size`` different keys: the one not asked for the longest goes first.
 
-    Safe to use from several threads. A copy, or one read from a pickle, starts empty.
+    Where forgetting is work, more go at once: when there are too many, ``spare`` fewer than ``size`` are kept. Safe to
+    use from several threads. A copy, or one read from a pickle, starts empty.
     """
 
-    def __init__(self, size: int = SIZE):
-        self.size = size
+    def __init__(self, size: int = SIZE, spare: int = 0):
+        self.size, self.spare = size, spare
         self._results: OrderedDict = OrderedDict()
         self._lock = threading.Lock()
 
@@ -66,9 +67,15 @@ class Memo:
         with self._lock:
             result = self._results.setdefault(key, result)  # of two threads that computed it the first
             self._results.move_to_end(key)
-            while len(self._results) > self.size:
-                self._results.popitem(last=False)
+            full = len(self._results) > self.size
+            excess = len(self._results) - (self.size - self.spare) if full else 0
+            old = [self._results.popitem(last=False)[1] for _ in range(excess)]
+        if old:
+            self.dispose(old)
         return result
+
+    def dispose(self, results: list):
+        """Called with results that were forgotten."""
 
     def clear(self):
         """Forget all results."""
@@ -79,7 +86,7 @@ class Memo:
         return len(self._results)
 
     def __reduce__(self):
-        return Memo, (self.size,)
+        return type(self), (self.size, self.spare)
 
 
 def memoized(function=None, *, size: int = SIZE):

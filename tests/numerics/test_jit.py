@@ -10,7 +10,6 @@ import optax
 import pytest
 
 from sdelimit.limits.measured.scalar_gradients import trajectory
-from sdelimit.numerics import jit as programs
 from sdelimit.numerics.jit import PROGRAMS, jit
 
 MAPS = Path("/proc/self/maps")
@@ -41,8 +40,8 @@ def moments(decay, gradients):
 
 @pytest.fixture
 def few(monkeypatch):
-    monkeypatch.setattr(programs, "COMPILED", 8)
-    monkeypatch.setattr(programs, "DROPPED", 4)
+    monkeypatch.setattr(PROGRAMS, "size", 8)
+    monkeypatch.setattr(PROGRAMS, "spare", 4)
 
 
 def test_numbers_share_a_program_and_what_names_it_does_not():

@@ -20,6 +20,7 @@ from sdelimit.limits.residual_law import noise_scale, residual_sample
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
+from sdelimit.numerics.normal_mean import normal_quadrature
 
 GROUPS = (*((k,) for k in range(1, 16, 2)), range(17, 24, 2), range(25, 38, 2), range(39, 62, 2))
 """Hermite degrees, in groups where they are high and f_k changes little from one to the next."""
@@ -122,9 +123,9 @@ def _near_nodes(weights, means, V, finest):
 
 def _far_nodes(weights, means, V):
     """|l| for components well away from the origin: Gauss-Hermite around each."""
-    q, w = np.polynomial.hermite_e.hermegauss(12)
+    q, w = normal_quadrature(12)
     nodes = np.abs(means[:, None] + np.sqrt(V)[:, None] * q)
-    return nodes.ravel(), (weights[:, None] * w / w.sum()).ravel()
+    return nodes.ravel(), (weights[:, None] * w).ravel()
 
 
 def _sampled_nodes(noise, batch_size, R):
