@@ -22,6 +22,12 @@ from jaxtyping import Array, Float
 from sdelimit.limits.noise_kernel import kernel_basis
 from sdelimit.support import arguments as check
 
+CLOCK = 1e-12
+"""Rate at which the scalar t of a law whose coefficients change with time relaxes to 1 / CLOCK: dt/dt = 1 - CLOCK t.
+
+So time is a scalar like any other; where a law settles it is 1 / ``CLOCK``, later than any change.
+"""
+
 
 def operators_of(problem, limit) -> "Operators":
     """``limit.on(problem)``, of a law without its response: so laws share compiled code.
