@@ -63,11 +63,13 @@ class Law(eqx.Module):
             is None.
         errors: relative standard errors of sampled coefficients, None where they are exact.
         fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that B_q lacks; None if unknown.
+        resolves_memory: whether the law holds for memories comparable to d, from the first step on.
         needs_fourth_moment: whether the mean risk approaches the limit slowly unless E[eps^4] is finite.
     """
 
     size: ClassVar[int] = 1
     needs_fourth_moment: ClassVar[bool] = False
+    resolves_memory: ClassVar[bool] = False
     # Not annotated: fields of some laws, which a dataclass would otherwise order among those of this class.
     errors = None
     fluctuations = None
@@ -119,6 +121,11 @@ class Law(eqx.Module):
     def nonlinearity(self) -> float:
         """n with |G(r) / (c r) - 1| <= min(1, n r^2) about, G the mean update at the correlation r; 0 if linear."""
         return 0.0
+
+    @property
+    def without_memory(self) -> "Law":
+        """The law of the same rule where its memory is short and has lasted for ever."""
+        return self
 
     def on(self, problem) -> "Operators":
         """The law on ``problem``."""

@@ -15,6 +15,7 @@ BASIS = {
     "rho9": lambda rho: rho**9,
     "rho25": lambda rho: rho**25,
     "arcsin": lambda rho: 2 / np.pi * (jnp if isinstance(rho, jax.Array) else np).arcsin(rho),
+    "curved arcsin": lambda rho: ((jnp if isinstance(rho, jax.Array) else np).arcsin(rho) - rho) / (np.pi / 2 - 1),
 }
 """Odd, entrywise positive-definite kernels b_p(rho), each with b_p(1) = 1."""
 
@@ -27,7 +28,9 @@ def kernel_basis(name: str, rho: Float[np.ndarray, "..."]) -> Float[np.ndarray, 
 RHO = np.array([0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 1.0])
 """Correlations at which kernels are estimated."""
 
-GENERAL_BASIS = tuple(BASIS)
+GENERAL_BASIS = tuple(name for name in BASIS if name != "curved arcsin")
+SPLIT_BASIS = tuple(name for name in BASIS if name != "arcsin")
+"""The same cone and more, with all that is linear in rho in the first kernel."""
 
 
 class Estimate(NamedTuple):

@@ -1,5 +1,7 @@
 """Methods that divide by a running average of gradient powers."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from sdelimit.limits.exact.long_memory_adam import long_memory_adam_limit, quasi
 from sdelimit.limits.residual_law import typical_residual
 from sdelimit.limits.sampled.adam_eps import AdamEpsLimit
 from sdelimit.limits.sampled.ratio import RatioRule
+from sdelimit.limits.sampled.ratio_memory import ratio_memory_limit
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.noise.gaussian import NoNoise
@@ -81,6 +84,8 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
     def limit(problem, batch_size):
         if not is_negligible(eps, problem, batch_size):
             return AdamEpsLimit(b1, b2, eps, problem.noise, batch_size)
+        if memory == "auto" and np.isfinite(problem.d):
+            return ratio_memory_limit(rule, partial(_adam_start, b1=b1, b2=b2), problem.noise, batch_size, problem.d)
         finite = np.isfinite(problem.noise.second_moment)
         slow = 1 / (1 - b2) > max(SLOW_STEPS, problem.d / SLOW_SHARE) and finite
         long = np.isfinite(problem.d) and (memory == "long" or (memory == "auto" and slow))
@@ -98,6 +103,12 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
         size_memory=1 / (1 - b2),
         formula=AdamUpdate(transform, b1=b1, b2=b2, eps=eps or TINY, scale_free=eps == 0),
     )
+
+
+def _adam_start(k, b1, b2):
+    """Weights of the newest and of older gradients, and the denominator, after k steps with bias correction."""
+    total = 1 - b1**k
+    return (1 - b1) / total, b1 / total, np.ones_like(k)
 
 
 @memoized

@@ -1,8 +1,10 @@
 """Sign-based methods."""
 
+import numpy as np
 import optax
 
 from sdelimit.limits.exact.sign import sign_limit
+from sdelimit.limits.sampled.sign_memory import sign_memory_limit
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
@@ -45,7 +47,7 @@ def signum(beta: float = 0.9) -> Optimizer:
     beta = decay_rate("beta", beta)
     rule = SignedRule(Weights(0.0, 1.0, beta))
     transform = optax.chain(optax.trace(beta), optax.scale_by_sign())
-    return Optimizer("signum", transform, of_noise(tabulated_limit, rule), {"beta": beta}, memory=1 / (1 - beta))
+    return Optimizer("signum", transform, limit_with_memory(rule), {"beta": beta}, memory=1 / (1 - beta))
 
 
 @memoized
@@ -73,6 +75,18 @@ def lion(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
         raise ValueError("b2 must lie in (0, 1), got 0")
     older = b1 * (1 - b2) / b2
     rule = SignedRule(Weights(1 - b1 - older, older, b2))
-    limit = of_noise(tabulated_limit, rule)
+    limit = limit_with_memory(rule)
     transform = optax.scale_by_lion(b1=b1, b2=b2)
     return Optimizer("lion", transform, limit, {"b1": b1, "b2": b2}, memory=1 / (1 - b2))
+
+
+def limit_with_memory(rule: SignedRule):
+    """(problem, batch_size) -> the limit of ``rule``: with its memory resolved where d is finite."""
+    without_memory = of_noise(tabulated_limit, rule)
+
+    def limit(problem, batch_size):
+        if np.isinf(problem.d):
+            return without_memory(problem, batch_size)
+        return sign_memory_limit(rule, problem, batch_size)
+
+    return limit

@@ -28,6 +28,7 @@ from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics.floors import TINY
+from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import evaluate_in_float64
 
 STEP = 0.1
@@ -37,8 +38,8 @@ LOG_XI_SQUARE = STEP * np.arange(-760, 48)
 
 def ratio_drift(a: Weights, w: Weights, noise: NoiseLaw, R, batch_size: int = 1) -> Float[np.ndarray, "..."]:
     """phi(R) of F = sum_j a_j g_-j / (sum_j w_j g_-j^2)^(1/2), for ``R`` > 0 of any shape."""
-    transform = _ResidualTransform(noise, batch_size)
-    return _each(R, lambda risk: _integrate(a, w, *_with_xi(*transform(risk)), risk))
+    transform = residual_transform(noise, batch_size)
+    return _each(R, lambda risk: _integrate(a, w, *with_xi(*transform(risk)), risk))
 
 
 class OffsetRatioDrift:
@@ -50,10 +51,10 @@ class OffsetRatioDrift:
 
     def __init__(self, a: Weights, w: Weights, noise: NoiseLaw, batch_size: int = 1):
         self.a, self.w, self.batch_size = a, w, batch_size
-        self.transform = _ResidualTransform(noise, batch_size)
+        self.transform = residual_transform(noise, batch_size)
 
     def __call__(self, R: float, e: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        log_t, step, values = _over_history(self.a, self.w, *_with_xi(*self.transform(R)))
+        log_t, step, values = _over_history(self.a, self.w, *with_xi(*self.transform(R)))
         thin = max(1, int(STEP / step))
         root = np.exp(log_t[::thin] / 2)
         # |(l_1 .. l_b)| xi is b times the gradient of the batch mean.
@@ -73,7 +74,7 @@ def signed_drift(b: Weights, noise: NoiseLaw, R, batch_size: int = 1) -> Float[n
     b_j^2 is geometric from j = 1 on, with the ratio decay^2.
     """
     w = Weights(b.first**2 - b.past**2, b.past**2, b.decay**2)
-    transform = _ResidualTransform(noise, batch_size)
+    transform = residual_transform(noise, batch_size)
     return _each(R, lambda risk: np.sqrt(2 / np.pi) * _integrate(b, w, *transform(risk), risk))
 
 
@@ -82,7 +83,13 @@ def _each(R, function):
     return np.array([function(risk) for risk in R.ravel()]).reshape(R.shape)
 
 
-class _ResidualTransform:
+@memoized
+def residual_transform(noise: NoiseLaw, batch_size: int) -> "ResidualTransform":
+    """The ``ResidualTransform`` of the law."""
+    return ResidualTransform(noise, batch_size)
+
+
+class ResidualTransform:
     """(x, log chi, D / chi) on a grid of x = log(t s^2), for X = |l|: chi = A^b, D = b (A + 2 t A') A^(b-1)."""
 
     x = np.arange(LOW + LOG_XI_SQUARE[0], HIGH + STEP / 2, STEP)
@@ -103,7 +110,7 @@ class _ResidualTransform:
         return self.x, self.batch_size * log_A, self.batch_size * ratio
 
 
-def _with_xi(x, log_A, ratio):
+def with_xi(x, log_A, ratio):
     """The same for X = |l| xi: E_xi f(t xi^2) is a convolution in log t, and converges geometrically."""
     kernel = STEP * np.exp(LOG_XI_SQUARE / 2 - np.exp(LOG_XI_SQUARE) / 2) / np.sqrt(2 * np.pi)
     n = LOG_XI_SQUARE.size
@@ -138,15 +145,15 @@ def _over_history(a: Weights, w: Weights, x, log_chi, ratio):
     rows = int((high - low) / step) // stride
     y = high - step * np.arange(rows * stride)[::-1]
     shift = np.log(w.first / w.past)
-    older = _lag_sum(log_chi(y).reshape(rows, stride), 1.0, 0.0)
-    mean_older = _lag_sum(ratio(y).reshape(rows, stride), a.decay, ratio(low) / (1 - a.decay))
+    older = lag_sum(log_chi(y).reshape(rows, stride), 1.0, 0.0)
+    mean_older = lag_sum(ratio(y).reshape(rows, stride), a.decay, ratio(low) / (1 - a.decay))
     newest = np.clip(y + shift, low, high)
     total = log_chi(newest) + older
     mean = a.first * ratio(newest) + a.past * a.decay * mean_older
     return y - np.log(w.past), step, np.exp(total) * mean
 
 
-def _lag_sum(values, decay, before):
+def lag_sum(values, decay, before):
     """sum_{j >= 1} decay^(j-1) values[row - j], with ``before`` the value of that sum in the first row."""
     start = np.full((1, values.shape[1]), before)
     sums, _ = lfilter([0.0, 1.0], [1.0, -decay], values, axis=0, zi=start)

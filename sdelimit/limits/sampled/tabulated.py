@@ -108,7 +108,14 @@ class Coefficients(NamedTuple):
 
 
 def tabulated_limit(
-    rule: Rule, noise: NoiseLaw, batch_size: int, *, samples: int | None = None, seed: int = 0, cache=None
+    rule: Rule,
+    noise: NoiseLaw,
+    batch_size: int,
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+    cache=None,
+    basis: tuple[str, ...] = GENERAL_BASIS,
 ) -> Limit:
     """The ``Limit`` of a rule with M = D^-1 under any noise.
 
@@ -120,17 +127,18 @@ def tabulated_limit(
         seed: seed of the estimates.
         cache: folder that keeps tables between processes; default the environment variable SDELIMIT_CACHE,
             and none if that is unset.
+        basis: names of the kernels that kappa is a sum of.
     """
     samples = rule.samples if samples is None else samples
     gaussian = rule.scale_free and isinstance(noise, (NoNoise, Gaussian))
     table = _coefficients(rule, NoNoise() if gaussian else noise, batch_size, samples, seed, cache)
     relative = CoefficientErrors(table.log_R, table.phi_se / table.phi, RHO, _relative(table.kappa_se, table.kappa))
     if gaussian:
-        psi = ConstantNoise(fit_kernel(RHO, table.kappa[0]))
+        psi = ConstantNoise(fit_kernel(RHO, table.kappa[0], basis))
         phi = GaussianDrift(float(table.phi[0]), float(noise.second_moment))
     else:
-        phi, psi = _drift_table(table), _noise_table(table)
-    return Limit(phi, psi, 1, GENERAL_BASIS, relative, correlated=Aside(Correlated(rule, noise, batch_size)))
+        phi, psi = _drift_table(table), _noise_table(table, basis)
+    return Limit(phi, psi, 1, basis, relative, correlated=Aside(Correlated(rule, noise, batch_size)))
 
 
 def _drift_table(table: Coefficients) -> LogLogTable:
@@ -140,8 +148,8 @@ def _drift_table(table: Coefficients) -> LogLogTable:
     return LogLogTable(table.log_R_drift, table.log_drift + correction(inside))
 
 
-def _noise_table(table: Coefficients) -> TabulatedNoise:
-    spline = PchipInterpolator(table.log_R, np.stack([fit_kernel(RHO, kappa) for kappa in table.kappa]))
+def _noise_table(table: Coefficients, basis) -> TabulatedNoise:
+    spline = PchipInterpolator(table.log_R, np.stack([fit_kernel(RHO, kappa, basis) for kappa in table.kappa]))
     grid = table.log_R_drift
     outside = (grid <= table.log_R[0]) | (grid >= table.log_R[-1])
     values = spline(np.clip(grid, table.log_R[0], table.log_R[-1]))

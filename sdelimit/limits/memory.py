@@ -1,0 +1,150 @@
+"""Laws of rules that filter gradients for a time comparable to d (theory: section 17).
+
+A rule with memory moves theta by
+
+    u_k = p0 g_k + p1 y_(k-1) + zeta_k,      y_k = beta y_(k-1) + (1 - beta) g_k,
+
+where y is the filtered gradient, zeta noise of short memory, and the gains p0, p1 multiply the newest gradient and the
+filtered older ones. In the modes, per unit of time and with c = d (1 - beta),
+
+    dw_i = -eta (p0 lambda_i w_i + p1 y_i) dt + ...,      dy_i = c (lambda_i w_i - y_i) dt + ...,
+
+and the noise of gradients, of covariance N, enters both: that of (w, y) is N times the square of (eta p0, -c), that of
+zeta eta^2 Z for w alone. Everything starts at zero, so that the start-up is part of the solution. As c -> infinity the
+law tends to the plain one with phi = p0 + p1 and noise (p0 + p1)^2 N + Z.
+"""
+
+from dataclasses import replace
+from typing import ClassVar, NamedTuple, Protocol
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sdelimit.limits.law import CLOCK, Law, ScalarLaw
+
+
+class Gains(NamedTuple):
+    """What a rule does at one moment: p0, p1, the mean of the filter's weights, N and Z by kernel."""
+
+    newest: Float[Array, ""]
+    past: Float[Array, ""]
+    filled: Float[Array, ""]
+    noise: Float[Array, " q"]
+    rest: Float[Array, " q"]
+
+    @property
+    def drift(self):
+        """phi: p0 + p1 times the share of the filter's weights that has been filled."""
+        return self.newest + self.past * self.filled
+
+
+class Remembering(Protocol):
+    """A rule in terms of gains, with the scalars that they need."""
+
+    def initial_scalars(self) -> Float[np.ndarray, " s"]:
+        """The scalars at t = 0."""
+
+    def relaxation(self, q):
+        """r and target(q) of dm/dt = r (target - m), as of a ``Law``."""
+
+    def gains(self, q, m) -> Gains:
+        """The gains at overlaps q and scalars m."""
+
+
+class RememberedRisk(eqx.Module):
+    """Scalars (t, E): the time, and E with dE/dt = rate (R - E), so that E / (1 - exp(-rate t)) is a past mean of R."""
+
+    rate: float
+
+    def initial(self):
+        return np.zeros(2)
+
+    def relaxation(self, R):
+        return jnp.stack([CLOCK, self.rate]), jnp.stack([1 / CLOCK, R])
+
+    def __call__(self, R, t, E):
+        """The mean of the risk so far, with weights exp(-rate age); R itself at the start."""
+        x = self.rate * t
+        started = x > 1e-9
+        return jnp.where(started, E / -jnp.expm1(-jnp.where(started, x, 1.0)), R)
+
+
+class _MemoryLaw(Law):
+    """What the laws below have in common.
+
+    Attributes:
+        rule: the gains.
+        stationary: the law for a memory that is short and has lasted for ever.
+    """
+
+    resolves_memory: ClassVar[bool] = True
+
+    def initial_scalars(self):
+        return self.rule.initial_scalars()
+
+    def relaxation(self, q):
+        return self.rule.relaxation(q)
+
+    @property
+    def without_memory(self):
+        return self.stationary
+
+    @property
+    def power(self):
+        return self.stationary.power
+
+    @property
+    def errors(self):
+        return self.stationary.errors
+
+    def on(self, problem):
+        law = replace(self, stationary=self.stationary.on(problem).law)
+        return super(_MemoryLaw, law).on(problem)
+
+
+class FilteredLaw(_MemoryLaw):
+    """A rule whose steps follow the filtered gradient: the state of a mode is (w, y).
+
+    Attributes:
+        rate: c = d (1 - beta), at which the filter forgets.
+    """
+
+    size: ClassVar[int] = 2
+    rule: Remembering
+    rate: float
+    stationary: Law
+    basis: tuple[str, ...] = eqx.field(static=True)
+
+    def drift(self, eta, q, m):
+        gains, c = self.rule.gains(q, m), self.rate
+        zero = jnp.zeros(())
+        constant = jnp.stack([jnp.stack([zero, -eta * gains.past]), jnp.stack([zero, zero - c])])
+        linear = jnp.stack([jnp.stack([-eta * gains.newest, zero]), jnp.stack([zero + c, zero])])
+        return constant, linear[None]
+
+    def noise(self, eta, q, m):
+        gains = self.rule.gains(q, m)
+        step = jnp.stack([eta * gains.newest, jnp.zeros(()) - self.rate])
+        alone = jnp.array([[1.0, 0.0], [0.0, 0.0]])
+        shared = gains.noise[:, None, None] * jnp.outer(step, step)
+        return shared + eta**2 * gains.rest[:, None, None] * alone
+
+    def effective_rates(self, q, m):
+        return self.rule.gains(q, m).drift[None]
+
+
+class UnfilteredLaw(_MemoryLaw, ScalarLaw):
+    """The same where the filter forgets so much faster than the risk moves that y_i = lambda_i w_i."""
+
+    rule: Remembering
+    stationary: Law
+    basis: tuple[str, ...] = eqx.field(static=True)
+
+    def drift_coefficients(self, R, m):
+        return self.rule.gains(2 * R[None], m).drift[None]
+
+    def noise_coefficients(self, R, m):
+        gains = self.rule.gains(2 * R[None], m)
+        return gains.drift**2 * gains.noise + gains.rest
