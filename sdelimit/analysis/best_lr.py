@@ -8,6 +8,7 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.optimize import brentq, minimize_scalar
 
 from sdelimit.analysis.equilibrium import balance_of
+from sdelimit.limits.law import without_memory
 from sdelimit.numerics.floors import HUGE
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.solve import solve_limit
@@ -96,7 +97,7 @@ def best_for_horizon(problem, optimizer, limit, batch_size, t_max) -> BestLearni
 
 def _best(goal, around) -> BestLearningRate:
     """The best for ``goal``, searched around the learning rate whose stationary risk is ``around``."""
-    around_lr = float(evaluate_in_float64(balance_of(goal.problem, goal.limit).learning_rate, around))
+    around_lr = float(evaluate_in_float64(balance_of(goal.problem, without_memory(goal.limit)).learning_rate, around))
     tried, values = _search(goal, 10 * around_lr)
     lr = _refine(goal, tried, values)
     time = goal.time(lr)

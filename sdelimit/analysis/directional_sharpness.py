@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sdelimit.limits.law import operators_of
+from sdelimit.limits.law import operators_of, without_memory
 from sdelimit.limits.measured.forgetting_time import measure_memory
 from sdelimit.limits.measured.scalar_gradients import unit_residuals
 from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, fit_kernel, kernel_basis
@@ -52,7 +52,7 @@ def directional_sharpness(problem: LinearRegression, optimizer, risk=None, batch
     risks = check.array("risk", problem.initial_risk if risk is None else risk)
     if np.any(risks <= 0):
         raise ValueError(f"risk must be > 0, got a smallest value of {risks.min():g}")
-    limit = optimizer.limit(problem, batch_size)
+    limit = without_memory(optimizer.limit(problem, batch_size))
     kernel = _one_time_kernel(problem, optimizer, limit, float(risks.max()), batch_size)
     return np.array([_at(problem, limit, kernel, R) for R in risks.ravel()]).reshape(risks.shape)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from sdelimit.limits.law import without_memory
 from sdelimit.numerics.precision import x64
 from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
@@ -105,7 +106,7 @@ def match_schedule(
     check.choice("match", match, ("effective_lr", "mean_decay"))
     lr = LearningRate.single(lr).require_concrete("match_schedule")
     root_t = np.linspace(0.0, np.sqrt(t_max), POINTS)
-    limits = [rule.limit(problem, batch_size) for rule in rules]
+    limits = [without_memory(rule.limit(problem, batch_size)) for rule in rules]
     source = _source(problem, rules[0], limits[0], lr, root_t**2, batch_size)
     factor = 1.0 if match == "effective_lr" else _mean_rate(problem, limits[0]) / _mean_rate(problem, limits[1])
     wanted = LearningRate.single(ScaledSchedule(lr.schedule, root_t, np.log(factor * source.phi)))

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from scipy.optimize import brentq
 
 from sdelimit.analysis.equilibrium import Balance, balance_of
+from sdelimit.limits.law import without_memory
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import x64
@@ -136,7 +137,7 @@ def _prepare(problem, optimizer, batch_size):
     """The balance, log eta(R) on a grid of log R, and the limit."""
     problem, optimizer = check_problem(problem), as_optimizer(optimizer)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
-    limit = optimizer.limit(problem, batch_size)
+    limit = without_memory(optimizer.limit(problem, batch_size))
     balance = balance_of(problem, limit)
     sizes = [size for size in (problem.initial_risk, problem.covariance.trace / problem.d) if size > 0]
     low, high = np.log10(min(sizes)) + LOWEST, np.log10(max(sizes)) + HIGHEST

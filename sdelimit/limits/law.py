@@ -42,6 +42,11 @@ def operators_of(problem, limit) -> "Operators":
     return operators
 
 
+def without_memory(limit):
+    """``limit.without_memory``; what is no law as it is, for ``operators_of`` to refuse."""
+    return getattr(limit, "without_memory", limit)
+
+
 def moment_pairs(size: int) -> list[tuple[int, int]]:
     """The entries (a, b), a <= b, of a symmetric matrix, in the order of the rows of moments and overlaps."""
     return [(a, b) for a in range(size) for b in range(a, size)]
@@ -64,12 +69,14 @@ class Law(eqx.Module):
         errors: relative standard errors of sampled coefficients, None where they are exact.
         fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that B_q lacks; None if unknown.
         resolves_memory: whether the law holds for memories comparable to d, from the first step on.
+        saturates: whether the law accounts for a response that is not linear in a signal spread over all features.
         needs_fourth_moment: whether the mean risk approaches the limit slowly unless E[eps^4] is finite.
     """
 
     size: ClassVar[int] = 1
     needs_fourth_moment: ClassVar[bool] = False
     resolves_memory: ClassVar[bool] = False
+    saturates: ClassVar[bool] = False
     # Not annotated: fields of some laws, which a dataclass would otherwise order among those of this class.
     errors = None
     fluctuations = None

@@ -43,6 +43,9 @@ class Gains(NamedTuple):
 class Remembering(Protocol):
     """A rule in terms of gains, with the scalars that they need."""
 
+    saturates: ClassVar[bool]
+    """Whether gains fall where the signal is not small compared with the noise."""
+
     def initial_scalars(self) -> Float[np.ndarray, " s"]:
         """The scalars at t = 0."""
 
@@ -80,6 +83,10 @@ class _MemoryLaw(Law):
     """
 
     resolves_memory: ClassVar[bool] = True
+
+    @property
+    def saturates(self):
+        return self.rule.saturates
 
     def initial_scalars(self):
         return self.rule.initial_scalars()

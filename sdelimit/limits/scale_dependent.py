@@ -44,8 +44,15 @@ class ScaleDependentLimit(eqx.Module):
     basis: ClassVar[tuple[str, ...]] = ()
     needs_fourth_moment: ClassVar[bool] = False
     has_scalars: ClassVar[bool] = False
+    resolves_memory: ClassVar[bool] = False
+    saturates: ClassVar[bool] = False
     errors: ClassVar[None] = None
     fluctuations: ClassVar[None] = None
+
+    @property
+    def without_memory(self):
+        """The limit itself: it takes memories to be short."""
+        return self
 
     @property
     def key(self) -> tuple:

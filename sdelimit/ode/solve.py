@@ -117,7 +117,10 @@ def solve_ode(
 
 
 def with_alignment(curve, limit, lr, aligned, given):
-    """(curve, response): solved with correlated features for the learning rates that need it, all, or none (None)."""
+    """(curve, response): solved with correlated features for the learning rates that need it, all, or none (None).
+
+    The law of correlated features takes memories to be short.
+    """
     curve = with_drift_error(curve, limit)
     if aligned is False:
         return curve, None
@@ -126,7 +129,7 @@ def with_alignment(curve, limit, lr, aligned, given):
     if not needed.any():
         return curve, None
     chosen = lr if lr.count is None else LearningRate.of(np.atleast_2d(curve.lr)[needed, 0])
-    response = None
+    response, limit = None, limit.without_memory
     if limit.gradient_batch is not None:
         new = _step_by_step(curve, limit, chosen, given["save_modes"])
     elif aligned or problem.covariance.is_diagonal or problem.d <= LARGEST_ALIGNED:

@@ -42,10 +42,12 @@ def is_negligible(eps: float, problem, batch_size: int) -> bool:
 
 
 @memoized
-def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "auto") -> Optimizer:
+def adam(
+    b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "auto", bias_correction: bool = True
+) -> Optimizer:
     """Adam: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; u = mhat / (sqrt(vhat) + eps).
 
-    The hats are Adam's bias corrections. For eps = 0 the limit has M = D^-1; phi is exact and kappa sampled (theory:
+    The hats are Adam's bias corrections, divisions by 1 - b1^k and 1 - b2^k. For eps = 0 the limit has M = D^-1; phi is exact and kappa sampled (theory:
     section 6). As b2 -> 1 both tend to those of SGD divided by the residual's standard deviation, the conjecture
     of arXiv:2411.12135. For eps > 0 the rule is not scale-free: coordinate i is Adam's or SGD's (with u = m / eps)
     as its gradients are larger or smaller than eps, and the risk ODE is that of a d x d matrix unless K is diagonal
@@ -58,10 +60,14 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1), and not 0 unless b1 is.
         eps: added to sqrt(vhat), >= 0.
-        memory: which limit describes the second moment (eps = 0 or negligible). "fixed": b2 stays fixed as d grows,
-            right if 1/(1-b2) << d, and so for d -> infinity. "long": d (1 - b2) stays fixed (theory: section 11),
-            right if 1/(1-b2) is comparable to d.
-            "auto": long if 1/(1-b2) > max(20, d/8) and the label noise has finite variance, else fixed.
+        memory: which law describes the moments (eps = 0 or negligible). "auto": both memories resolved, of any length
+            compared with d and from the first step on (theory: section 17). "fixed": b1 and b2 stay fixed as d grows,
+            right if 1/(1-b1), 1/(1-b2) << d, and so for d -> infinity. "long": d (1 - b2) stays fixed and b1
+            (theory: section 11), right if 1/(1-b2) is comparable to d and 1/(1-b1) is not.
+            What is asked of a limit without reference to a run (effects, stationary risks, schedules that match)
+            and features correlated with the residual have "long" for "auto" if 1/(1-b2) > max(20, d/8) and the
+            label noise has finite variance, else "fixed".
+        bias_correction: whether moments are divided by 1 - b^k. Without, ``memory`` must be "auto", or d infinite.
 
     Raises:
         ValueError: naming the argument.
@@ -77,23 +83,32 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
     check.choice("memory", memory, ("auto", "fixed", "long"))
     if memory == "long" and eps > 0:
         raise ValueError(f"memory must be 'auto' or 'fixed' for eps > 0, got 'long' with eps = {eps:g}")
-    transform = optax.scale_by_adam(b1=b1, b2=b2, eps=eps or TINY)
+    bias_correction = check.flag("bias_correction", bias_correction)
+    if not bias_correction and (memory != "auto" or eps > 0):
+        raise ValueError(f"bias_correction must be True for memory={memory!r}, eps={eps:g}, got False")
+    make = optax.scale_by_adam if bias_correction else scale_by_uncorrected_adam
+    transform = make(b1=b1, b2=b2, eps=eps or TINY)
     rule = RatioRule(Weights(0.0, 1 - b1, b1), Weights(0.0, 1 - b2, b2), 2)
     scale_free_limit = of_noise(tabulated_limit, rule)
 
     def limit(problem, batch_size):
         if not is_negligible(eps, problem, batch_size):
             return AdamEpsLimit(b1, b2, eps, problem.noise, batch_size)
-        if memory == "auto" and np.isfinite(problem.d):
-            return ratio_memory_limit(rule, partial(_adam_start, b1=b1, b2=b2), problem.noise, batch_size, problem.d)
         finite = np.isfinite(problem.noise.second_moment)
         slow = 1 / (1 - b2) > max(SLOW_STEPS, problem.d / SLOW_SHARE) and finite
-        long = np.isfinite(problem.d) and (memory == "long" or (memory == "auto" and slow))
-        if long:
-            return long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)
-        return scale_free_limit(problem, batch_size)
+        if np.isfinite(problem.d) and (memory == "long" or (memory == "auto" and slow)):
+            short = long_memory_adam_limit(problem.d * (1 - b2), problem.noise, batch_size)
+        else:
+            short = scale_free_limit(problem, batch_size)
+        if memory != "auto" or np.isinf(problem.d):
+            return short
+        start = partial(_adam_start if bias_correction else _uncorrected_adam_start, b1=b1, b2=b2)
+        return ratio_memory_limit(rule, start, problem.noise, batch_size, problem.d, short)
 
     settings = {"b1": b1, "b2": b2, "eps": eps, "memory": memory}
+    if not bias_correction:
+        settings["bias_correction"] = False
+    formula = AdamUpdate(transform, b1=b1, b2=b2, eps=eps or TINY, scale_free=eps == 0)
     return Optimizer(
         "adam",
         transform,
@@ -101,8 +116,29 @@ def adam(b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "aut
         settings,
         memory=1 / (1 - b1),
         size_memory=1 / (1 - b2),
-        formula=AdamUpdate(transform, b1=b1, b2=b2, eps=eps or TINY, scale_free=eps == 0),
+        formula=formula if bias_correction else None,
     )
+
+
+def scale_by_uncorrected_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; u = m / (sqrt(v) + eps), as an optax transformation."""
+
+    def init(params):
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return zeros, zeros
+
+    def update(g, state, params=None):
+        del params
+        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state[0], g)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state[1], g)
+        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), m, v), (m, v)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _uncorrected_adam_start(k, b1, b2):
+    """The same without."""
+    return np.full_like(k, 1 - b1), np.full_like(k, b1), np.sqrt(1 - b2**k)
 
 
 def _adam_start(k, b1, b2):
@@ -112,7 +148,7 @@ def _adam_start(k, b1, b2):
 
 
 @memoized
-def nadam(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
+def nadam(b1: float = 0.9, b2: float = 0.99, memory: str = "auto") -> Optimizer:
     """NAdam, as in optax: Adam's moments, u = (b1 mhat + (1-b1) ghat) / sqrt(vhat).
 
     The limit is Adam's with a_j = (1-b1) 1{j=0} + b1 (1-b1) b1^j (theory: section 6).
@@ -120,6 +156,7 @@ def nadam(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
     Args:
         b1: decay of the first moment, in [0, 1).
         b2: decay of the second moment, in [0, 1), and not 0 unless b1 is.
+        memory: "auto" or "fixed", as for ``adam``.
 
     Raises:
         ValueError: naming the argument.
@@ -133,8 +170,8 @@ def nadam(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
     b1, b2 = _moment_decays(b1, b2)
     rule = RatioRule(Weights(1 - b1, b1 * (1 - b1), b1), Weights(0.0, 1 - b2, b2), 2)
     transform = optax.scale_by_adam(b1=b1, b2=b2, eps=TINY, nesterov=True)
-    limit = of_noise(tabulated_limit, rule)
-    settings = {"b1": b1, "b2": b2}
+    limit = _limit_of(rule, partial(_nadam_start, b1=b1), memory)
+    settings = {"b1": b1, "b2": b2} | _unless_auto(memory)
     return Optimizer("nadam", transform, limit, settings, memory=1 / (1 - b1), size_memory=1 / (1 - b2))
 
 
@@ -146,7 +183,7 @@ def _moment_decays(b1, b2):
 
 
 @memoized
-def rmsprop(b2: float = 0.9) -> Optimizer:
+def rmsprop(b2: float = 0.9, memory: str = "auto") -> Optimizer:
     """RMSprop: v = b2 v + (1-b2) g^2; u = g / sqrt(vhat).
 
     vhat = v / (1 - b2^k) is bias-corrected, so that the rule is near its stationary regime from the first step;
@@ -154,6 +191,7 @@ def rmsprop(b2: float = 0.9) -> Optimizer:
 
     Args:
         b2: decay of the second moment, in [0, 1).
+        memory: "auto" or "fixed", as for ``adam``.
 
     Raises:
         ValueError: naming the argument.
@@ -167,11 +205,43 @@ def rmsprop(b2: float = 0.9) -> Optimizer:
     b2 = decay_rate("b2", b2)
     rule = RatioRule(Weights(1.0, 0.0, 0.0), Weights(0.0, 1 - b2, b2), 2)
     transform = optax.scale_by_rms(decay=b2, eps=TINY, eps_in_sqrt=False, bias_correction=True)
-    return Optimizer("rmsprop", transform, of_noise(tabulated_limit, rule), {"b2": b2}, size_memory=1 / (1 - b2))
+    settings = {"b2": b2} | _unless_auto(memory)
+    return Optimizer("rmsprop", transform, _limit_of(rule, _rmsprop_start, memory), settings, size_memory=1 / (1 - b2))
+
+
+def _rmsprop_start(k):
+    return np.ones_like(k), np.zeros_like(k), np.ones_like(k)
+
+
+def _nadam_start(k, b1):
+    """With the corrections of optax: the average as it will be a step later."""
+    later = 1 - b1 ** (k + 1)
+    return (1 - b1) * (b1 / later + 1 / (1 - b1**k)), b1**2 / later, np.ones_like(k)
+
+
+def _s3_start(k, beta, p):
+    return np.full_like(k, 1 - beta**2), np.full_like(k, beta**2), (1 - beta ** (k + 1)) ** (1 / p)
+
+
+def _limit_of(rule: RatioRule, start, memory: str):
+    """(problem, batch_size) -> the limit of ``rule``; see ``ratio_memory_limit`` for ``start``."""
+    check.choice("memory", memory, ("auto", "fixed"))
+
+    def limit(problem, batch_size):
+        if memory == "fixed" or np.isinf(problem.d):
+            return tabulated_limit(rule, problem.noise, batch_size)
+        return ratio_memory_limit(rule, start, problem.noise, batch_size, problem.d)
+
+    return limit
+
+
+def _unless_auto(memory: str) -> dict:
+    """What ``memory`` adds to the settings of a rule."""
+    return {} if memory == "auto" else {"memory": memory}
 
 
 @memoized
-def s3(beta: float = 0.9, p: float = 3.0) -> Optimizer:
+def s3(beta: float = 0.9, p: float = 3.0, memory: str = "auto") -> Optimizer:
     """S3: m = beta m + (1-beta) g; n = beta m + (1-beta) g; v, b likewise with |g|^p; u = n / b^(1/p).
 
     Every entry of u lies in [-1, 1]. Moments start at zero, without bias correction, as in the paper.
@@ -179,6 +249,7 @@ def s3(beta: float = 0.9, p: float = 3.0) -> Optimizer:
     Args:
         beta: decay of both moments, in [0, 1).
         p: power of the denominator, >= 1.
+        memory: "auto" or "fixed", as for ``adam``.
 
     Raises:
         ValueError: naming the argument.
@@ -194,9 +265,9 @@ def s3(beta: float = 0.9, p: float = 3.0) -> Optimizer:
         raise ValueError(f"p must be >= 1, got {p:g}")
     nesterov = Weights(1 - beta, beta * (1 - beta), beta)
     transform = scale_by_s3(beta, p)
-    limit = of_noise(tabulated_limit, RatioRule(nesterov, nesterov, p))
-    memory = 1 / (1 - beta)
-    return Optimizer("s3", transform, limit, {"beta": beta, "p": p}, memory=memory, size_memory=memory)
+    limit = _limit_of(RatioRule(nesterov, nesterov, p), partial(_s3_start, beta=beta, p=p), memory)
+    settings, steps = {"beta": beta, "p": p} | _unless_auto(memory), 1 / (1 - beta)
+    return Optimizer("s3", transform, limit, settings, memory=steps, size_memory=steps)
 
 
 def scale_by_s3(beta: float, p: float) -> optax.GradientTransformation:

@@ -11,6 +11,7 @@ from sdelimit.limits.sampled.weights import Weights
 from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import SignUpdate
 from sdelimit.optimizers.optimizer import Optimizer, decay_rate, of_noise
+from sdelimit.support import arguments as check
 
 
 @memoized
@@ -29,11 +30,13 @@ def sign_sgd() -> Optimizer:
 
 
 @memoized
-def signum(beta: float = 0.9) -> Optimizer:
+def signum(beta: float = 0.9, memory: str = "auto") -> Optimizer:
     """Signum: m = beta m + g; u = sign(m). Also called signSGD with momentum.
 
     Args:
         beta: decay of the momentum, in [0, 1); 0 is signSGD.
+        memory: which law describes the momentum. "auto": its memory resolved, of any length compared with d and from
+            the first step on (theory: section 17). "fixed": beta stays fixed as d grows, right if 1/(1-beta) << d.
 
     Raises:
         ValueError: naming the argument.
@@ -47,19 +50,20 @@ def signum(beta: float = 0.9) -> Optimizer:
     beta = decay_rate("beta", beta)
     rule = SignedRule(Weights(0.0, 1.0, beta))
     transform = optax.chain(optax.trace(beta), optax.scale_by_sign())
-    return Optimizer("signum", transform, limit_with_memory(rule), {"beta": beta}, memory=1 / (1 - beta))
+    settings = {"beta": beta} | ({} if memory == "auto" else {"memory": memory})
+    return Optimizer("signum", transform, limit_with_memory(rule, memory), settings, memory=1 / (1 - beta))
 
 
 @memoized
-def lion(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
+def lion(b1: float = 0.9, b2: float = 0.99, memory: str = "auto") -> Optimizer:
     """Lion: u = sign(b1 m + (1-b1) g); m = b2 m + (1-b2) g.
 
-    In the limit u = sign(sum_j b_j g_-j) with b_0 = 1-b1 and b_j = b1 (1-b2) b2^(j-1). A rule with so long a memory
-    agrees with its limit once d (1-b2) >> eta c lambda_max (theory: section 7).
+    In the limit u = sign(sum_j b_j g_-j) with b_0 = 1-b1 and b_j = b1 (1-b2) b2^(j-1).
 
     Args:
         b1: weight of the momentum in the direction, in [0, 1).
         b2: decay of the momentum, in (0, 1).
+        memory: "auto" or "fixed", as for ``signum``.
 
     Raises:
         ValueError: naming the argument.
@@ -75,17 +79,19 @@ def lion(b1: float = 0.9, b2: float = 0.99) -> Optimizer:
         raise ValueError("b2 must lie in (0, 1), got 0")
     older = b1 * (1 - b2) / b2
     rule = SignedRule(Weights(1 - b1 - older, older, b2))
-    limit = limit_with_memory(rule)
+    limit = limit_with_memory(rule, memory)
+    settings = {"b1": b1, "b2": b2} | ({} if memory == "auto" else {"memory": memory})
     transform = optax.scale_by_lion(b1=b1, b2=b2)
-    return Optimizer("lion", transform, limit, {"b1": b1, "b2": b2}, memory=1 / (1 - b2))
+    return Optimizer("lion", transform, limit, settings, memory=1 / (1 - b2))
 
 
-def limit_with_memory(rule: SignedRule):
-    """(problem, batch_size) -> the limit of ``rule``: with its memory resolved where d is finite."""
+def limit_with_memory(rule: SignedRule, memory: str):
+    """(problem, batch_size) -> the limit of ``rule``: with its memory resolved where d is finite and it is "auto"."""
+    check.choice("memory", memory, ("auto", "fixed"))
     without_memory = of_noise(tabulated_limit, rule)
 
     def limit(problem, batch_size):
-        if np.isinf(problem.d):
+        if memory == "fixed" or np.isinf(problem.d):
             return without_memory(problem, batch_size)
         return sign_memory_limit(rule, problem, batch_size)
 

@@ -48,7 +48,7 @@ FAR = 1e20
 def theory_warnings(curve, limit) -> tuple[str, ...]:
     """Reasons why ``limit`` may be inaccurate along a risk curve, one text each."""
     found = (
-        _long_momentum(curve),
+        _long_momentum(curve, limit),
         _long_size_memory(curve, limit),
         _long_start_up(curve),
         _large_batch(curve),
@@ -130,7 +130,9 @@ def _fastest_rate(curve):
     return np.max(np.where(np.isfinite(curve.risk), curve.lr * curve.phi, 0.0)) * curve.decay.max()
 
 
-def _long_momentum(curve):
+def _long_momentum(curve, limit):
+    if limit.resolves_memory:
+        return None
     memory, d, fastest = curve.optimizer.memory, curve.problem.d, _fastest_rate(curve)
     if memory <= 1 or memory / d * fastest <= LONGEST_MEMORY:
         return None
@@ -143,7 +145,7 @@ def _long_momentum(curve):
 
 def _long_size_memory(curve, limit):
     steps, d = curve.optimizer.size_memory, curve.problem.d
-    if limit.has_scalars or steps <= max(FEWEST_SIZE_STEPS, LONGEST_SIZE_MEMORY * d):
+    if limit.resolves_memory or limit.has_scalars or steps <= max(FEWEST_SIZE_STEPS, LONGEST_SIZE_MEMORY * d):
         return None
     return (
         f"the rule remembers the size of gradients for about {steps:.3g} steps, not few compared with d = {d}: its "

@@ -26,6 +26,7 @@ from sdelimit.analysis.effects.along_the_curve import Factors, identity_error
 from sdelimit.analysis.effects.decomposition import Decomposition, check_order, combinations, possible_orders
 from sdelimit.analysis.effects.names import EFFECTS
 from sdelimit.analysis.effects.second_moments import dynamics
+from sdelimit.limits.law import without_memory
 from sdelimit.numerics.precision import x64
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
 from sdelimit.ode.solve import solve_limit
@@ -147,7 +148,7 @@ def effects(
     finite = bool(np.isfinite(problem.noise.second_moment))
     order = None if order is None else _checked_order(order, finite, problem.noise)
     atol = 1e-10 * problem.initial_risk or None
-    limit = optimizer.limit(problem, batch_size)
+    limit = without_memory(optimizer.limit(problem, batch_size))
     curve = solve_limit(problem, optimizer, limit, lr, times, batch_size=batch_size, rtol=RTOL, atol=atol)
     curve = with_limit_warnings(replace(curve, warnings=doubts), limit)
     if not np.isfinite(curve.risk).all():

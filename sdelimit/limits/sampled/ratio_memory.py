@@ -11,12 +11,14 @@ lower; the noise has its size at once.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
+from sdelimit.limits.law import Law
 from sdelimit.limits.limit import Limit
 from sdelimit.limits.memory import FilteredLaw, Gains, RememberedRisk, UnfilteredLaw
 from sdelimit.limits.response import Aside
@@ -52,6 +54,7 @@ class RatioGains(eqx.Module):
         d: dimension.
     """
 
+    saturates: ClassVar[bool] = False
     stationary: Limit
     remembered: RememberedRisk
     newest: LogLogTable
@@ -78,7 +81,9 @@ class RatioGains(eqx.Module):
         return Gains(self.newest(now) * phi, self.past(now) * phi, filled, noise, jnp.zeros_like(noise))
 
 
-def ratio_memory_limit(rule: RatioRule, correction: Callable, noise: NoiseLaw, batch_size: int, d: float):
+def ratio_memory_limit(
+    rule: RatioRule, correction: Callable, noise: NoiseLaw, batch_size: int, d: float, short: Law | None = None
+):
     """The law of ``rule`` in dimension d with its memories resolved, or the plain one where they are short.
 
     Args:
@@ -89,20 +94,26 @@ def ratio_memory_limit(rule: RatioRule, correction: Callable, noise: NoiseLaw, b
         noise: law of the label noise.
         batch_size: samples per step.
         d: dimension.
+        short: the law that takes memories to be short, where that is not the limit for fixed hyper-parameters.
     """
     stationary = tabulated_limit(rule, noise, batch_size)
     momentum, forgets = d * (1 - rule.a.decay), d * (1 - rule.w.decay)
     filters = rule.a.past * rule.a.decay > 0
-    short = not filters or momentum > LONGEST_RATE
-    if short and forgets > LONGEST_RATE:
+    unfiltered = not filters or momentum > LONGEST_RATE
+    if unfiltered and forgets > LONGEST_RATE:
         return stationary
-    tables = _start_tables(rule, correction, batch_size)
-    ahead = 1 / (1 - rule.a.decay) if filters else 1.0
-    remembered = RememberedRisk(-d * np.log(rule.w.decay))
-    gains = RatioGains(replace(stationary, correlated=Aside(None), errors=None), remembered, *tables, ahead, momentum if filters else 0.0, float(d))
-    if short:
-        return UnfilteredLaw(gains, stationary, stationary.basis)
-    return FilteredLaw(gains, momentum, stationary, stationary.basis)
+    gains = RatioGains(
+        replace(stationary, correlated=Aside(None), errors=None),
+        RememberedRisk(-d * np.log(rule.w.decay)),
+        *_start_tables(rule, correction, batch_size),
+        ahead=1 / (1 - rule.a.decay) if filters else 1.0,
+        filter_rate=momentum if filters else 0.0,
+        d=float(d),
+    )
+    short = stationary if short is None else short
+    if unfiltered:
+        return UnfilteredLaw(gains, short, stationary.basis)
+    return FilteredLaw(gains, momentum, short, stationary.basis)
 
 
 @memoized

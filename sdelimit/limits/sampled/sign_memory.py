@@ -15,6 +15,7 @@ memory. While the signal, which is correlated for longer, takes part in the sum,
 """
 
 from dataclasses import replace
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -39,6 +40,8 @@ from sdelimit.numerics.precision import evaluate_in_float64
 RISK_RANGE = 12.0
 """|log(2R / noise scale^2)| up to which gains relative to phi depend on the risk."""
 RISK_DEGREE, STEP_DEGREE, SIGNAL_DEGREE = 20, 14, 8
+LARGEST_KURTOSIS = 3.0
+"""Of sparser signals the law says nothing; their features are correlated with the residual."""
 LARGEST_SIGNAL = 50.0
 """Largest Y / q of the table."""
 
@@ -102,6 +105,7 @@ class SignGains(eqx.Module):
         d: dimension.
     """
 
+    saturates: ClassVar[bool] = True
     split: Limit
     table: GainTable
     remembered: RememberedRisk
@@ -152,9 +156,7 @@ class SignGains(eqx.Module):
             """sum_{m=1}^{n} beta^(j (m-1)) exp(-(3-j) r m), j = power."""
             rate = -power * jnp.log(self.decay) + (3 - power) * r
             first = jnp.exp(-(3 - power) * r)
-            return first * jnp.where(
-                rate * n > 1e-6, jnp.expm1(-rate * n) / jnp.expm1(-jnp.maximum(rate, 1e-12)), n
-            )
+            return first * jnp.where(rate * n > 1e-6, jnp.expm1(-rate * n) / jnp.expm1(-jnp.maximum(rate, 1e-12)), n)
 
         series = a**3 * total(3) + 3 * a**2 * b * total(2) + 3 * a * b**2 * total(1) + b**3 * total(0)
         return (1 + 2 * series) / (1 + 2 * self.correlation**3 / (1 - self.decay**3))
@@ -183,11 +185,8 @@ def sign_memory_limit(rule: SignedRule, problem, batch_size: int):
     return FilteredLaw(gains, rate, stationary, split.basis)
 
 
-LARGEST_KURTOSIS = 3.0
-
-
 def _signal_kurtosis(problem) -> float:
-    """k4 = E x^4 / (3 (E x^2)^2) of x_i = (K delta_0)_i / sigma_i with weights sigma_i, at most ``LARGEST_KURTOSIS``."""
+    """k4 = E x^4 / (3 (E x^2)^2) of x_i = (K delta_0)_i / sigma_i, weighted by sigma_i; at most ``LARGEST_KURTOSIS``."""
     std = problem.covariance.std
     x = problem.cached("signal", lambda: _signal(problem))
     square = np.average(x**2, weights=std)
@@ -245,7 +244,7 @@ def _gain_table(rule: SignedRule, noise: NoiseLaw, batch_size: int) -> GainTable
     in_risk = np.ones((1, 1)) if gaussian else np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, RISK_DEGREE))
     late = steps > 1
     parts = [np.linalg.pinv(design), np.pad(np.linalg.pinv(design[late]), ((0, 0), (1, 0)))]
-    coefficients = np.stack([
-        np.einsum("ar,ks,yz,rsz->aky", in_risk, part, in_signal, table[:, i]) for i, part in enumerate(parts)
-    ])
+    coefficients = np.stack(
+        [np.einsum("ar,ks,yz,rsz->aky", in_risk, part, in_signal, table[:, i]) for i, part in enumerate(parts)]
+    )
     return replace(empty, coefficients=coefficients)
