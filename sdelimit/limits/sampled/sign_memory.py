@@ -186,7 +186,7 @@ def sign_memory_limit(rule: SignedRule, problem, batch_size: int):
 
 
 def _signal_kurtosis(problem) -> float:
-    """k4 = E x^4 / (3 (E x^2)^2) of x_i = (K delta_0)_i / sigma_i, weighted by sigma_i; at most ``LARGEST_KURTOSIS``."""
+    """k4 = E x^4 / (3 (E x^2)^2) of x_i = (K delta_0)_i / sigma_i, weighted by sigma_i; at most LARGEST_KURTOSIS."""
     std = problem.covariance.std
     x = problem.cached("signal", lambda: _signal(problem))
     square = np.average(x**2, weights=std)
