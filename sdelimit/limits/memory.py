@@ -52,8 +52,8 @@ class Remembering(Protocol):
     def relaxation(self, q):
         """r and target(q) of dm/dt = r (target - m), as of a ``Law``."""
 
-    def gains(self, q, m) -> Gains:
-        """The gains at overlaps q and scalars m."""
+    def gains(self, q, m, eta=0.0) -> Gains:
+        """The gains at overlaps q and scalars m; the rest of the noise depends on the learning rate eta too."""
 
 
 class RememberedRisk(eqx.Module):
@@ -132,7 +132,7 @@ class FilteredLaw(_MemoryLaw):
         return constant, linear[None]
 
     def noise(self, eta, q, m):
-        gains = self.rule.gains(q, m)
+        gains = self.rule.gains(q, m, eta)
         step = jnp.stack([eta * gains.newest, jnp.zeros(()) - self.rate])
         alone = jnp.array([[1.0, 0.0], [0.0, 0.0]])
         shared = gains.noise[:, None, None] * jnp.outer(step, step)

@@ -71,7 +71,7 @@ class RatioGains(eqx.Module):
     def relaxation(self, q):
         return self.remembered.relaxation(q[0] / 2)
 
-    def gains(self, q, m):
+    def gains(self, q, m, eta=0.0):
         R, (t, E) = q[0] / 2, m
         k = 1 + self.d * t
         now, later = jnp.minimum(k, self.horizon), jnp.minimum(k + self.ahead, self.horizon)

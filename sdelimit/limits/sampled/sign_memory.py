@@ -42,6 +42,7 @@ RISK_RANGE = 12.0
 RISK_DEGREE, STEP_DEGREE, SIGNAL_DEGREE = 20, 14, 8
 LARGEST_KURTOSIS = 3.0
 """Of sparser signals the law says nothing; their features are correlated with the residual."""
+PROBES = 4
 LARGEST_SIGNAL = 50.0
 """Largest Y / q of the table."""
 
@@ -102,6 +103,7 @@ class SignGains(eqx.Module):
         kurtosis: k4.
         trace: tr D.
         correlation: of successive sums, without signal.
+        signal_decay: sum_i lambda_i^2 / sum_i lambda_i, about the rate of decay of the signal at eta phi = 1.
         d: dimension.
     """
 
@@ -114,6 +116,7 @@ class SignGains(eqx.Module):
     kurtosis: float
     trace: float
     correlation: float
+    signal_decay: float
     d: float
 
     def initial_scalars(self):
@@ -127,7 +130,7 @@ class SignGains(eqx.Module):
         """Y."""
         return self.kurtosis * jnp.maximum(m[2], 0.0) / self.trace
 
-    def gains(self, q, m):
+    def gains(self, q, m, eta=0.0):
         R, Y = q[0] / 2, self.signal(m)
         past_R = self.remembered(R, m[0], m[1])
         k = 1 + self.d * m[0]
@@ -136,19 +139,19 @@ class SignGains(eqx.Module):
         phi, kernel = self.split.phi(past_R), self.split.psi(R)
         alone = jnp.arange(kernel.shape[0]) > 0
         noise = jnp.where(alone, 0.0, kernel / self.split.phi(R) ** 2)
-        rest = jnp.where(alone, kernel, 0.0) * self.longer(q, m, past_R, Y, k)
-        return Gains(newest * phi, older * phi, -jnp.expm1(-self.filter_rate * m[0]), noise, rest)
+        newest, older = newest * phi, older * phi
+        r = eta / self.d * (newest + older) * self.signal_decay
+        rest = jnp.where(alone, kernel, 0.0) * self.longer(r, past_R, Y, k)
+        return Gains(newest, older, -jnp.expm1(-self.filter_rate * m[0]), noise, rest)
 
-    def longer(self, q, m, past_R, Y, k):
+    def longer(self, r, past_R, Y, k):
         """The factor by which the cube of the signal, which is correlated for longer, adds to the rest of the noise.
 
-        With the noise's share f of the variance and r the rate per step at which the signal's energy decays,
+        With the noise's share f of the variance and r the rate per step at which the signal decays,
         (1 + 2 sum_(m<k) (f n1 beta^(m-1) + (1-f) exp(-r m))^3) / (1 + 2 n1^3 / (1 - beta^3)).
         """
         of_noise = self.table.of_noise(past_R, k)
         f = of_noise / (of_noise + self.table.signal * Y)
-        S = m[2]
-        r = self.filter_rate * jnp.clip(1 - q[1] / jnp.where(S > 0, S, 1.0), 0.0, 1.0) / self.d
         a, b = f * self.correlation, 1 - f
         n = jnp.minimum(k - 1, 1e6)
 
@@ -180,6 +183,7 @@ def sign_memory_limit(rule: SignedRule, problem, batch_size: int):
         kurtosis=_signal_kurtosis(problem),
         trace=float(problem.covariance.std.sum()),
         correlation=_first_correlation(rule),
+        signal_decay=problem.cached("signal decay", lambda: _signal_decay(problem)),
         d=float(d),
     )
     return FilteredLaw(gains, rate, stationary, split.basis)
@@ -199,6 +203,15 @@ def _signal(problem) -> Float[np.ndarray, " d"]:
     """(K delta_0)_i / sigma_i."""
     Kdelta = evaluate_in_float64(problem.covariance.apply, problem.delta0)
     return np.divide(Kdelta, problem.covariance.std, out=np.zeros(problem.d), where=problem.covariance.std > 0)
+
+
+def _signal_decay(problem) -> float:
+    """tr S^2 / tr S of S = D^-1/2 K D^-1/2, tr S^2 = E|S z|^2 from random signs z: within a few percent."""
+    root = np.sqrt(problem.covariance.std)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (PROBES, problem.d))
+    inverse = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
+    images = [evaluate_in_float64(problem.covariance.apply, z * inverse) * inverse for z in signs]
+    return float(np.mean(np.sum(np.square(images), axis=1)) / np.sum(root**2))
 
 
 def _first_correlation(rule: SignedRule) -> float:
