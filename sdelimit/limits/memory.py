@@ -43,7 +43,7 @@ class Gains(NamedTuple):
 class Remembering(Protocol):
     """A rule in terms of gains, with the scalars that they need."""
 
-    saturates: ClassVar[bool]
+    saturates: bool
     """Whether gains fall where the signal is not small compared with the noise."""
 
     def initial_scalars(self) -> Float[np.ndarray, " s"]:

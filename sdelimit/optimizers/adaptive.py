@@ -103,7 +103,7 @@ def adam(
         if memory != "auto" or np.isinf(problem.d):
             return short
         start = partial(_adam_start if bias_correction else _uncorrected_adam_start, b1=b1, b2=b2)
-        return ratio_memory_limit(rule, start, problem.noise, batch_size, problem.d, short)
+        return ratio_memory_limit(rule, start, problem, batch_size, short)
 
     settings = {"b1": b1, "b2": b2, "eps": eps, "memory": memory}
     if not bias_correction:
@@ -230,7 +230,7 @@ def _limit_of(rule: RatioRule, start, memory: str):
     def limit(problem, batch_size):
         if memory == "fixed" or np.isinf(problem.d):
             return tabulated_limit(rule, problem.noise, batch_size)
-        return ratio_memory_limit(rule, start, problem.noise, batch_size, problem.d)
+        return ratio_memory_limit(rule, start, problem, batch_size)
 
     return limit
 

@@ -1,6 +1,6 @@
 """The SDE steps of a limit on a problem."""
 
-from sdelimit.limits.law import operators_of
+from sdelimit.limits.law import operators_of, without_memory
 from sdelimit.modes.decoupled import noise_coordinates
 from sdelimit.sde.aligned import aligned_stepper
 from sdelimit.sde.matrix import matrix_stepper
@@ -14,9 +14,9 @@ def path_stepper(problem, limit, theory, response=None):
     ``state`` is one path's at t = 0; ``fastest`` is the largest decay rate where eta phi = 1. With the ``response`` of
     the rule, features may be correlated with the residual.
     """
-    operators = operators_of(problem, limit)
     if response is not None:
-        return aligned_stepper(problem, operators.law, response, theory)
+        return aligned_stepper(problem, operators_of(problem, without_memory(limit)).law, response, theory)
+    operators = operators_of(problem, limit)
     found = noise_coordinates(problem, operators)
     if found is None:
         return matrix_stepper(problem, operators, theory)

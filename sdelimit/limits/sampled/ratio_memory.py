@@ -7,11 +7,15 @@ signal. So its stationary coefficients hold at the risk that it remembers:
 
 after k steps, with gamma(k) = c(k) / c(infinity) from histories of k gradients. Only the drift of the first steps is
 lower; the noise has its size at once.
+
+A gradient's signal adds to the denominator, so that the mean update at a correlation r with the residual is
+G(r) = G'(0) r (1 - a r^2 + ...). Over correlations of mean square C, spread over all features like a Gaussian, that
+takes 3 a C off the gains. With S = sum_i E[y_i^2] without its own noise, dS/dt = 2 c (sum_i lambda_i E[w_i y_i] - S),
+and W the filled share of the filter, C = S / (W^2 (2R + unit) tr D).
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -21,12 +25,13 @@ from scipy.interpolate import PchipInterpolator
 from sdelimit.limits.law import Law
 from sdelimit.limits.limit import Limit
 from sdelimit.limits.memory import FilteredLaw, Gains, RememberedRisk, UnfilteredLaw
+from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.response import Aside
 from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.truncated_history import ratio_drifts
 from sdelimit.limits.sampled.weights import Weights
-from sdelimit.noise.base import NoiseLaw
+from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics.log_log_spline import LogLogTable
 from sdelimit.numerics.memo import memoized
 
@@ -50,11 +55,12 @@ class RatioGains(eqx.Module):
         newest, past, lower: p0 / phi, p1 / phi and gamma, of k.
         horizon: k from which on all is stationary.
         ahead: steps by which the noise is ahead of the drift.
-        filter_rate: d (1 - b1).
+        filter_rate: d (1 - b1), None without momentum.
+        bend: 3 a / tr D.
+        unit: variance of the label noise, the square of its scale where that is infinite.
         d: dimension.
     """
 
-    saturates: ClassVar[bool] = False
     stationary: Limit
     remembered: RememberedRisk
     newest: LogLogTable
@@ -62,40 +68,57 @@ class RatioGains(eqx.Module):
     lower: LogLogTable
     horizon: float
     ahead: float
-    filter_rate: float
+    filter_rate: float | None
+    bend: float
+    unit: float
     d: float
 
+    @property
+    def saturates(self):
+        return self.filter_rate is not None
+
     def initial_scalars(self):
-        return self.remembered.initial()
+        return np.append(self.remembered.initial(), [0.0] * self.saturates)
 
     def relaxation(self, q):
-        return self.remembered.relaxation(q[0] / 2)
+        rate, target = self.remembered.relaxation(q[0] / 2)
+        if not self.saturates:
+            return rate, target
+        return jnp.append(rate, 2 * self.filter_rate), jnp.append(target, q[1])
+
+    def saturation(self, R, t, S):
+        """The factor 1 / (1 + 3 a C) of the gains."""
+        filled = -jnp.expm1(-self.filter_rate * t)
+        started = filled > 1e-6
+        signal = jnp.where(started, jnp.maximum(S, 0.0) / jnp.where(started, filled, 1.0) ** 2, 0.0)
+        return 1 / (1 + self.bend * signal / (2 * R + self.unit))
 
     def gains(self, q, m, eta=0.0):
-        R, (t, E) = q[0] / 2, m
+        R, t, E = q[0] / 2, m[0], m[1]
         k = 1 + self.d * t
         now, later = jnp.minimum(k, self.horizon), jnp.minimum(k + self.ahead, self.horizon)
         phi = self.stationary.phi(self.remembered(R, t, E))
         noise = self.stationary.psi(R) / self.stationary.phi(R) ** 2 / self.lower(later) ** 2
-        filled = -jnp.expm1(-self.filter_rate * t)
+        filled = jnp.ones(())
+        if self.saturates:
+            phi = phi * self.saturation(R, t, m[2])
+            filled = -jnp.expm1(-self.filter_rate * t)
         return Gains(self.newest(now) * phi, self.past(now) * phi, filled, noise, jnp.zeros_like(noise))
 
 
-def ratio_memory_limit(
-    rule: RatioRule, correction: Callable, noise: NoiseLaw, batch_size: int, d: float, short: Law | None = None
-):
-    """The law of ``rule`` in dimension d with its memories resolved, or the plain one where they are short.
+def ratio_memory_limit(rule: RatioRule, correction: Callable, problem, batch_size: int, short: Law | None = None):
+    """The law of ``rule`` on ``problem`` with its memories resolved, or the plain one where they are short.
 
     Args:
         rule: the rule.
         correction: k -> (first, past, denominator): after k steps the rule's numerator is first g + past y with y the
             average of older gradients that starts at zero, and its denominator that many times the one whose weights
             sum to one.
-        noise: law of the label noise.
+        problem: the regression problem.
         batch_size: samples per step.
-        d: dimension.
         short: the law that takes memories to be short, where that is not the limit for fixed hyper-parameters.
     """
+    noise, d = problem.noise, problem.d
     stationary = tabulated_limit(rule, noise, batch_size)
     momentum, forgets = d * (1 - rule.a.decay), d * (1 - rule.w.decay)
     filters = rule.a.past * rule.a.decay > 0
@@ -107,7 +130,9 @@ def ratio_memory_limit(
         RememberedRisk(-d * np.log(rule.w.decay)),
         *_start_tables(rule, correction, batch_size),
         ahead=1 / (1 - rule.a.decay) if filters else 1.0,
-        filter_rate=momentum if filters else 0.0,
+        filter_rate=None if unfiltered else momentum,
+        bend=3 * _bend(rule, batch_size) / float(problem.covariance.std.sum()),
+        unit=float(noise.second_moment if np.isfinite(noise.second_moment) else noise_scale(noise) ** 2),
         d=float(d),
     )
     short = stationary if short is None else short
@@ -128,6 +153,14 @@ def _start_tables(rule: RatioRule, correction: Callable, batch_size: int):
     first, past, denominator = correction(np.exp(log_k))
     tables = gamma * first / denominator, gamma * past / denominator, gamma
     return *(LogLogTable(log_k, np.log(np.maximum(table, SMALLEST))) for table in tables), float(np.exp(log_k[-1]))
+
+
+@memoized
+def _bend(rule: RatioRule, batch_size: int) -> float:
+    """a, of G(r) = G'(0) r (1 - a r^2 + ...) without label noise."""
+    r = np.array([0.02, 0.12])
+    slopes = replace(rule, p=2).response(NoNoise(), 0.5, batch_size, r) / r
+    return float((1 - slopes[1] / slopes[0]) / (r[1] ** 2 - r[0] ** 2))
 
 
 def _total(weights: Weights, k):
