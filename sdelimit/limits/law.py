@@ -129,6 +129,10 @@ class Law(eqx.Module):
         """n with |G(r) / (c r) - 1| <= min(1, n r^2) about, G the mean update at the correlation r; 0 if linear."""
         return 0.0
 
+    def saturation(self, q, m) -> Float[Array, ""]:
+        """The signal in what a rule that ``saturates`` averages, over its noise."""
+        return jnp.zeros(())
+
     @property
     def without_memory(self) -> "Law":
         """The law of the same rule where its memory is short and has lasted for ever."""

@@ -46,6 +46,9 @@ class Remembering(Protocol):
     saturates: bool
     """Whether gains fall where the signal is not small compared with the noise."""
 
+    def saturation(self, q, m) -> Float[Array, ""]:
+        """As of a ``Law``."""
+
     def initial_scalars(self) -> Float[np.ndarray, " s"]:
         """The scalars at t = 0."""
 
@@ -93,6 +96,9 @@ class _MemoryLaw(Law):
 
     def relaxation(self, q):
         return self.rule.relaxation(q)
+
+    def saturation(self, q, m):
+        return self.rule.saturation(q, m)
 
     @property
     def without_memory(self):

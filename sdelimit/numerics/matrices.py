@@ -26,11 +26,13 @@ MOST_SQUARINGS = 1000
 
 
 def exponentials(matrices: Float[Array, "*n k k"]) -> Float[Array, "*n k k"]:
-    """exp of many small matrices at once: the series of each divided by 2^s, squared s times.
+    """exp of many small matrices at once: the series of each divided by 2^s, squared s times; of 2 x 2 a closed form.
 
     s is what the largest of them needs. (``jax.scipy.linalg.expm``, mapped, computes all its orders and solves for each
     matrix.)
     """
+    if matrices.shape[-1] == 2:
+        return _exponentials_of_pairs(matrices)
     largest = jnp.max(jnp.sum(jnp.abs(matrices), axis=-1))
     squarings = jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(largest, 1e-9))) + 2, 0, MOST_SQUARINGS).astype(jnp.int32)
     scaled = matrices / 2.0**squarings
@@ -39,6 +41,26 @@ def exponentials(matrices: Float[Array, "*n k k"]) -> Float[Array, "*n k k"]:
     for n in range(TERMS, 0, -1):
         total = identity + _product(scaled, total) / n
     return jax.lax.fori_loop(0, squarings, lambda _, power: _product(power, power), total)
+
+
+def _exponentials_of_pairs(M):
+    """exp(M) = e^m (C I + S (M - m I)), m = tr M / 2, D = -det(M - m I), C = cosh(D^1/2), S = sinh(D^1/2) / D^1/2.
+
+    Where D < 0 these are a cosine and a sine. e^m is multiplied in before anything is large.
+    """
+    mean = (M[..., 0, 0] + M[..., 1, 1]) / 2
+    half = (M[..., 0, 0] - M[..., 1, 1]) / 2
+    square = half**2 + M[..., 0, 1] * M[..., 1, 0]
+    small = jnp.abs(square) < 1e-6
+    root = jnp.sqrt(jnp.where(small, 1.0, jnp.abs(square)))
+    # exp overflows, as ``exponentials`` does, only where the matrix itself is far beyond any step.
+    up, down, middle = (jnp.exp(jnp.minimum(x, 700.0)) for x in (mean + root, mean - root, mean))
+    even = jnp.where(square > 0, (up + down) / 2, middle * jnp.cos(root))
+    odd = jnp.where(square > 0, (up - down) / 2, middle * jnp.sin(root)) / root
+    even = jnp.where(small, middle * (1 + square / 2), even)
+    odd = jnp.where(small, middle * (1 + square / 6), odd)
+    a, d = even + odd * half, even - odd * half
+    return jnp.stack([jnp.stack([a, odd * M[..., 0, 1]], -1), jnp.stack([odd * M[..., 1, 0], d], -1)], -2)
 
 
 def _product(a, b):

@@ -8,7 +8,7 @@ import numpy as np
 
 from sdelimit.limits.law import operators_of
 from sdelimit.modes.decoupled import modes
-from sdelimit.numerics.precision import x64
+from sdelimit.numerics.precision import is_traced, x64
 from sdelimit.ode.aligned import aligned_system, slopes
 from sdelimit.ode.differentiate import as_jax_operation
 from sdelimit.ode.equations import risk_system
@@ -167,6 +167,7 @@ def _step_by_step(curve, limit, lr, save_modes):
 def _merge(curve, new, rows):
     """``curve`` with the learning rates ``rows`` taken from ``new``."""
     arrays = {name: np.array(getattr(curve, name)) for name in ("risk", "lr", "phi", "slope", "diverged_at")}
+    arrays["saturation"] = np.full(rows.size, curve.saturation)
     for name, value in arrays.items():
         value[rows] = getattr(new, name)
     statuses = np.array(curve.status, dtype=object)
@@ -263,6 +264,14 @@ def _report(out, horizon, lr, optimizer):
     return (np.array(times), tuple(statuses)) if lr.count is not None else (times[0], statuses[0])
 
 
+def _largest(values):
+    """The largest finite value along each curve, a number for one."""
+    if is_traced(values):
+        return 0.0
+    worst = np.max(np.where(np.isfinite(values), values, 0.0), axis=-1)
+    return worst if worst.ndim else float(worst)
+
+
 def _curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status):
     return RiskCurve(
         t=times,
@@ -272,6 +281,7 @@ def _curve(out, times, decay, problem, optimizer, batch_size, diverged_at, statu
         lr=out["lr"],
         phi=out["phi"],
         slope=out["slope"],
+        saturation=_largest(out.get("saturation", np.zeros_like(out["risk"]))),
         diverged_at=diverged_at,
         status=status,
         problem=problem,

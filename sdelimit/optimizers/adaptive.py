@@ -47,14 +47,15 @@ def adam(
 ) -> Optimizer:
     """Adam: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; u = mhat / (sqrt(vhat) + eps).
 
-    The hats are Adam's bias corrections, divisions by 1 - b1^k and 1 - b2^k. For eps = 0 the limit has M = D^-1; phi is
-    exact and kappa sampled (theory: section 6). As b2 -> 1 both tend to those of SGD divided by the residual's standard deviation, the conjecture
-    of arXiv:2411.12135. For eps > 0 the rule is not scale-free: coordinate i is Adam's or SGD's (with u = m / eps)
-    as its gradients are larger or smaller than eps, and the risk ODE is that of a d x d matrix unless K is diagonal
-    (theory: section 9). An eps below 1e-4 times the smallest typical gradient changes no direction by more than about
-    that fraction, and the limit is that for eps = 0. That gradient is min_i sigma_i / sqrt(b) times the label noise's
-    standard deviation (its scale where the variance is infinite), or without noise the residual once the risk has
-    fallen by 10^6. A coordinate of zero variance has no gradient at all, and eps then always counts.
+    The hats are Adam's bias corrections, divisions by 1 - b1^k and 1 - b2^k. For eps = 0 the limit has M = D^-1; phi
+    is exact and kappa sampled (theory: section 6). As b2 -> 1 both tend to those of SGD divided by the residual's
+    standard deviation, the conjecture of arXiv:2411.12135. For eps > 0 the rule is not scale-free: coordinate i is
+    Adam's or SGD's (with u = m / eps) as its gradients are larger or smaller than eps, and the risk ODE is that of a
+    d x d matrix unless K is diagonal (theory: section 9). An eps below 1e-4 times the smallest typical gradient
+    changes no direction by more than about that fraction, and the limit is that for eps = 0. That gradient is min_i
+    sigma_i / sqrt(b) times the label noise's standard deviation (its scale where the variance is infinite), or
+    without noise the residual once the risk has fallen by 10^6. A coordinate of zero variance has no gradient at all,
+    and eps then always counts.
 
     Args:
         b1: decay of the first moment, in [0, 1).

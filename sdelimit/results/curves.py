@@ -43,6 +43,8 @@ class RiskCurve:
         warnings: the warnings issued: why the curve, or one of several, is not to be relied on.
         drift_error: the largest relative error that a drift linear in delta makes along the curve, because features
             are correlated with the residual; None where it was not estimated.
+        saturation: largest share of the signal in what the rule averages, over that of the noise, for rules whose mean
+            step saturates; the law keeps its first order.
         aligned: whether the curve takes those correlations into account.
         kind: what tables and legends call the theory: "ODE", or "data ODE" from ``sl.data.solve_ode``.
     """
@@ -63,10 +65,11 @@ class RiskCurve:
     warnings: tuple[str, ...] = ()
     drift_error: float | Float[np.ndarray, " m"] | None = None
     aligned: bool | Bool[np.ndarray, " m"] = False
+    saturation: float | Float[np.ndarray, " m"] = 0.0
 
     def select(self, index: int) -> "RiskCurve":
         """The curve of one learning rate of an array of them."""
-        names = ("risk", "modes", "lr", "phi", "slope", "diverged_at", "status", "drift_error", "aligned")
+        names = ("risk", "modes", "lr", "phi", "slope", "diverged_at", "status", "drift_error", "aligned", "saturation")
         return _select(self, index, names)
 
     def at(self, t) -> Float[np.ndarray, "*m k"]:

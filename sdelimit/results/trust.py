@@ -12,6 +12,7 @@
 | label noise without a moment | theory, paths, runs | second for SGD's mean risk, fourth for its spread, |
 |  |  | and for Adam's second moment to settle over O(d) steps (section 11) |
 | features correlated with the residual | theory, paths | error of the linear drift (theory: section 15) |
+| averages of gradients made of signal | theory, paths | signal over noise in them (theory: section 17) |
 | coefficients sampled too crudely | theory, paths | standard errors of phi and kappa(1) along the curve (section 6) |
 
 Section numbers are those of the theory. Noise without a second moment, where a rule has no limit at all, is an error.
@@ -39,6 +40,8 @@ LARGEST_BATCH = 0.1
 """Largest batch, as a fraction of d: the limit drops terms of that relative size."""
 LARGEST_DRIFT_ERROR = 0.01
 """Largest relative error of a drift that is linear in delta."""
+LARGEST_SATURATION = 1.0
+"""Largest share of the signal in an average, over the noise's, of which a law may keep the first order."""
 LARGEST_ERROR = 0.01
 """Largest relative standard error of a sampled coefficient."""
 FAR = 1e20
@@ -56,6 +59,7 @@ def theory_warnings(curve, limit) -> tuple[str, ...]:
         _beyond_stability(curve, limit),
         _slow_second_moment(curve, limit),
         _correlated_features(curve, limit),
+        _saturated(curve),
     )
     return tuple(text for text in (*found, _imprecise_coefficients(curve, limit)) if text)
 
@@ -130,8 +134,13 @@ def _fastest_rate(curve):
     return np.max(np.where(np.isfinite(curve.risk), curve.lr * curve.phi, 0.0)) * curve.decay.max()
 
 
+def _resolves_memory(curve, limit):
+    """Whether the law that gave the curve holds for memories of any length."""
+    return limit.resolves_memory and not np.any(curve.aligned)
+
+
 def _long_momentum(curve, limit):
-    if limit.resolves_memory:
+    if _resolves_memory(curve, limit):
         return None
     memory, d, fastest = curve.optimizer.memory, curve.problem.d, _fastest_rate(curve)
     if memory <= 1 or memory / d * fastest <= LONGEST_MEMORY:
@@ -145,7 +154,11 @@ def _long_momentum(curve, limit):
 
 def _long_size_memory(curve, limit):
     steps, d = curve.optimizer.size_memory, curve.problem.d
-    if limit.resolves_memory or limit.has_scalars or steps <= max(FEWEST_SIZE_STEPS, LONGEST_SIZE_MEMORY * d):
+    if (
+        _resolves_memory(curve, limit)
+        or limit.without_memory.has_scalars
+        or steps <= max(FEWEST_SIZE_STEPS, LONGEST_SIZE_MEMORY * d)
+    ):
         return None
     return (
         f"the rule remembers the size of gradients for about {steps:.3g} steps, not few compared with d = {d}: its "
@@ -248,6 +261,16 @@ def _correlated_features(curve, limit):
         f"features are correlated with the residual (a sparse target, or few dominant directions), so that the rule's "
         f"mean step is not linear in theta - theta*: the linear drift of the risk is up to {worst:.1%} off; "
         + ("solve_ode(..., aligned=True) takes that into account" if limit.responds else "for this rule that stays so")
+    )
+
+
+def _saturated(curve):
+    worst = float(np.max(curve.saturation))
+    if worst <= LARGEST_SATURATION:
+        return None
+    return (
+        f"the signal in what the rule averages reaches {worst:.2g} times its noise, so that steps saturate: the law "
+        "keeps the first order of that, and will be too fast later on (a larger d or a shorter memory helps)"
     )
 
 

@@ -10,8 +10,8 @@ lower; the noise has its size at once.
 
 A gradient's signal adds to the denominator, so that the mean update at a correlation r with the residual is
 G(r) = G'(0) r (1 - a r^2 + ...). Over correlations of mean square C, spread over all features like a Gaussian, that
-takes 3 a C off the gains. With S = sum_i E[y_i^2] without its own noise, dS/dt = 2 c (sum_i lambda_i E[w_i y_i] - S),
-and W the filled share of the filter, C = S / (W^2 (2R + unit) tr D).
+divides the gains by 1 + 3 a C. With S = sum_i E[y_i^2] without its own noise, dS/dt = 2 c (sum_i lambda_i E[w_i y_i]
+- S), and W the filled share of the filter, C = S / (W^2 (2R + unit) tr D).
 """
 
 from collections.abc import Callable
@@ -86,12 +86,15 @@ class RatioGains(eqx.Module):
             return rate, target
         return jnp.append(rate, 2 * self.filter_rate), jnp.append(target, q[1])
 
-    def saturation(self, R, t, S):
-        """The factor 1 / (1 + 3 a C) of the gains."""
+    def saturation(self, q, m):
+        """3 a C."""
+        if not self.saturates:
+            return jnp.zeros(())
+        R, t, S = q[0] / 2, m[0], m[2]
         filled = -jnp.expm1(-self.filter_rate * t)
         started = filled > 1e-6
         signal = jnp.where(started, jnp.maximum(S, 0.0) / jnp.where(started, filled, 1.0) ** 2, 0.0)
-        return 1 / (1 + self.bend * signal / (2 * R + self.unit))
+        return self.bend * signal / (2 * R + self.unit)
 
     def gains(self, q, m, eta=0.0):
         R, t, E = q[0] / 2, m[0], m[1]
@@ -101,7 +104,7 @@ class RatioGains(eqx.Module):
         noise = self.stationary.psi(R) / self.stationary.phi(R) ** 2 / self.lower(later) ** 2
         filled = jnp.ones(())
         if self.saturates:
-            phi = phi * self.saturation(R, t, m[2])
+            phi = phi / (1 + self.saturation(q, m))
             filled = -jnp.expm1(-self.filter_rate * t)
         return Gains(self.newest(now) * phi, self.past(now) * phi, filled, noise, jnp.zeros_like(noise))
 

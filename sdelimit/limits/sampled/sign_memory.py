@@ -130,6 +130,11 @@ class SignGains(eqx.Module):
         """Y."""
         return self.kurtosis * jnp.maximum(m[2], 0.0) / self.trace
 
+    def saturation(self, q, m):
+        """k4 Y / q, of q what it is about."""
+        R, k = self.remembered(q[0] / 2, m[0], m[1]), 1 + self.d * m[0]
+        return self.table.signal * self.signal(m) / self.table.of_noise(R, k)
+
     def gains(self, q, m, eta=0.0):
         R, Y = q[0] / 2, self.signal(m)
         past_R = self.remembered(R, m[0], m[1])
