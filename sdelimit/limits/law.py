@@ -69,17 +69,18 @@ class Law(eqx.Module):
         errors: relative standard errors of sampled coefficients, None where they are exact.
         fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that B_q lacks; None if unknown.
         resolves_memory: whether the law holds for memories comparable to d, from the first step on.
-        saturates: whether the law accounts for a response that is not linear in a signal spread over all features.
+        kurtosis: of the signal over features, where the law accounts for mean steps that fall as it grows; 0 where it
+            takes them to be linear.
         needs_fourth_moment: whether the mean risk approaches the limit slowly unless E[eps^4] is finite.
     """
 
     size: ClassVar[int] = 1
     needs_fourth_moment: ClassVar[bool] = False
     resolves_memory: ClassVar[bool] = False
-    saturates: ClassVar[bool] = False
     # Not annotated: fields of some laws, which a dataclass would otherwise order among those of this class.
     errors = None
     fluctuations = None
+    kurtosis = 0.0
 
     def drift(self, eta, q, m) -> tuple[Float[Array, "k k"] | None, Float[Array, "p k k"]]:
         """A0 (None for zero) and A_p."""
@@ -130,7 +131,7 @@ class Law(eqx.Module):
         return 0.0
 
     def saturation(self, q, m) -> Float[Array, ""]:
-        """The signal in what a rule that ``saturates`` averages, over its noise."""
+        """The signal in what a rule averages, over its noise."""
         return jnp.zeros(())
 
     @property

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sdelimit.limits.law import CLOCK, Law, ScalarLaw
+from sdelimit.numerics.precision import evaluate_in_float64
 
 
 class Gains(NamedTuple):
@@ -43,8 +44,8 @@ class Gains(NamedTuple):
 class Remembering(Protocol):
     """A rule in terms of gains, with the scalars that they need."""
 
-    saturates: bool
-    """Whether gains fall where the signal is not small compared with the noise."""
+    kurtosis: float
+    """k4 of the signal where gains fall as it grows; 0 where they do not."""
 
     def saturation(self, q, m) -> Float[Array, ""]:
         """As of a ``Law``."""
@@ -88,8 +89,8 @@ class _MemoryLaw(Law):
     resolves_memory: ClassVar[bool] = True
 
     @property
-    def saturates(self):
-        return self.rule.saturates
+    def kurtosis(self):
+        return self.rule.kurtosis
 
     def initial_scalars(self):
         return self.rule.initial_scalars()
@@ -161,3 +162,23 @@ class UnfilteredLaw(_MemoryLaw, ScalarLaw):
     def noise_coefficients(self, R, m):
         gains = self.rule.gains(2 * R[None], m)
         return gains.drift**2 * gains.noise + gains.rest
+
+
+LARGEST_KURTOSIS = 3.0
+"""Of sparser signals these laws say nothing: their features are correlated with the residual."""
+
+
+def signal_kurtosis(problem) -> float:
+    """k4 = E x^4 / (3 (E x^2)^2) of x_i = (K delta_0)_i / sigma_i, weighted by sigma_i; at most LARGEST_KURTOSIS."""
+    std = problem.covariance.std
+    x = problem.cached("signal", lambda: _signal(problem))
+    square = np.average(x**2, weights=std)
+    if square == 0:
+        return 1.0
+    return float(min(np.average(x**4, weights=std) / (3 * square**2), LARGEST_KURTOSIS))
+
+
+def _signal(problem) -> Float[np.ndarray, " d"]:
+    """(K delta_0)_i / sigma_i."""
+    Kdelta = evaluate_in_float64(problem.covariance.apply, problem.delta0)
+    return np.divide(Kdelta, problem.covariance.std, out=np.zeros(problem.d), where=problem.covariance.std > 0)

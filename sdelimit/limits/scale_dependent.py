@@ -45,7 +45,7 @@ class ScaleDependentLimit(eqx.Module):
     needs_fourth_moment: ClassVar[bool] = False
     has_scalars: ClassVar[bool] = False
     resolves_memory: ClassVar[bool] = False
-    saturates: ClassVar[bool] = False
+    kurtosis: ClassVar[float] = 0.0
     errors: ClassVar[None] = None
     fluctuations: ClassVar[None] = None
 

@@ -39,10 +39,10 @@ def drift_error(problem, limit, t, lr, phi, risk) -> Float[np.ndarray, " k"]:
         sum_i sigma_i E[r_i (G(r_i) - c r_i)] / (c sum_i sigma_i E[r_i^2]),    c = G'(0),
 
     one entry for each of ``CLOCKS`` that the curve reaches. All zero where the rule is linear, where its response is
-    not known, and where a bound says that they are small. Of a law that ``saturates`` the error that correlations of
-    the same size in every feature would make is not counted.
+    not known, and where a bound says that they are small. Of a law that accounts for a signal with a
+    ``kurtosis`` the error is not counted that correlations of one size in every feature would make.
     """
-    saturates, limit = limit.saturates, limit.without_memory
+    kurtosis, limit = limit.kurtosis, limit.without_memory
     if limit.power != 1 or limit.nonlinearity == 0 or not np.all(np.isfinite(risk)) or not np.all(risk > 0):
         return np.zeros(1)
     clock = cumulative_trapezoid(lr * phi, t, initial=0.0)
@@ -66,9 +66,9 @@ def drift_error(problem, limit, t, lr, phi, risk) -> Float[np.ndarray, " k"]:
     if response is None:
         return np.zeros(R.size)
     errors = _errors(response, R, r, variance, sigma)
-    if not saturates:
+    if kurtosis == 0:
         return errors
-    even = weight.sum(axis=1) / sigma.sum()
+    even = kurtosis * weight.sum(axis=1) / sigma.sum()
     return errors - _errors(response, R, np.zeros((R.size, 1)), even, np.ones(1))
 
 

@@ -281,7 +281,7 @@ def _curve(out, times, decay, problem, optimizer, batch_size, diverged_at, statu
         lr=out["lr"],
         phi=out["phi"],
         slope=out["slope"],
-        saturation=_largest(out.get("saturation", np.zeros_like(out["risk"]))),
+        saturation=_largest(out["saturation"]) if "saturation" in out else 0.0,
         diverged_at=diverged_at,
         status=status,
         problem=problem,

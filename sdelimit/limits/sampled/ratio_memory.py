@@ -8,10 +8,10 @@ signal. So its stationary coefficients hold at the risk that it remembers:
 after k steps, with gamma(k) = c(k) / c(infinity) from histories of k gradients. Only the drift of the first steps is
 lower; the noise has its size at once.
 
-A gradient's signal adds to the denominator, so that the mean update at a correlation r with the residual is
-G(r) = G'(0) r (1 - a r^2 + ...). Over correlations of mean square C, spread over all features like a Gaussian, that
-divides the gains by 1 + 3 a C. With S = sum_i E[y_i^2] without its own noise, dS/dt = 2 c (sum_i lambda_i E[w_i y_i]
-- S), and W the filled share of the filter, C = S / (W^2 (2R + unit) tr D).
+A gradient's signal adds to the denominator, so that the mean update at a correlation r with the residual is G(r) =
+G'(0) r (1 - a r^2 + ...). Over correlations of mean square C, spread over all features like a Gaussian, that divides
+the gains by 1 + 3 a C, and for another kurtosis k4 by 1 + 3 a k4 C. With S = sum_i E[y_i^2] without its own noise,
+dS/dt = 2 c (sum_i lambda_i E[w_i y_i] - S), and W the filled share of the filter, C = S / (W^2 (2R + unit) tr D).
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from scipy.interpolate import PchipInterpolator
 
 from sdelimit.limits.law import Law
 from sdelimit.limits.limit import Limit
-from sdelimit.limits.memory import FilteredLaw, Gains, RememberedRisk, UnfilteredLaw
+from sdelimit.limits.memory import FilteredLaw, Gains, RememberedRisk, UnfilteredLaw, signal_kurtosis
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.response import Aside
 from sdelimit.limits.sampled.ratio import RatioRule
@@ -57,6 +57,7 @@ class RatioGains(eqx.Module):
         ahead: steps by which the noise is ahead of the drift.
         filter_rate: d (1 - b1), None without momentum.
         bend: 3 a / tr D.
+        kurtosis: k4 of the signal over coordinates, 0 without momentum.
         unit: variance of the label noise, the square of its scale where that is infinite.
         d: dimension.
     """
@@ -70,31 +71,33 @@ class RatioGains(eqx.Module):
     ahead: float
     filter_rate: float | None
     bend: float
+    kurtosis: float
     unit: float
     d: float
 
     @property
-    def saturates(self):
+    def filters(self):
+        """Whether there is momentum to resolve."""
         return self.filter_rate is not None
 
     def initial_scalars(self):
-        return np.append(self.remembered.initial(), [0.0] * self.saturates)
+        return np.append(self.remembered.initial(), [0.0] * self.filters)
 
     def relaxation(self, q):
         rate, target = self.remembered.relaxation(q[0] / 2)
-        if not self.saturates:
+        if not self.filters:
             return rate, target
         return jnp.append(rate, 2 * self.filter_rate), jnp.append(target, q[1])
 
     def saturation(self, q, m):
-        """3 a C."""
-        if not self.saturates:
+        """3 a k4 C."""
+        if not self.filters:
             return jnp.zeros(())
         R, t, S = q[0] / 2, m[0], m[2]
         filled = -jnp.expm1(-self.filter_rate * t)
         started = filled > 1e-6
         signal = jnp.where(started, jnp.maximum(S, 0.0) / jnp.where(started, filled, 1.0) ** 2, 0.0)
-        return self.bend * signal / (2 * R + self.unit)
+        return self.kurtosis * self.bend * signal / (2 * R + self.unit)
 
     def gains(self, q, m, eta=0.0):
         R, t, E = q[0] / 2, m[0], m[1]
@@ -103,7 +106,7 @@ class RatioGains(eqx.Module):
         phi = self.stationary.phi(self.remembered(R, t, E))
         noise = self.stationary.psi(R) / self.stationary.phi(R) ** 2 / self.lower(later) ** 2
         filled = jnp.ones(())
-        if self.saturates:
+        if self.filters:
             phi = phi / (1 + self.saturation(q, m))
             filled = -jnp.expm1(-self.filter_rate * t)
         return Gains(self.newest(now) * phi, self.past(now) * phi, filled, noise, jnp.zeros_like(noise))
@@ -134,6 +137,7 @@ def ratio_memory_limit(rule: RatioRule, correction: Callable, problem, batch_siz
         *_start_tables(rule, correction, batch_size),
         ahead=1 / (1 - rule.a.decay) if filters else 1.0,
         filter_rate=None if unfiltered else momentum,
+        kurtosis=0.0 if unfiltered else signal_kurtosis(problem),
         bend=3 * _bend(rule, batch_size) / float(problem.covariance.std.sum()),
         unit=float(noise.second_moment if np.isfinite(noise.second_moment) else noise_scale(noise) ** 2),
         d=float(d),

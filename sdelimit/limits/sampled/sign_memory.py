@@ -15,7 +15,6 @@ memory. While the signal, which is correlated for longer, takes part in the sum,
 """
 
 from dataclasses import replace
-from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sdelimit.limits.limit import Limit
-from sdelimit.limits.memory import FilteredLaw, Gains, RememberedRisk
+from sdelimit.limits.memory import FilteredLaw, Gains, RememberedRisk, signal_kurtosis
 from sdelimit.limits.noise_kernel import SPLIT_BASIS
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.response import Aside
@@ -40,8 +39,6 @@ from sdelimit.numerics.precision import evaluate_in_float64
 RISK_RANGE = 12.0
 """|log(2R / noise scale^2)| up to which gains relative to phi depend on the risk."""
 RISK_DEGREE, STEP_DEGREE, SIGNAL_DEGREE = 20, 14, 8
-LARGEST_KURTOSIS = 3.0
-"""Of sparser signals the law says nothing; their features are correlated with the residual."""
 PROBES = 4
 LARGEST_SIGNAL = 50.0
 """Largest Y / q of the table."""
@@ -107,7 +104,6 @@ class SignGains(eqx.Module):
         d: dimension.
     """
 
-    saturates: ClassVar[bool] = True
     split: Limit
     table: GainTable
     remembered: RememberedRisk
@@ -185,29 +181,13 @@ def sign_memory_limit(rule: SignedRule, problem, batch_size: int):
         remembered=RememberedRisk(-2 * d * np.log(b.decay)),
         filter_rate=rate,
         decay=b.decay,
-        kurtosis=_signal_kurtosis(problem),
+        kurtosis=signal_kurtosis(problem),
         trace=float(problem.covariance.std.sum()),
         correlation=_first_correlation(rule),
         signal_decay=problem.cached("signal decay", lambda: _signal_decay(problem)),
         d=float(d),
     )
     return FilteredLaw(gains, rate, stationary, split.basis)
-
-
-def _signal_kurtosis(problem) -> float:
-    """k4 = E x^4 / (3 (E x^2)^2) of x_i = (K delta_0)_i / sigma_i, weighted by sigma_i; at most LARGEST_KURTOSIS."""
-    std = problem.covariance.std
-    x = problem.cached("signal", lambda: _signal(problem))
-    square = np.average(x**2, weights=std)
-    if square == 0:
-        return 1.0
-    return float(min(np.average(x**4, weights=std) / (3 * square**2), LARGEST_KURTOSIS))
-
-
-def _signal(problem) -> Float[np.ndarray, " d"]:
-    """(K delta_0)_i / sigma_i."""
-    Kdelta = evaluate_in_float64(problem.covariance.apply, problem.delta0)
-    return np.divide(Kdelta, problem.covariance.std, out=np.zeros(problem.d), where=problem.covariance.std > 0)
 
 
 def _signal_decay(problem) -> float:

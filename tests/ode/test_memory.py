@@ -1,0 +1,193 @@
+"""Curves of rules with memory: against step-by-step recursions written in NumPy, and against runs."""
+
+import numpy as np
+import pytest
+from scipy.special import k0e, k1e
+
+import sdelimit as sl
+from sdelimit.limits.noise_kernel import SPLIT_BASIS
+from sdelimit.limits.sampled.sign_of_average import SignedRule
+from sdelimit.limits.sampled.tabulated import tabulated_limit
+from sdelimit.limits.sampled.weights import Weights
+from tests.conftest import assert_mean_follows, heteroscedastic
+
+D, T, VARIANCE = 2000, 1.0, 0.25
+
+
+def diagonal_problem():
+    rng = np.random.default_rng(0)
+    covariance = sl.covariance.diagonal(np.exp(rng.uniform(np.log(0.3), np.log(3.0), D)))
+    return sl.LinearRegression(covariance, sl.noise.Gaussian(VARIANCE**0.5), theta_star=rng.normal(size=D) / np.sqrt(D))
+
+
+def recursion(problem, eta, beta, gains):
+    """R after each step: A = E w^2, B = E w y, C = E y^2 of u = p0 g + p1 y + zeta, with K diagonal.
+
+    ``gains(k, R, R_so_far, S)`` gives p0, p1, N and Z over sigma_i; S is the sum of C without its noise.
+    """
+    lam, h, o = problem.covariance.std, eta / problem.d, 1 - beta
+    A, B, C, S = lam * problem.delta0**2, np.zeros(D), np.zeros(D), 0.0
+    risks = [np.sum(lam * A) / 2]
+    for k in range(int(T * problem.d)):
+        p0, p1, N, Z = gains(k, risks[-1], risks, S)
+        a, b, N = 1 - h * p0 * lam, -h * p1, N * lam
+        S = beta**2 * S + np.sum(2 * beta * o * lam * B + o**2 * lam**2 * A)
+        A, B, C = (
+            a**2 * A + 2 * a * b * B + b**2 * C + h**2 * (p0**2 * N + Z * lam),
+            beta * (a * B + b * C) + o * lam * (a * A + b * B) - h * p0 * o * N,
+            beta**2 * C + 2 * beta * o * lam * B + o**2 * (lam**2 * A + N),
+        )
+        risks.append(np.sum(lam * A) / 2)
+    return np.array(risks)
+
+
+def signum_gains(problem, beta, rule):
+    """The closed gains of section 17 under Gaussian noise, with q and Y numbers."""
+    limit = tabulated_limit(rule, problem.noise, 1, basis=SPLIT_BASIS)
+    kernel = np.asarray(limit.psi(0.5))
+    rest, N_over_2P = kernel[1:].sum(), kernel[0] / float(limit.phi(0.5)) ** 2 / (1 + VARIANCE)
+    x = problem.covariance.std * problem.delta0
+    sigma = problem.covariance.std
+    kurtosis = np.average(x**4, weights=sigma) / (3 * np.average(x**2, weights=sigma) ** 2)
+    b0, b1 = 1 - beta, beta
+    state = {"q": 0.0}
+
+    def gains(k, R, risks, S):
+        P2 = 2 * R + VARIANCE
+        if k == 0:
+            return 2 / np.pi / np.sqrt(P2), 0.0, N_over_2P * P2, rest / (1 + 2 * 0.0)
+        state["q"] = beta**2 * state["q"] + (1 - beta) ** 2 * (2 * risks[-2] + VARIANCE)
+        a = b1**2 * (state["q"] + kurtosis * S / sigma.sum()) / (b0**2 * P2)
+        value = k0e(a / 4) / np.sqrt(2 * np.pi)
+        slope = (k0e(a / 4) - k1e(a / 4)) / (4 * np.sqrt(2 * np.pi))
+        p0 = np.sqrt(2 / np.pi) * (-2 * a * slope) / np.sqrt(P2)
+        p1 = np.sqrt(2 / np.pi) * (b1 / b0) * value / np.sqrt(P2)
+        return p0, p1, N_over_2P * P2, rest
+
+    return gains
+
+
+@pytest.mark.parametrize(("beta", "eta"), [(0.95, 0.1), (0.99, 0.05)])
+def test_signum_is_its_recursion_step_by_step(beta, eta):
+    problem = diagonal_problem()
+    rule = SignedRule(Weights(0.0, 1.0, beta))
+    expected = recursion(problem, eta, beta, signum_gains(problem, beta, rule))
+    curve = sl.solve_ode(problem, sl.signum(beta), eta, t=np.arange(0, T * D + 1, 50) / D, aligned=False)
+    # The rest of the noise, whose memory the loop leaves out, is a few percent of the noise.
+    assert np.max(np.abs(curve.risk / expected[::50] - 1)) < 0.004
+    plain = sl.solve_ode(problem, sl.signum(beta, memory="fixed"), eta, t=curve.t, aligned=False)
+    assert np.max(np.abs(plain.risk / expected[::50] - 1)) > 0.02
+
+
+def adam_gains(problem, b1, b2):
+    """Section 17's gains for b2 so long that averages of squared gradients are their mean: v = EMA of 2P(R)."""
+
+    def gains(k, R, risks, S):
+        weights = (1 - b2) * b2 ** np.arange(k, -1, -1) / (1 - b2 ** (k + 1))
+        past = weights @ (2 * np.array(risks) + VARIANCE)
+        phi = 1 / np.sqrt(past)
+        return phi * (1 - b1) / (1 - b1 ** (k + 1)), phi * b1 / (1 - b1 ** (k + 1)), 2 * R + VARIANCE, 0.0
+
+    return gains
+
+
+def test_adam_with_long_memories_is_its_recursion_step_by_step():
+    problem = diagonal_problem()
+    expected = recursion(problem, 0.5, 0.99, adam_gains(problem, 0.99, 0.9995))
+    curve = sl.solve_ode(problem, sl.adam(0.99, 0.9995), 0.5, t=np.arange(0, T * D + 1, 50) / D, aligned=False)
+    # In the first tens of steps v is far from its mean, which is what gamma(k) is for: a time of 0.01 or so.
+    assert np.max(np.abs(curve.risk / expected[::50] - 1)) < 0.01
+    plain = sl.solve_ode(problem, sl.adam(0.99, 0.9995, memory="long"), 0.5, t=curve.t, aligned=False)
+    assert np.max(np.abs(plain.risk / expected[::50] - 1)) > 0.02
+
+
+@pytest.mark.parametrize(
+    ("rule", "lr"),
+    [(sl.lion(0.9, 0.98), 0.08), (sl.adam(0.95, 0.99, bias_correction=False), 0.5)],
+    ids=lambda x: str(x)[:20],
+)
+def test_runs_follow_from_the_first_steps_on(rule, lr):
+    covariance = heteroscedastic(sl.covariance.ar1(256, 0.5))
+    theta = np.random.default_rng(1).normal(size=256) / 16
+    problem = sl.LinearRegression(covariance, sl.noise.Gaussian(0.5), theta_star=theta)
+    t = np.concatenate([[0], np.array([4, 8, 16]) / 256, np.linspace(0.125, 1.5, 12)])
+    runs = sl.simulate(problem, rule, lr, t=t, n_runs=128, progress=False)
+    assert_mean_follows(runs, sl.solve_ode(problem, rule, lr, t=t), bias_times_d=4.0)
+
+
+def test_paths_have_the_mean_of_the_ode():
+    covariance = heteroscedastic(sl.covariance.ar1(128, 0.5))
+    problem = sl.LinearRegression(covariance, sl.noise.Gaussian(0.5))
+    curve = sl.solve_ode(problem, sl.signum(0.9), 0.1, t_max=1.0, aligned=False)
+    paths = sl.solve_sde(problem, sl.signum(0.9), 0.1, t_max=1.0, n_paths=128, aligned=False, progress=False)
+    assert np.all(np.abs(paths.mean - curve.risk) <= 4 * paths.standard_error + 2 / 128 * curve.risk)
+
+
+def test_the_slope_in_the_learning_rate_is_the_finite_difference():
+    import jax
+
+    problem = sl.LinearRegression(sl.covariance.identity(64), sl.noise.Gaussian(0.5))
+
+    def final(lr):
+        return sl.solve_ode(
+            problem, sl.adam(0.9, 0.99), lr, t=[0.0, 1.0], aligned=False if isinstance(lr, float) else None
+        ).risk[-1]
+
+    slope = float(jax.grad(final)(0.5))
+    assert abs(slope / ((final(0.501) - final(0.499)) / 0.002) - 1) < 1e-4
+
+
+def test_a_signal_larger_than_the_noise_is_warned_of():
+    problem = sl.LinearRegression(sl.covariance.ar1(64, 0.9), theta_star=np.ones(64))
+    with pytest.warns(sl.LimitWarning, match="steps saturate"):
+        curve = sl.solve_ode(problem, sl.signum(0.99), 0.05, t_max=1.0, aligned=False)
+    assert curve.saturation > 1
+
+
+SETTINGS = [("ar1", "gaussian"), ("ar1", "t3"), ("rotated", "gaussian"), ("rotated", "t3")]
+RULES = [
+    (sl.lion(0.9, 0.99), 0.05, 0.02, 0.03),
+    (sl.lion(0.95, 0.98), 0.05, 0.02, 0.03),
+    (sl.signum(0.9), 0.05, 0.02, 0.03),
+    (sl.signum(0.99), 0.05, 0.025, 0.035),
+    (sl.adam(0.9, 0.95), 0.5, 0.02, 0.02),
+    (sl.adam(0.9, 0.99), 0.5, 0.02, 0.02),
+    (sl.adam(0.9, 0.995), 0.5, 0.02, 0.02),
+    (sl.adam(0.9, 0.998), 0.5, 0.02, 0.02),
+    (sl.adam(0.9, 0.999), 0.5, 0.02, 0.02),
+    (sl.adam(0.99, 0.999), 0.5, 0.02, 0.02),
+    (sl.adam(0.9, 0.99, bias_correction=False), 0.5, 0.02, 0.02),
+    (sl.adam(0.9, 0.999, bias_correction=False), 0.5, 0.02, 0.02),
+    (sl.nadam(0.9, 0.99), 0.5, 0.02, 0.02),
+    (sl.s3(0.9), 0.5, 0.02, 0.02),
+    (sl.rmsprop(0.99), 0.5, 0.02, 0.02),
+]
+
+
+def named(rule):
+    return f"{rule.name}({', '.join(str(value) for value in rule.hyperparameters.values())})"
+
+
+def rotated(d):
+    rng = np.random.default_rng(7)
+    Q, _ = np.linalg.qr(rng.normal(size=(d, d)))
+    values = np.arange(1.0, d + 1) ** -0.5
+    return sl.covariance.dense((Q * values * d / values.sum()) @ Q.T)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+@pytest.mark.parametrize(("rule", "lr", "allowed", "allowed_heavy"), RULES, ids=[named(rule[0]) for rule in RULES])
+def test_memory_is_right_at_all_times(rule, lr, allowed, allowed_heavy, setting):
+    d = 512
+    covariance = heteroscedastic(sl.covariance.ar1(d, 0.6) if setting[0] == "ar1" else rotated(d))
+    noise = sl.noise.Gaussian(0.5) if setting[1] == "gaussian" else sl.noise.StudentT(3.0, 0.4)
+    theta = 1.5 * np.random.default_rng(1).normal(size=d) / np.sqrt(d)
+    problem = sl.LinearRegression(covariance, noise, theta_star=theta)
+    t = np.concatenate([[0], np.array([4, 8, 16, 32]) / d, np.linspace(0.125, 5, 40)])
+    runs = sl.simulate(problem, rule, lr, t=t, n_runs=192, seed=3, progress=False)
+    curve = sl.solve_ode(problem, rule, lr, t=t, aligned=False)
+    gap = np.abs(curve.risk / runs.mean - 1)
+    error = runs.standard_error / runs.mean
+    assert np.max(gap) < (allowed_heavy if setting[1] == "t3" else allowed) + 2 * np.max(error)
+    assert np.max(error) < 0.01
