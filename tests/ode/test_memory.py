@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import assert_mean_follows, heteroscedastic
 from scipy.special import k0e, k1e
 
 import sdelimit as sl
@@ -9,7 +10,6 @@ from sdelimit.limits.noise_kernel import SPLIT_BASIS
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
-from tests.conftest import assert_mean_follows, heteroscedastic
 
 D, T, VARIANCE = 2000, 1.0, 0.25
 
@@ -67,16 +67,16 @@ def signum_gains(problem, beta, rule):
     return gains
 
 
-@pytest.mark.parametrize(("beta", "eta"), [(0.95, 0.1), (0.99, 0.05)])
-def test_signum_is_its_recursion_step_by_step(beta, eta):
+@pytest.mark.parametrize(("beta", "eta", "rest", "plain_gap"), [(0.95, 0.1, 0.001, 0.005), (0.99, 0.05, 0.006, 0.02)])
+def test_signum_is_its_recursion_step_by_step(beta, eta, rest, plain_gap):
     problem = diagonal_problem()
     rule = SignedRule(Weights(0.0, 1.0, beta))
     expected = recursion(problem, eta, beta, signum_gains(problem, beta, rule))
     curve = sl.solve_ode(problem, sl.signum(beta), eta, t=np.arange(0, T * D + 1, 50) / D, aligned=False)
-    # The rest of the noise, whose memory the loop leaves out, is a few percent of the noise.
-    assert np.max(np.abs(curve.risk / expected[::50] - 1)) < 0.004
+    # ``rest``: the loop takes the noise of short memory to be white whatever the signal is.
+    assert np.max(np.abs(curve.risk / expected[::50] - 1)) < rest
     plain = sl.solve_ode(problem, sl.signum(beta, memory="fixed"), eta, t=curve.t, aligned=False)
-    assert np.max(np.abs(plain.risk / expected[::50] - 1)) > 0.02
+    assert np.max(np.abs(plain.risk / expected[::50] - 1)) > plain_gap
 
 
 def adam_gains(problem, b1, b2):
@@ -96,15 +96,15 @@ def test_adam_with_long_memories_is_its_recursion_step_by_step():
     expected = recursion(problem, 0.5, 0.99, adam_gains(problem, 0.99, 0.9995))
     curve = sl.solve_ode(problem, sl.adam(0.99, 0.9995), 0.5, t=np.arange(0, T * D + 1, 50) / D, aligned=False)
     # In the first tens of steps v is far from its mean, which is what gamma(k) is for: a time of 0.01 or so.
-    assert np.max(np.abs(curve.risk / expected[::50] - 1)) < 0.01
+    assert np.max(np.abs(curve.risk / expected[::50] - 1)) < 0.003
     plain = sl.solve_ode(problem, sl.adam(0.99, 0.9995, memory="long"), 0.5, t=curve.t, aligned=False)
-    assert np.max(np.abs(plain.risk / expected[::50] - 1)) > 0.02
+    assert np.max(np.abs(plain.risk / expected[::50] - 1)) > 0.01
 
 
 @pytest.mark.parametrize(
     ("rule", "lr"),
     [(sl.lion(0.9, 0.98), 0.08), (sl.adam(0.95, 0.99, bias_correction=False), 0.5)],
-    ids=lambda x: str(x)[:20],
+    ids=["lion", "adam"],
 )
 def test_runs_follow_from_the_first_steps_on(rule, lr):
     covariance = heteroscedastic(sl.covariance.ar1(256, 0.5))
@@ -129,9 +129,7 @@ def test_the_slope_in_the_learning_rate_is_the_finite_difference():
     problem = sl.LinearRegression(sl.covariance.identity(64), sl.noise.Gaussian(0.5))
 
     def final(lr):
-        return sl.solve_ode(
-            problem, sl.adam(0.9, 0.99), lr, t=[0.0, 1.0], aligned=False if isinstance(lr, float) else None
-        ).risk[-1]
+        return sl.solve_ode(problem, sl.adam(0.9, 0.99), lr, t_max=1.0, aligned=False).risk[-1]
 
     slope = float(jax.grad(final)(0.5))
     assert abs(slope / ((final(0.501) - final(0.499)) / 0.002) - 1) < 1e-4
