@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -11,7 +10,7 @@ from jaxtyping import Array, Int
 from sdelimit.limits.exact.clip_coordinate import ClipCoordinateLimit
 from sdelimit.limits.exact.clip_norm import clip_norm_limit
 from sdelimit.limits.exact.scheduled_clip import scheduled_clip_limit
-from sdelimit.numerics.jit import by_computation_in, is_number
+from sdelimit.numerics.jit import by_computation_in
 from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import x64
 from sdelimit.optimizers.formula import ClipNormUpdate
@@ -20,6 +19,7 @@ from sdelimit.schedules import Constant, PositiveFunction
 from sdelimit.support import arguments as check
 
 
+@memoized
 def clip_norm(threshold) -> Optimizer:
     """Norm-clipped SGD: u = g min(1, C sqrt(tr K) / |g|) with C = ``threshold``.
 
@@ -45,11 +45,22 @@ def clip_norm(threshold) -> Optimizer:
     >>> bool(sl.solve_ode(P, tighter, lr=0.5, t_max=2.0).risk[-1] < P.initial_risk)
     True
     """
-    if not callable(threshold):
-        return _clip_norm(threshold)
+    if callable(threshold):
+        return _of_function(threshold)
+    C = check.real("threshold", threshold, positive=True)
+
+    def transform(problem, batch_size):
+        return _clip_by_norm(C * np.sqrt(problem.covariance.trace))
+
+    limit, formula = of_noise(clip_norm_limit, C), ClipNormUpdate(transform, C)
+    return Optimizer("clip_norm", transform, limit, {"threshold": C}, formula=formula)
+
+
+def _of_function(threshold):
+    """Clipping at a function of t, which is read anew whenever something is solved or simulated."""
     C = PositiveFunction.single(threshold, "threshold").require_concrete("clip_norm")
     if isinstance(C.schedule, Constant):
-        return _clip_norm(C.schedule.value)
+        return clip_norm(C.schedule.value)
 
     def transform(problem, batch_size):
         with x64():
@@ -58,17 +69,6 @@ def clip_norm(threshold) -> Optimizer:
 
     limit = of_noise(scheduled_clip_limit, C.schedule)
     return Optimizer("clip_norm", transform, limit, {"threshold": threshold}, scheduled=C)
-
-
-@memoized
-def _clip_norm(threshold):
-    C = check.real("threshold", threshold, positive=True)
-
-    def transform(problem, batch_size):
-        return _clip_by_norm(C * np.sqrt(problem.covariance.trace))
-
-    limit, formula = of_noise(clip_norm_limit, C), ClipNormUpdate(transform, C)
-    return Optimizer("clip_norm", transform, limit, {"threshold": C}, formula=formula)
 
 
 @memoized
@@ -109,7 +109,9 @@ def _clip_by_norm_of_t(threshold, root_trace, d):
         return StepCount(jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None):
-        with x64():
+        with (
+            x64()
+        ):  # a user's function may hold arrays in float64, which JAX 0.10 cannot compile into a float32 program
             C = threshold(jnp.asarray(state.steps, jnp.float64) / d)
         radius = jnp.asarray(C, updates.dtype) * float(root_trace)
         clipped, _ = optax.clip_by_global_norm(radius).update(updates, optax.EmptyState())
