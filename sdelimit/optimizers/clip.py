@@ -109,9 +109,7 @@ def _clip_by_norm_of_t(threshold, root_trace, d):
         return StepCount(jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None):
-        with (
-            x64()
-        ):  # a user's function may hold arrays in float64, which JAX 0.10 cannot compile into a float32 program
+        with x64():  # JAX 0.10 cannot compile a function that holds float64 arrays into a float32 program
             C = threshold(jnp.asarray(state.steps, jnp.float64) / d)
         radius = jnp.asarray(C, updates.dtype) * float(root_trace)
         clipped, _ = optax.clip_by_global_norm(radius).update(updates, optax.EmptyState())
