@@ -124,15 +124,15 @@ def optimal_clipping(
     rate = None if lr is None else LearningRate.single(lr).require_concrete("optimal_clipping")
     check_start(problem)
     search = _Search(problem, rate, batch_size, t_max * np.linspace(0.0, 1.0, n_knots) ** 2)
-    C, eta = search.start()
-    risk, history = None, []
+    best, risk, history = search.start(), None, []
     for _ in range(MOST):
+        C, eta = best
         curve = search.curve(C, eta)
         history.append(float(curve.risk[-1]))
-        change = np.inf if risk is None else float(np.max(np.abs(curve.risk - risk) / np.maximum(risk, TINY_RISK)))
+        change = np.inf if risk is None else _change(risk, curve.risk)
         if change <= SETTLED:
             break
-        risk, (C, eta) = curve.risk, search.along(curve)
+        risk, best = curve.risk, search.along(curve)
     if not np.isfinite(curve.risk).all():
         raise ValueError(f"lr must keep the risk finite up to t_max, but {curve.status}")
     doubts = () if rate is None else rate.require_times(t_max, problem.d)
@@ -140,6 +140,13 @@ def optimal_clipping(
     status = "converged" if change <= SETTLED else f"the risk still changed by {change:.2g} after {MOST} iterations"
     schedule, lr = log_linear(search.knots, C), search.rate(eta).schedule
     return OptimalClipping(schedule, lr, curve.optimizer, curve, search.cap, np.array(history), status)
+
+
+def _change(old, new):
+    """The largest relative change of a risk; infinite if one has diverged."""
+    if not (np.isfinite(old).all() and np.isfinite(new).all()):
+        return np.inf
+    return float(np.max(np.abs(new - old) / np.maximum(old, TINY_RISK)))
 
 
 class _Search:
