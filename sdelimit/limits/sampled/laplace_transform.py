@@ -28,6 +28,7 @@ from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics.floors import TINY
+from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import evaluate_in_float64
 
 STEP = 0.1
@@ -37,8 +38,18 @@ LOG_XI_SQUARE = STEP * np.arange(-760, 48)
 
 def ratio_drift(a: Weights, w: Weights, noise: NoiseLaw, R, batch_size: int = 1) -> Float[np.ndarray, "..."]:
     """phi(R) of F = sum_j a_j g_-j / (sum_j w_j g_-j^2)^(1/2), for ``R`` > 0 of any shape."""
-    transform = _ResidualTransform(noise, batch_size)
-    return _each(R, lambda risk: _integrate(a, w, *_with_xi(*transform(risk)), risk))
+    return _each(R, lambda risk: _ratio_drift(a, w, noise, float(risk), batch_size))
+
+
+@memoized(size=1024)
+def _ratio_drift(a, w, noise, R, batch_size):
+    return _integrate(a, w, *_gradient_transform(noise, R, batch_size), R)
+
+
+@memoized(size=64)
+def _gradient_transform(noise, R, batch_size):
+    """What all rules share at one risk."""
+    return _with_xi(*_residual_transform(noise, batch_size)(R))
 
 
 class OffsetRatioDrift:
@@ -50,7 +61,7 @@ class OffsetRatioDrift:
 
     def __init__(self, a: Weights, w: Weights, noise: NoiseLaw, batch_size: int = 1):
         self.a, self.w, self.batch_size = a, w, batch_size
-        self.transform = _ResidualTransform(noise, batch_size)
+        self.transform = _residual_transform(noise, batch_size)
 
     def __call__(self, R: float, e: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         log_t, step, values = _over_history(self.a, self.w, *_with_xi(*self.transform(R)))
@@ -73,7 +84,7 @@ def signed_drift(b: Weights, noise: NoiseLaw, R, batch_size: int = 1) -> Float[n
     b_j^2 is geometric from j = 1 on, with the ratio decay^2.
     """
     w = Weights(b.first**2 - b.past**2, b.past**2, b.decay**2)
-    transform = _ResidualTransform(noise, batch_size)
+    transform = _residual_transform(noise, batch_size)
     return _each(R, lambda risk: np.sqrt(2 / np.pi) * _integrate(b, w, *transform(risk), risk))
 
 
@@ -101,6 +112,9 @@ class _ResidualTransform:
         log_A = self.log_G(log_a) - np.log(grow) / 2
         ratio = (1 + 2 * self.log_G(log_a, nu=1)) / grow
         return self.x, self.batch_size * log_A, self.batch_size * ratio
+
+
+_residual_transform = memoized(_ResidualTransform, size=16)
 
 
 def _with_xi(x, log_A, ratio):
