@@ -501,7 +501,7 @@ MUTATIONS = tuple(
         ("clip-batch-noise", CLIP_PY, "a2 = (b * C) ** 2", "a2 = (1.05 * b * C) ** 2", CHI),
         ("clip-batch-sampled", CLIP_PY, "- clipped(flipped, minus)) / 2", "- clipped(flipped, minus)) / 2.1", NORM),
         ("clip-clock", SCHEDULED_PY, "jnp.full(1, CLOCK), jnp.full", "jnp.full(1, 1.1 * CLOCK), jnp.full", SCHEDULED),
-        ("clip-fluctuations", SCHEDULED_PY, "relative * psi / (2 * R)", "relative * psi / (2.4 * R)", CLIP_SPREAD),
+        ("clip-fluctuations", SCHEDULED_PY, "relative * psi / (2 * R)", "-relative * psi / (2 * R)", CLIP_SPREAD),
         (
             "optimal-weight",
             OPTIMAL_PY,
