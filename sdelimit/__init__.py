@@ -6,6 +6,7 @@ from sdelimit.analysis.coefficients import limit_coefficients
 from sdelimit.analysis.directional_sharpness import directional_sharpness
 from sdelimit.analysis.effects.four_effects import Effects, effects
 from sdelimit.analysis.matched_schedule import match_schedule
+from sdelimit.analysis.optimal_clipping import OptimalClipping, optimal_clipping
 from sdelimit.analysis.optimal_schedule import OptimizedSchedule, optimize_schedule
 from sdelimit.analysis.stationary import convergence_rate, max_stable_lr, stationary_risk
 from sdelimit.experiments.rerun import Rerun, rerun
@@ -39,6 +40,7 @@ __all__ = [
     "Effects",
     "LimitWarning",
     "LinearRegression",
+    "OptimalClipping",
     "OptimizedSchedule",
     "Optimizer",
     "Report",
@@ -64,6 +66,7 @@ __all__ = [
     "max_stable_lr",
     "nadam",
     "noise",
+    "optimal_clipping",
     "optimize_schedule",
     "read_sweep",
     "rerun",

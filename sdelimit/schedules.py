@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -259,7 +259,7 @@ class Scan(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LearningRate:
-    """The ``lr`` argument of a public function, checked by ``of`` or ``single``.
+    """The ``lr`` argument of a public function, or another function of t, checked by ``of`` or ``single``.
 
     Attributes:
         schedule: eta as a function of one t, which JAX can trace; its numbers are the leaves of a pytree.
@@ -272,6 +272,9 @@ class LearningRate:
     name: str
     count: int | None
     traced: bool
+
+    positive: ClassVar[bool] = False
+    """Whether 0 is refused."""
 
     @classmethod
     def of(cls, lr, name: str = "lr") -> Self:
@@ -338,10 +341,12 @@ class LearningRate:
         if self.traced:
             return eta
         eta = np.asarray(eta, np.float64)
-        bad = ~np.isfinite(eta) | (eta < 0)
+        bad = ~np.isfinite(eta) | (eta <= 0 if self.positive else eta < 0)
         if np.any(bad):
-            first = int(np.argmax(bad))
-            raise ValueError(f"{self.name} must be finite and >= 0 at every t, got {eta[first]:g} at t = {t[first]:g}")
+            first, least = int(np.argmax(bad)), ">" if self.positive else ">="
+            raise ValueError(
+                f"{self.name} must be finite and {least} 0 at every t, got {eta[first]:g} at t = {t[first]:g}"
+            )
         return eta
 
     def require_times(self, end: float, d: int) -> tuple[str, ...]:
@@ -393,6 +398,12 @@ class LearningRate:
             return Scan(np.zeros(1), self.schedule.value if self.traced else self.at(np.zeros(1)))
         t = np.unique(np.concatenate([np.linspace(0.0, times[-1], SCAN), times]))
         return Scan(t, self.at(t))
+
+
+class PositiveFunction(LearningRate):
+    """A number of a rule that is a function of t and > 0, such as a clipping threshold."""
+
+    positive = True
 
 
 def counts_steps(function) -> bool:

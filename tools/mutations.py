@@ -61,6 +61,13 @@ DRIFT_ERROR = _tests("ode/test_aligned", "test_without_the_correction_the_size_o
 CHEBYSHEV = _tests("ode/test_aligned", "test_chebyshev_polynomials_take_the_exponential_of_a_covariance")
 CHI = _tests("limits/test_clip", "test_norm_clipping_of_gaussian_residuals_is_an_integral_over_their_length")
 NORM = _tests("limits/test_clip", "test_norm_clipping_coefficients_match_monte_carlo")
+SCHEDULED = _tests("limits/test_scheduled_clip", "test_the_risk_of_isotropic_data_solves_the_scalar_equation")
+CLIP_SPREAD = _tests("limits/test_scheduled_clip", "test_fluctuations_between_nodes_are_those_of_a_constant_threshold")
+BEST_C = _tests("analysis/test_optimal_clipping", "test_every_threshold_is_the_best_of_a_grid")
+BEST_RATE = _tests(
+    "analysis/test_optimal_clipping",
+    "test_with_the_best_learning_rate_the_threshold_has_the_largest_ratio_of_drift_squared_to_noise",
+)
 COORDINATE = _tests(
     "limits/test_clip",
     "test_drift_under_gaussian_residuals_is_an_integral_of_a_bessel_function",
@@ -122,6 +129,7 @@ LAPLACE_PY, SIGNED_PY, RATIO_PY = (
 )
 EFFECTS_PY = "sdelimit/limits/sampled/gradient_effects.py"
 CLIP_PY, CLIP_COORDINATE_PY = "sdelimit/limits/exact/clip_norm.py", "sdelimit/limits/exact/clip_coordinate.py"
+SCHEDULED_PY, OPTIMAL_PY = "sdelimit/limits/exact/scheduled_clip.py", "sdelimit/analysis/optimal_clipping.py"
 ADAPTIVE_PY, SIGN_RULES_PY = "sdelimit/optimizers/adaptive.py", "sdelimit/optimizers/sign.py"
 FLUCTUATIONS_PY, LONG_PY = "sdelimit/limits/exact/step_fluctuations.py", "sdelimit/limits/exact/long_memory_adam.py"
 DENSE_PY, STRUCTURED_PY = "sdelimit/modes/dense.py", "sdelimit/modes/structured.py"
@@ -485,13 +493,24 @@ MUTATIONS = tuple(
         (
             "clip-outside",
             CLIP_PY,
-            "second + self.threshold**2 * outside",
-            "second + 1.1 * self.threshold**2 * outside",
+            "second + C**2 * outside",
+            "second + 1.1 * C**2 * outside",
             NORM,
         ),
         ("clip-batch-drift", CLIP_PY, "a * mean / b * gammaincc", "1.1 * a * mean / b * gammaincc", CHI),
-        ("clip-batch-noise", CLIP_PY, "a2 = (b * self.threshold) ** 2", "a2 = (1.05 * b * self.threshold) ** 2", CHI),
+        ("clip-batch-noise", CLIP_PY, "a2 = (b * C) ** 2", "a2 = (1.05 * b * C) ** 2", CHI),
         ("clip-batch-sampled", CLIP_PY, "- clipped(flipped, minus)) / 2", "- clipped(flipped, minus)) / 2.1", NORM),
+        ("clip-clock", SCHEDULED_PY, "jnp.full(1, CLOCK), jnp.full", "jnp.full(1, 1.1 * CLOCK), jnp.full", SCHEDULED),
+        ("clip-fluctuations", SCHEDULED_PY, "relative * psi / (2 * R)", "-relative * psi / (2 * R)", CLIP_SPREAD),
+        (
+            "optimal-weight",
+            OPTIMAL_PY,
+            "self.trace / (2 * self.problem.d)",
+            "self.trace / (2.2 * self.problem.d)",
+            BEST_C,
+        ),
+        ("optimal-rate", OPTIMAL_PY, "self.trace * G * mu / nu", "self.trace * 1.05 * G * mu / nu", BEST_RATE),
+        ("optimal-ratio", OPTIMAL_PY, "-(mu**2) / jnp.maximum", "-(mu**2.2) / jnp.maximum", BEST_RATE),
         ("clip-coordinate-drift", CLIP_COORDINATE_PY, "np.sqrt(2 / np.pi) * r", "np.sqrt(2.1 / np.pi) * r", COORDINATE),
         ("clip-coordinate-variance", CLIP_COORDINATE_PY, "inside - 2 * r * pdf", "inside - 2.1 * r * pdf", COORDINATE),
         (

@@ -66,8 +66,9 @@ def limit_coefficients(optimizer, noise: NoiseLaw, batch_size: int = 1) -> Limit
 
     They describe the limit d -> infinity at fixed hyper-parameters.
 
-    Raises ValueError where the rule has no limit under that noise (SGD with infinite variance), and for a rule that
-    is not scale-free: its coefficients differ from coordinate to coordinate.
+    Raises ValueError where the rule has no limit under that noise (SGD with infinite variance), for a rule that
+    is not scale-free: its coefficients differ from coordinate to coordinate, and for one whose coefficients depend on
+    t or on earlier risks.
     """
     if not callable(getattr(optimizer, "limit", None)):
         raise TypeError(f"optimizer must be an optimizer such as sl.sign_sgd(), got {check.describe(optimizer)}")
@@ -79,6 +80,11 @@ def limit_coefficients(optimizer, noise: NoiseLaw, batch_size: int = 1) -> Limit
         raise ValueError(
             f"optimizer must act alike on every coordinate to have one phi(R) and kappa(rho; R), got {optimizer.name}, "
             "whose drift and noise depend on sigma_i: optimizer.limit(problem, batch_size) has .drift and .covariance"
+        )
+    if limit.has_scalars:
+        raise ValueError(
+            f"optimizer must have one phi(R) and kappa(rho; R) at all times, got {optimizer.name}, whose coefficients "
+            "depend on t or on earlier risks: the curve of sl.solve_ode has phi along it"
         )
     return LimitCoefficients(limit, noise, optimizer.name)
 

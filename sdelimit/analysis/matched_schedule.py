@@ -119,7 +119,7 @@ def _source(problem, optimizer, limit, lr, times, batch_size):
     curve = solve_limit(problem, optimizer, limit, lr, times, batch_size=batch_size, rtol=RTOL, save_modes=False)
     if np.isfinite(curve.diverged_at):
         raise ValueError(f"lr must keep from_optimizer's risk finite up to t_max, but {optimizer.name} {curve.status}")
-    doubts = lr.require_times(times[-1], problem.d)
+    doubts = *lr.require_times(times[-1], problem.d), *optimizer.doubts(times[-1], problem.d)
     return with_limit_warnings(replace(curve, warnings=doubts), limit)
 
 
@@ -133,7 +133,7 @@ def _phi_at_matched_drift(problem, optimizer, limit, wanted, source):
     rule = risk_system(problem, limit, source.t, RTOL, None, source.lr)
     system = MatchedDriftSystem(rule, rule.decay, rule.times, rule.tolerances)
     with x64():
-        out = integrate(wanted, system, Stepping.along(wanted.scan(source.t)), False)
+        out = integrate(wanted, system, Stepping.along(wanted.scan(source.t), *optimizer.scans(source.t)), False)
     if out["finished"]:
         return out["phi"]
     where = f"t = {out['end_time']:.4g} (risk {out['end_risk']:.3g})"

@@ -65,11 +65,18 @@ for command in (sweep_command, report_command, rerun_command):
     "uniform:HALF_WIDTH, two_point:MAGNITUDE, or a file of samples.",
 )
 @click.option(
+    "--target",
+    default="dense",
+    show_default=True,
+    help="theta*: dense (Gaussian, of length about 1), e1, e2, ... (a unit vector), sparse:K (K equal entries, of "
+    "length 1), or a .npy/.csv file.",
+)
+@click.option(
     "--data",
     "data",
     metavar="FILE",
-    help="Real data in place of --d, --covariance and --noise: an .npz file with X (n, d) and y (n,), or .npy/.csv "
-    "with y in the last column. Runs use its rows, each once; dashed lines are theory from the rows themselves.",
+    help="Real data in place of --d, --covariance, --noise and --target: an .npz file with X (n, d) and y (n,), or "
+    ".npy/.csv with y in the last column. Runs use its rows, each once; dashed lines are theory from the rows.",
 )
 @click.option(
     "--lr",
@@ -101,7 +108,7 @@ def compare_command(**settings):
     try:
         _require_one_problem(settings)
         experiment = experiment_of(settings)
-        inputs = describe_inputs(settings["covariance"], settings["data"], *settings["noise"])
+        inputs = describe_inputs(*(settings[name] for name in ("covariance", "data", "target")), *settings["noise"])
         record = {"command": "compare", **settings, "d": experiment.problems[0].d, "inputs": inputs, **version_info()}
         out = _prepare(settings["out"], settings["force"], _largest(settings))
         reports = run_experiment(experiment, settings)
@@ -118,7 +125,7 @@ def compare_command(**settings):
 def _require_one_problem(settings):
     """--data brings what it replaces."""
     source = click.get_current_context().get_parameter_source
-    for option in ("d", "covariance", "noise"):
+    for option in ("d", "covariance", "noise", "target"):
         if settings["data"] and source(option) is ParameterSource.COMMANDLINE:
             raise ValueError(f"--data brings its own --{option}; leave one of them out")
 

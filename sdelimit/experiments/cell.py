@@ -60,6 +60,7 @@ def _outcome(cell, settings, problem_of):
     if curve is not None:
         numbers = {"lr_start": curve.lr[0], "theory_risk": curve.risk[-1]}
         arrays = {"t": curve.t, "lr": curve.lr, "theory_risk": curve.risk, "theory_phi": curve.phi}
+        arrays["theory_aligned"] = np.array(curve.aligned)
     if settings["n_runs"]:
         runs = simulate(problem, rule, lr, n_runs=settings["n_runs"], seed=cell.seed, progress=False, **given)
         low, high = runs.quantile(BAND)

@@ -74,7 +74,8 @@ def rerun(file) -> Rerun:
         then, now = (then | _numbers(record, record["row"]), now | _numbers(record, row)) if row else (then, now)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"file: the settings in {path} are not complete: {error!r}") from error
-    differences = {name: _difference(then.get(name), now.get(name)) for name in [*then, *(now.keys() - then.keys())]}
+    new = now.keys() - then.keys() - LATER
+    differences = {name: _difference(then.get(name), now.get(name)) for name in [*then, *new]}
     largest = max(differences.values(), default=np.inf)
     return Rerun(path, record, differences, largest, largest <= ROUNDING and not problem, _changes(record), problem)
 
@@ -93,7 +94,7 @@ def _with_inputs(record, beside):
     """The settings, with the input files where they are now."""
     found = {name: find_input(name, recorded, beside) for name, recorded in record.get("inputs", {}).items()}
     settings = dict(record)
-    for key in ("covariance", "data"):
+    for key in ("covariance", "data", "target"):
         settings[key] = found.get(record.get(key), record.get(key))
     noise = record["noise"]
     settings["noise"] = found.get(noise, noise) if isinstance(noise, str) else [found.get(n, n) for n in noise]
@@ -130,6 +131,8 @@ def _numbers(record, row) -> dict[str, np.ndarray]:
     return {f"row.{name}": np.asarray(value) for name, value in values.items()}
 
 
+LATER = {"theory_aligned"}
+"""Arrays that results of earlier versions lack."""
 REPEAT = {"compare": _repeat_compare, "sweep cell": _repeat_cell}
 
 

@@ -11,6 +11,8 @@ import os
 import re
 import sys
 
+import numpy as np
+
 from sdelimit import covariance, noise, optimizers, schedules
 from sdelimit.support import arguments as check
 from sdelimit.support.files import is_file, load_array
@@ -55,6 +57,34 @@ def parse_noise(text: str):
         return noise.Empirical(load_array(text, "noise").ravel())
     function, args, kwargs = _parse("noise", text, NOISES)
     return _call("noise", text, function, args, kwargs)
+
+
+def parse_target(text: str, d: int, seed: int):
+    """theta*: 'dense' (drawn from N(0, I/d) with ``seed``), 'e3' for the third unit vector, 'sparse:5', or a file.
+
+    'sparse:K' has K entries K^(-1/2), at coordinates that are drawn with ``seed``; None stands for 'dense'.
+    """
+    if is_file(text):
+        return load_array(text, "target").ravel()
+    name, _, count = text.partition(":")
+    unit = re.fullmatch(r"e([0-9]+)", text)
+    if unit:
+        return np.eye(1, d, _place("target", text, unit[1], d) - 1)[0]
+    if name == "sparse":
+        k = _place("target", text, count, d)
+        target = np.zeros(d)
+        target[np.random.default_rng(seed).choice(d, k, replace=False)] = k**-0.5
+        return target
+    if text == "dense":
+        return None
+    raise ValueError(f"target: {text!r} must be dense, e1 (or e2, ...), sparse:K, or a .npy/.csv file")
+
+
+def _place(what, text, number, d):
+    """``number`` as an integer from 1 to d."""
+    if not (number.isascii() and number.isdigit() and 1 <= int(number) <= d):
+        raise ValueError(f"{what}: {text!r} must have an integer from 1 to d = {d}, got {number!r}")
+    return int(number)
 
 
 def parse_optimizer(text: str):

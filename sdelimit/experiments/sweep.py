@@ -45,7 +45,11 @@ class Sweep:
     total: int
 
     def curves(self, cell: int) -> dict[str, Shaped[np.ndarray, "..."]]:
-        """The curves that a cell has: t, lr, theory_risk and theory_phi of shape (n,), run_risk (n_runs, n)."""
+        """The curves that a cell has: t, lr, theory_risk and theory_phi of shape (n,), run_risk (n_runs, n).
+
+        ``theory_aligned``, a bool of shape (), is ``.aligned`` of the theory: whether features were taken to be
+        correlated with the residual. Cells of earlier versions lack it.
+        """
         cell = check.integer("cell", cell, minimum=0)
         if not any(row["cell"] == cell for row in self.rows):
             raise ValueError(f"cell must be one of the {len(self.rows)} that are done, got {cell}")

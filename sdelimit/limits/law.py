@@ -106,6 +106,10 @@ class Law(eqx.Module):
         """r and target(q) of dm/dt = r (target - m)."""
         return jnp.zeros(0), jnp.zeros(0)
 
+    def fluctuations_at(self, R, m):
+        """``fluctuations`` at the scalars m."""
+        return self.fluctuations(R)
+
     @property
     def has_scalars(self) -> bool:
         """Whether the coefficients depend on more than the overlaps of the moment."""

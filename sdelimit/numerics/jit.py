@@ -36,6 +36,11 @@ def by_computation(function):
     )
 
 
+def by_computation_in(tree):
+    """``tree`` with every function of a number in it ``by_computation``."""
+    return jax.tree.map(lambda leaf: by_computation(leaf) if callable(leaf) else leaf, tree)
+
+
 @dataclass(frozen=True)
 class _ByComputation:
     """A function of a number and the jaxpr by which it is compared."""

@@ -3,11 +3,10 @@
 from typing import NamedTuple, Self
 
 import diffrax
-import jax
 import numpy as np
 from jaxtyping import Float
 
-from sdelimit.numerics.jit import by_computation, jit
+from sdelimit.numerics.jit import by_computation_in, jit
 from sdelimit.numerics.precision import is_traced
 from sdelimit.ode.system import System
 from sdelimit.schedules import SCAN, LearningRate, Scan
@@ -16,7 +15,7 @@ MAX_STEPS = 100_000
 
 
 class Stepping(NamedTuple):
-    """Where steps must not be long: what the error estimate cannot know of eta(t).
+    """Where steps must not be long: what the error estimate cannot know of eta(t) and other functions of t.
 
     Attributes:
         longest: longest step; None for a constant learning rate.
@@ -27,19 +26,19 @@ class Stepping(NamedTuple):
     breaks: Float[np.ndarray, " k"] | None
 
     @classmethod
-    def along(cls, scan: Scan) -> Self:
-        """Steps of at most 1% of the horizon, that end on both sides of a jump; where eta has many, short steps."""
-        if scan.is_constant:
+    def along(cls, *scans: Scan) -> Self:
+        """Steps of at most 1% of the horizon, that end on both sides of a jump; where there are many, short steps."""
+        changing = [scan for scan in scans if not scan.is_constant]
+        if not changing:
             return cls(None, None)
-        end = scan.t[-1]
-        if is_traced(scan.eta):
-            return cls(end / 100, None)
-        jumps = scan.jumps()
-        if jumps.size > BREAKS // 2:
+        end = changing[0].t[-1]
+        jumps = [(scan, scan.jumps()) for scan in changing if not is_traced(scan.eta)]
+        edges = [scan.t[index + side] for scan, index in jumps for side in (0, 1)]
+        edges = np.unique(np.concatenate([np.zeros(0), *edges]))
+        if edges.size > BREAKS:
             return cls(end / SCAN, None)
-        if not jumps.size:
+        if not edges.size:
             return cls(end / 100, None)
-        edges = np.unique(np.concatenate([scan.t[jumps], scan.t[jumps + 1]]))
         return cls(end / 100, np.concatenate([edges, np.full(BREAKS - edges.size, np.inf)]))
 
 
@@ -53,8 +52,8 @@ def integrate(lr: LearningRate, system: System, stepping: Stepping, save_modes) 
     """
     n, d = system.times.size, system.decay.size
     several = lr.count is not None
-    schedule = jax.tree.map(lambda leaf: by_computation(leaf) if callable(leaf) else leaf, lr.schedule)
-    out = (_integrate_many if several else _integrate)(schedule, system.with_shared_shapes(), stepping, save_modes)
+    schedule, solve = by_computation_in(lr.schedule), _integrate_many if several else _integrate
+    out = solve(schedule, system.with_shared_shapes(), stepping, save_modes)
     if not is_traced(out):
         out = {name: np.asarray(value) for name, value in out.items()}
 

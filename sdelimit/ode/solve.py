@@ -105,7 +105,7 @@ def solve_ode(
     with jax.ensure_compile_time_eval():
         limit = optimizer.limit(problem, batch_size)
     rate = LearningRate.of(lr)
-    doubts = rate.require_times(times[-1], problem.d)
+    doubts = *rate.require_times(times[-1], problem.d), *optimizer.doubts(times[-1], problem.d)
     given = {"batch_size": batch_size, "rtol": rtol, "atol": atol, "save_modes": save_modes}
     curve = solve_limit(problem, optimizer, limit, rate, times, **given)
     if rate.traced:
@@ -216,7 +216,9 @@ def solve_limit(
         save_modes = times.size * decay.size * (lr.count or 1) <= MOST_SAVED
     if not save_modes and decay.size > MOST_MODES:
         system = system.with_few_modes(problem)
-    solve = partial(_solve, lr=lr, system=system, stepping=Stepping.along(scan), save_modes=save_modes)
+    solve = partial(
+        _solve, lr=lr, system=system, stepping=Stepping.along(scan, *optimizer.scans(times)), save_modes=save_modes
+    )
     if lr.traced:
         out = as_jax_operation(solve, lr.schedule)
         return _curve(out, times, decay, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")

@@ -1,30 +1,52 @@
 """Clipping: of the gradient's norm, or of each of its coordinates."""
 
+from typing import NamedTuple
+
+import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Int
 
 from sdelimit.limits.exact.clip_coordinate import ClipCoordinateLimit
 from sdelimit.limits.exact.clip_norm import clip_norm_limit
+from sdelimit.limits.exact.scheduled_clip import scheduled_clip_limit
+from sdelimit.numerics.jit import by_computation_in
 from sdelimit.numerics.memo import memoized
+from sdelimit.numerics.precision import x64
 from sdelimit.optimizers.formula import ClipNormUpdate
 from sdelimit.optimizers.optimizer import Optimizer, of_noise
+from sdelimit.schedules import Constant, PositiveFunction
 from sdelimit.support import arguments as check
 
 
 @memoized
-def clip_norm(threshold: float) -> Optimizer:
+def clip_norm(threshold) -> Optimizer:
     """Norm-clipped SGD: u = g min(1, C sqrt(tr K) / |g|) with C = ``threshold``.
 
     A gradient's norm is |l| sqrt(tr K) when d is large, so C clips the residual l. The limit has M = I,
     phi = mu(R) = P(|l| < C) and noise nu(R) K with nu = E[min(l^2, C^2)] (theory: section 8; arXiv:2406.11733),
-    under any label noise, of infinite variance too. ``threshold`` > 0.
+    under any label noise, of infinite variance too.
 
-    Raises TypeError or ValueError if ``threshold`` is not a finite number > 0.
+    With a function C(t) of t = steps/d step k clips at C(k/d), and the limit has mu and nu at C(t). Where the risk
+    settles (``stationary_risk``) C is what the function gives at t = 1e12. The fused kernel and ``sl.data.solve_ode``
+    know constant thresholds only. ``sl.optimal_clipping`` finds the function that lowers the risk the fastest.
+
+    Args:
+        threshold: C > 0, a number, or a function of t that JAX can trace, such as those of ``sl.schedules``; it must be
+            finite and > 0 up to the horizon of whatever is solved or simulated, which raises a ValueError otherwise.
+
+    Raises TypeError or ValueError if ``threshold`` is neither.
 
     >>> import sdelimit as sl
     >>> sl.clip_norm(1.5).name
     'clip_norm'
+    >>> tighter = sl.clip_norm(sl.schedules.log_linear([0.0, 2.0], [4.0, 1.0]))
+    >>> P = sl.LinearRegression(sl.covariance.identity(100), sl.noise.StudentT(3.0, 0.5))
+    >>> bool(sl.solve_ode(P, tighter, lr=0.5, t_max=2.0).risk[-1] < P.initial_risk)
+    True
     """
+    if callable(threshold):
+        return _of_function(threshold)
     C = check.real("threshold", threshold, positive=True)
 
     def transform(problem, batch_size):
@@ -32,6 +54,21 @@ def clip_norm(threshold: float) -> Optimizer:
 
     limit, formula = of_noise(clip_norm_limit, C), ClipNormUpdate(transform, C)
     return Optimizer("clip_norm", transform, limit, {"threshold": C}, formula=formula)
+
+
+def _of_function(threshold):
+    """Clipping at a function of t, which is read anew whenever something is solved or simulated."""
+    C = PositiveFunction.single(threshold, "threshold").require_concrete("clip_norm")
+    if isinstance(C.schedule, Constant):
+        return clip_norm(C.schedule.value)
+
+    def transform(problem, batch_size):
+        with x64():
+            schedule = by_computation_in(C.schedule)
+        return _clip_by_norm_of_t(schedule, np.sqrt(problem.covariance.trace), problem.d)
+
+    limit = of_noise(scheduled_clip_limit, C.schedule)
+    return Optimizer("clip_norm", transform, limit, {"threshold": threshold}, scheduled=C)
 
 
 @memoized
@@ -56,3 +93,26 @@ def clip_coordinate(threshold: float) -> Optimizer:
 @memoized
 def _clip_by_norm(radius):
     return optax.clip_by_global_norm(float(radius))
+
+
+class StepCount(NamedTuple):
+    """How many steps were taken."""
+
+    steps: Int[Array, ""]
+
+
+@memoized
+def _clip_by_norm_of_t(threshold, root_trace, d):
+    """Clipping of step k at threshold(k / d) times ``root_trace``."""
+
+    def init(params):
+        return StepCount(jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None):
+        with x64():  # JAX 0.10 cannot compile a function that holds float64 arrays into a float32 program
+            C = threshold(jnp.asarray(state.steps, jnp.float64) / d)
+        radius = jnp.asarray(C, updates.dtype) * float(root_trace)
+        clipped, _ = optax.clip_by_global_norm(radius).update(updates, optax.EmptyState())
+        return clipped, StepCount(state.steps + 1)
+
+    return optax.GradientTransformation(init, update)

@@ -82,7 +82,7 @@ def _scalar_step(law, decay, rates, forcing, increments, along, floor, d, w, sca
     z, other = z[:, :-1], z[:, -1:]
     if along is not None:
         mean = row_products(along, w) / jnp.sqrt(b)
-        z = _with_fluctuations(law, R, b, d * dt, mean, z, other)
+        z = _with_fluctuations(law, R, middle, b, d * dt, mean, z, other)
     increment = eta * jnp.sqrt(dt / d) * increments(R, b, z)
     w = jnp.exp(-exponent) * w + jnp.sqrt(mean_decay(2 * exponent)) * increment
     return w, _relax(law, scalars, 2 * R[:, None], dt)
@@ -124,7 +124,7 @@ def _vector_step(law, decay, rates, forcing, increments, along, floor, d, v, sca
     return v, _relax(law, scalars, ahead, dt)
 
 
-def _with_fluctuations(law, R, psi, steps, b, z, other):
+def _with_fluctuations(law, R, m, psi, steps, b, z, other):
     """The noise of ``steps`` steps of the rule in place of standard normals z; see limits/exact/step_fluctuations.py.
 
     With L the only factor and b = L^-1 v / sqrt(psi) in the coordinates of the modes, (I + gamma b b')^(1/2) z makes
@@ -132,7 +132,7 @@ def _with_fluctuations(law, R, psi, steps, b, z, other):
     relative to psi: lognormal, of variance length_variance / steps. Variances that rounding or sampling makes negative
     count as 0.
     """
-    gamma, length_variance, coupling = (x[:, None] for x in jax.vmap(law.fluctuations)(R))
+    gamma, length_variance, coupling = (x[:, None] for x in jax.vmap(law.fluctuations_at)(R, m))
     square = jnp.maximum(jnp.sum(b**2, axis=-1, keepdims=True), TINY)
     unit = jnp.sum(b * z, axis=-1, keepdims=True) / jnp.sqrt(square)
     along = unit / jnp.sqrt(square) * b

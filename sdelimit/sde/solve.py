@@ -93,13 +93,15 @@ def solve_sde(
     progress = check.flag("progress", progress, optional=True)
     aligned = check.flag("aligned", aligned, optional=True)
     lr = LearningRate.of(lr)
-    doubts = lr.require_times(times[-1], problem.d)
+    doubts = *lr.require_times(times[-1], problem.d), *optimizer.doubts(times[-1], problem.d)
     lr = lr.require_one_concrete("solve_sde")
     eta = lr.at(times)
     limit = optimizer.limit(problem, batch_size)
     theory, response = _theory(problem, optimizer, limit, lr, times, batch_size, aligned)
     advance, state, fastest = path_stepper(problem, limit, theory, response)
-    edges, saved = _steps(theory, times, step_tolerance, fastest, Stepping.along(lr.scan(times)))
+    edges, saved = _steps(
+        theory, times, step_tolerance, fastest, Stepping.along(lr.scan(times), *optimizer.scans(times))
+    )
     middle = lr.at((edges[1:] + edges[:-1]) / 2)
     with x64():
         risk = _run(advance, state, problem.initial_risk, np.diff(edges), middle, n_paths, seed, progress)[:, saved]

@@ -31,6 +31,8 @@ from sdelimit.support.versions import numeric_versions
 SHARE = 0.05
 """Largest fraction of the time that saving may take; the next save waits so long."""
 FORMAT = "sdelimit checkpoint 1"
+ADDRESS = re.compile(r"0x[0-9a-f]+")
+"""Of a function, which changes from process to process."""
 
 
 class NoCheckpoint:
@@ -141,7 +143,7 @@ def _feed(code, value):
 
 def _describe(optimizer, problem, batch_size) -> str:
     """A rule by its name, its numbers and the operations of its update on ``problem``."""
-    text = f"{optimizer.name} {sorted(optimizer.hyperparameters.items())}"
+    text = ADDRESS.sub("", f"{optimizer.name} {sorted(optimizer.hyperparameters.items())}")
     transform = optimizer.rule(problem, batch_size)
     vector, update = jnp.zeros(problem.d, jnp.float32), transform.update
     given = [vector, transform.init(vector), vector]
@@ -153,6 +155,5 @@ def _describe(optimizer, problem, batch_size) -> str:
             return transform.update(gradient, state, theta, loss_fn=lambda at: jnp.mean(at**2), key=key)
 
     operations = jax.make_jaxpr(update)(*given)
-    # Addresses of functions change from process to process.
-    code = re.sub(r"0x[0-9a-f]+", "", str(operations.jaxpr)) + "".join(map(_digest, operations.consts))
+    code = ADDRESS.sub("", str(operations.jaxpr)) + "".join(map(_digest, operations.consts))
     return f"{text} {hashlib.sha256(code.encode()).hexdigest()[:16]}"

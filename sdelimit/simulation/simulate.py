@@ -111,7 +111,12 @@ def simulate(
     if steps[-1] < 1:
         raise ValueError(f"t_max (or the last t) must reach one step, 1/d = {1 / d:g}")
     rates = _learning_rates(lr, len(optimizers), several)
-    doubts = [rate.require_times(steps[-1] / d, d) for rate in rates]
+    for rule in optimizers:
+        rule.scans(steps / d)
+    doubts = [
+        (*rate.require_times(steps[-1] / d, d), *rule.doubts(steps[-1] / d, d))
+        for rate, rule in zip(rates, optimizers, strict=True)
+    ]
     experiment = Experiment(
         problem=problem,
         optimizers=tuple(optimizers),

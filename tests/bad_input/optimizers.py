@@ -1,11 +1,13 @@
 """Room optimizers."""
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 import sdelimit as sl
-from bad_input.rows import HUGE, INF, NAN, SIGN, kind, value
+from bad_input.rows import HUGE, INF, NAN, ROWS, SIGN, P, kind, value
 
+FALLING = sl.clip_norm(lambda t: 1.0 - t)
 ADVERSARY = optax.chain(optax.contrib.normalize(), optax.sgd(0.01))
 TABLE = [
     kind(sl.Optimizer, "name must be a text", 3, optax.identity(), lambda problem, b: None),
@@ -43,6 +45,16 @@ TABLE = [
     value(sl.clip_norm, "threshold must be > 0", 0.0),
     kind(sl.clip_norm, "threshold must be a real number", [1.0]),
     kind(sl.clip_norm, "threshold must be a real number", True),
+    kind(sl.clip_norm, "threshold must be a number or a function of t that JAX can trace", lambda t: 1 if t > 1 else 2),
+    kind(sl.clip_norm, r"threshold must return a real number, got shape \(2,\)", lambda t: jnp.ones(2)),
+    kind(sl.clip_norm, "write threshold=sl.schedules.of_steps", optax.cosine_decay_schedule(1.0, 100)),
+    value(sl.clip_norm, "threshold must be finite", sl.schedules.Constant(INF)),
+    value(sl.solve_ode, "threshold must be finite and > 0 at every t, got 0 at t = 1", P, FALLING, 0.1, t=[0.5, 1.0]),
+    value(sl.solve_sde, "threshold must be finite and > 0 at every t, got 0 at t = 1", P, FALLING, 0.1, t=[0.5, 1.0]),
+    value(sl.simulate, "threshold must be finite and > 0 at every t, got 0 at t = 1", P, FALLING, 0.1, t=[0.5, 1.0]),
+    value(sl.limit_coefficients, "optimizer must have one phi.*got clip_norm, whose", FALLING, sl.noise.Gaussian(1.0)),
+    value(sl.data.solve_ode, "got clip_norm with a number that is a function of t", ROWS, FALLING, 0.1, 1.0),
+    kind(sl.Optimizer, "scheduled must be", "mine", optax.identity(), lambda problem, b: None, scheduled=1.0),
     value(sl.clip_coordinate, "threshold must be finite", INF),
     kind(sl.clip_coordinate, "threshold must be a real number", "small"),
     kind(sl.from_optax, "transform must be an optax.GradientTransformation", optax.scale_by_adam),

@@ -37,6 +37,7 @@ TABLE = [
         for made_here in (
             sl.BestLearningRate,
             sl.Effects,
+            sl.OptimalClipping,
             sl.OptimizedSchedule,
             sl.Report,
             sl.Rerun,

@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from sdelimit.cli.main import FILES, main
+from sdelimit.experiments.rerun import rerun
+from sdelimit.experiments.specs import parse_target
 
 SMALL = ["--d", "60", "--t-max", "1", "--points", "11", "--runs", "6", "--paths", "6"]
 
@@ -54,3 +56,20 @@ def test_covariance_and_noise_from_files(tmp_path):
     result = run("compare", *SMALL[2:], *files, "-o", "sgd", "--out", str(tmp_path / "out"))
     assert result.exit_code == 0, result.output
     assert "Empirical" in result.output
+
+
+def test_targets_are_sparse_where_asked(tmp_path):
+    for text, entries in (("e3", [2]), ("sparse:4", None)):
+        out = tmp_path / text.replace(":", "-")
+        result = run(
+            "compare", *SMALL, "-o", "sgd", "-n", "none", "-K", "identity", "--target", text, "--out", str(out)
+        )
+        assert result.exit_code == 0, result.output
+        # R(0) = 1/2 |theta*|^2 on isotropic data.
+        assert np.load(out / "curves.npz")["0_sgd_ode_risk"][0] == pytest.approx(0.5)
+        target = parse_target(text, 60, 0)
+        assert np.flatnonzero(target).size == (1 if entries else 4) and np.sum(target**2) == pytest.approx(1)
+        assert entries is None or list(np.flatnonzero(target)) == entries
+        assert rerun(out / "curves.npz").agrees
+    assert parse_target("dense", 60, 0) is None
+    assert np.any(parse_target("sparse:4", 60, 1) != parse_target("sparse:4", 60, 0))

@@ -58,6 +58,7 @@ def test_a_cell_holds_what_the_solvers_give(whole):
     assert (row["optimizer"], row["noise"], row["lr"]) == ("sign_sgd", "gaussian:0.5", 0.3)
     np.testing.assert_array_equal(curves["theory_risk"], theory.risk)
     np.testing.assert_array_equal(curves["run_risk"], runs.risk)
+    assert curves["theory_aligned"] == theory.aligned
     assert row["theory_risk"] == theory.risk[-1] and row["run_risk"] == runs.mean[-1]
     assert row["run_standard_error"] == runs.standard_error[-1] and row["run_q90"] == runs.quantile(0.9)[-1]
     assert row["max_relative_error"] == sl.compare(theory, runs).max_relative_error

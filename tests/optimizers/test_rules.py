@@ -38,6 +38,10 @@ RULES = [
     (sl.signum(B1), np.sign(M)),
     (sl.lion(B1, B2), LION),
     (sl.clip_norm(3.0), GRADIENTS * np.minimum(1, 3.0 * np.sqrt(25.0) / LENGTH)),
+    (
+        sl.clip_norm(sl.schedules.linear(4.0, 0.5, 1.0)),
+        GRADIENTS * np.minimum(1, (4.0 - 3.0 * (COUNT - 1) / D / 0.5) * 5 / LENGTH),
+    ),
     (sl.clip_coordinate(0.4), np.clip(GRADIENTS, -0.4, 0.4)),
 ]
 

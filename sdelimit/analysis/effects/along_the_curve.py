@@ -85,8 +85,8 @@ class Factors:
                 raise ValueError(f"R must be > 0, got a smallest value of {R.min():g}")
             if self.rule.law.has_scalars:
                 raise ValueError(
-                    "R does not determine the effects of a rule with long memory, which depend on the risks before it: "
-                    "see their values along the curve"
+                    "R does not determine the effects of a rule with long memory, or with a number that is a function "
+                    "of t: see their values along the curve"
                 )
             return compute(R.ravel(), *self.coefficients(R.ravel(), np.zeros((R.size, 0)))).reshape(R.shape)
 

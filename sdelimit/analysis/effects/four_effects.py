@@ -143,7 +143,8 @@ def effects(
     times = time_grid(10.0 if t_max is None and t is None else t_max, t)
     lr = LearningRate.single(lr).require_concrete("effects")
     sgd_lr = lr if sgd_lr is None else LearningRate.single(sgd_lr, "sgd_lr").require_concrete("effects")
-    doubts = tuple(dict.fromkeys(text for rate in (lr, sgd_lr) for text in rate.require_times(times[-1], problem.d)))
+    doubts = [text for rate in (lr, sgd_lr) for text in rate.require_times(times[-1], problem.d)]
+    doubts = tuple(dict.fromkeys([*doubts, *optimizer.doubts(times[-1], problem.d)]))
     sgd_eta = sgd_lr.at(times)
     finite = bool(np.isfinite(problem.noise.second_moment))
     order = None if order is None else _checked_order(order, finite, problem.noise)
@@ -155,7 +156,7 @@ def effects(
         raise ValueError(f"lr must be one at which {optimizer.name} is stable until t = {times[-1]:g}: {curve.status}")
     rule = dynamics(problem, limit)
     build = Intermediates(rule, batch_size, times, RTOL, atol)
-    risks, scalars = _solve_between(build, lr, sgd_lr, times, possible_orders(order, finite))
+    risks, scalars = _solve_between(build, lr, sgd_lr, optimizer.scans(times), times, possible_orders(order, finite))
     factors = Factors(rule, batch_size, curve, scalars)
     return Effects(
         problem=problem,
@@ -181,7 +182,7 @@ def _checked_order(order, finite, noise):
     return order
 
 
-def _solve_between(build, lr, sgd_lr, times, orders):
+def _solve_between(build, lr, sgd_lr, scans, times, orders):
     """Risk curve of every combination on the way, and the scalars of the rule's law along its own, (n, s)."""
     used = [(rate, rate.scan(times)) for rate in (sgd_lr, lr)]
     risks, scalars = {}, np.zeros((times.size, 0))
@@ -193,7 +194,7 @@ def _solve_between(build, lr, sgd_lr, times, orders):
         current, scan = used["learning_rate" in on]
         system = build.system(on, scan.eta)
         with x64():
-            out = integrate(current, system, Stepping.along(scan), False)
+            out = integrate(current, system, Stepping.along(scan, *scans), False)
         if not (out["finished"] or out["blown_up"]):
             raise RuntimeError(f"effects: SGD with {sorted(on)} took {MAX_STEPS} steps; take a smaller lr or horizon")
         risks[on] = check.read_only(np.where(np.isfinite(out["risk"]), out["risk"], np.inf))

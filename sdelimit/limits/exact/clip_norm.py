@@ -9,11 +9,13 @@ By Stein in each z_j, mu = E[w + (1/b) lam dw/dlam] = P(lam < C) + (1 - 1/b) E[C
 is P(|l| < C) under any label noise.
 """
 
+from functools import partial
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erf, erfc, gammainc, gammaincc, gammaln
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from sdelimit.limits.exact.step_fluctuations import sampled_fluctuations
 from sdelimit.limits.limit import Limit
@@ -21,73 +23,125 @@ from sdelimit.limits.residual_law import noise_scale, residual_sample
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.numerics.floors import TINY
+from sdelimit.numerics.jit import jit
 from sdelimit.numerics.log_log_spline import LogLogTable
+from sdelimit.numerics.precision import evaluate_in_float64
 
 NODES = 2048
 """Gaussian components in which a noise law is written that is not Gaussian."""
 
 
-class ResidualComponents(eqx.Module):
-    """The residual l = s z - eps as a mixture of N(mean_k, 2R + variance_k), clipped at C."""
+class ClipCoefficients(eqx.Module):
+    """mu and nu as functions of the risk and of the threshold C."""
 
-    threshold: float
+    def drift(self, R: Float[Array, ""], C: Float[Array, ""]) -> Float[Array, ""]:
+        """mu(R, C)."""
+        raise NotImplementedError
+
+    def noise(self, R: Float[Array, ""], C: Float[Array, ""]) -> Float[Array, ""]:
+        """nu(R, C)."""
+        raise NotImplementedError
+
+
+class ResidualComponents(ClipCoefficients):
+    """Single samples: the residual l = s z - eps as a mixture of N(mean_k, 2R + variance_k).
+
+    mu = P(|l| < C) and nu = E[min(l^2, C^2)] = E[l^2; |l| < C] + C^2 P(|l| > C).
+    """
+
     weights: Float[np.ndarray, " k"]
     means: Float[np.ndarray, " k"]
     variances: Float[np.ndarray, " k"]
 
-    def inside(self, R):
+    def inside(self, R, C):
         """P(|l| < C) of each component, and the edges (-C - m) / sqrt(V), (C - m) / sqrt(V) and V it comes from."""
         V = 2 * R + self.variances
-        low, high = (-self.threshold - self.means) / jnp.sqrt(V), (self.threshold - self.means) / jnp.sqrt(V)
+        low, high = (-C - self.means) / jnp.sqrt(V), (C - self.means) / jnp.sqrt(V)
         return (erf(high / jnp.sqrt(2.0)) - erf(low / jnp.sqrt(2.0))) / 2, low, high, V
 
+    def drift(self, R, C):
+        return jnp.sum(jnp.asarray(self.weights) * self.inside(R, C)[0])
 
-class ClipDrift(ResidualComponents):
-    """mu(R) = P(|l| < C)."""
-
-    def __call__(self, R):
-        return jnp.sum(jnp.asarray(self.weights) * self.inside(R)[0])
-
-
-class ClipNoise(ResidualComponents):
-    """nu(R) = E[min(l^2, C^2)] = E[l^2; |l| < C] + C^2 P(|l| > C)."""
-
-    def __call__(self, R):
-        inside, low, high, V = self.inside(R)
+    def noise(self, R, C):
+        inside, low, high, V = self.inside(R, C)
         m, root = self.means, jnp.sqrt(V)
         second = (
             (m**2 + V) * inside + 2 * m * root * (_pdf(low) - _pdf(high)) + V * (low * _pdf(low) - high * _pdf(high))
         )
         # Where C^2 << V the terms cancel to far below their rounding errors, V times the machine precision.
-        second = jnp.clip(second, 0.0, self.threshold**2 * inside)
+        second = jnp.clip(second, 0.0, C**2 * inside)
         outside = (erfc(high / jnp.sqrt(2.0)) + erfc(-low / jnp.sqrt(2.0))) / 2
-        return jnp.sum(jnp.asarray(self.weights) * (second + self.threshold**2 * outside))[None]
+        return jnp.sum(jnp.asarray(self.weights) * (second + C**2 * outside))
 
 
-class GaussianBatchClipDrift(eqx.Module):
-    """mu(R) = E[min(X^2, a X)] / b with X ~ chi_b and a = b C / sqrt(2P), for Gaussian residuals."""
+class GaussianBatch(ClipCoefficients):
+    """Gaussian residuals, with X ~ chi_b and a = b C / sqrt(2P).
 
-    threshold: float
+    mu = E[min(X^2, a X)] / b and nu = (2P / b^2) E[min(X^2, a^2)].
+    """
+
     batch_size: float
     noise_variance: float
 
-    def __call__(self, R):
-        b, a = self.batch_size, self.batch_size * self.threshold / jnp.sqrt(2 * R + self.noise_variance)
+    def drift(self, R, C):
+        b, a = self.batch_size, self.batch_size * C / jnp.sqrt(2 * R + self.noise_variance)
         mean = jnp.sqrt(2.0) * jnp.exp(gammaln((b + 1) / 2) - gammaln(b / 2))
         return gammainc(b / 2 + 1, a**2 / 2) + a * mean / b * gammaincc((b + 1) / 2, a**2 / 2)
 
+    def noise(self, R, C):
+        b, variance = self.batch_size, 2 * R + self.noise_variance
+        a2 = (b * C) ** 2 / variance
+        return variance / b * gammainc(b / 2 + 1, a2 / 2) + C**2 * gammaincc(b / 2, a2 / 2)
 
-class GaussianBatchClipNoise(eqx.Module):
-    """nu(R) = (2P / b^2) E[min(X^2, a^2)] with X ~ chi_b and a = b C / sqrt(2P), for Gaussian residuals."""
 
+class SampledBatch(ClipCoefficients):
+    """Batches under any noise, from ``residual_sample``: quasi-Monte Carlo with an error below 1e-3.
+
+    mu = E[q_j w l_j / sqrt(V_j)], averaged over j and over the sign of q_j, which keeps it bounded as V_j -> 0.
+    """
+
+    means: Float[np.ndarray, "n b"]
+    variances: Float[np.ndarray, "n b"]
+    q: Float[np.ndarray, "n b"]
+
+    def residuals(self, R):
+        """l, l with the signs of q turned one by one, and sqrt(V)."""
+        root, q = jnp.sqrt(2 * R + self.variances), jnp.asarray(self.q)
+        return self.means + root * q, self.means - root * q, root
+
+    def drift(self, R, C):
+        plus, minus, root = self.residuals(R)
+        total = jnp.sum(plus**2, axis=1, keepdims=True)
+        flipped = total - plus**2 + minus**2
+
+        def clipped(square_sum, residual):
+            return jnp.minimum(1.0, plus.shape[1] * C / jnp.sqrt(square_sum)) * residual
+
+        return jnp.mean(self.q / root * (clipped(total, plus) - clipped(flipped, minus)) / 2)
+
+    def noise(self, R, C):
+        plus, _, _ = self.residuals(R)
+        return jnp.mean(jnp.minimum(jnp.sum(plus**2, axis=1) / plus.shape[1] ** 2, C**2))
+
+
+class ClipDrift(eqx.Module):
+    """mu(R) at one threshold."""
+
+    coefficients: ClipCoefficients
     threshold: float
-    batch_size: float
-    noise_variance: float
 
     def __call__(self, R):
-        b, variance = self.batch_size, 2 * R + self.noise_variance
-        a2 = (b * self.threshold) ** 2 / variance
-        return (variance / b * gammainc(b / 2 + 1, a2 / 2) + self.threshold**2 * gammaincc(b / 2, a2 / 2))[None]
+        return self.coefficients.drift(R, self.threshold)
+
+
+class ClipNoise(eqx.Module):
+    """nu(R) at one threshold, as a vector of length one."""
+
+    coefficients: ClipCoefficients
+    threshold: float
+
+    def __call__(self, R):
+        return self.coefficients.noise(R, self.threshold)[None]
 
 
 class VectorTable(eqx.Module):
@@ -99,6 +153,15 @@ class VectorTable(eqx.Module):
         return self.table(R)[None]
 
 
+def clip_coefficients(noise: NoiseLaw, batch_size: int) -> ClipCoefficients:
+    """mu(R, C) and nu(R, C) for any noise law and batch size, sampled for batches under noise that is not Gaussian."""
+    if isinstance(noise, (NoNoise, Gaussian)):
+        return GaussianBatch(float(batch_size), float(noise.second_moment))
+    if batch_size == 1:
+        return ResidualComponents(*noise.components(NODES))
+    return SampledBatch(*residual_sample(noise, batch_size))
+
+
 def clip_norm_limit(threshold: float, noise: NoiseLaw, batch_size: int) -> Limit:
     """Limit of gradient-norm clipping at ``threshold`` sqrt(tr K), for any noise law and batch size.
 
@@ -106,42 +169,29 @@ def clip_norm_limit(threshold: float, noise: NoiseLaw, batch_size: int) -> Limit
     """
     scales = np.log([noise_scale(noise), threshold])
     log_R = np.arange(2 * scales.min() - 16, 2 * scales.max() + 16, 0.25)
-    if isinstance(noise, (NoNoise, Gaussian)):
-        arguments = (threshold, float(batch_size), float(noise.second_moment))
-        phi, psi = GaussianBatchClipDrift(*arguments), GaussianBatchClipNoise(*arguments)
-    elif batch_size == 1:
-        components = noise.components(NODES)
-        phi, psi = ClipDrift(threshold, *components), ClipNoise(threshold, *components)
-    else:
-        mu, nu = _batch_tables(threshold, noise, batch_size, log_R)
+    coefficients = clip_coefficients(noise, batch_size)
+    phi, psi = ClipDrift(coefficients, threshold), ClipNoise(coefficients, threshold)
+    if isinstance(coefficients, SampledBatch):
+        mu, nu = _tabulate(coefficients, threshold, np.exp(log_R))
         phi, psi = LogLogTable(log_R, np.log(mu)), VectorTable(LogLogTable(log_R, np.log(nu)))
-    weight = lambda lam: np.minimum(1.0, threshold / lam)  # noqa: E731
-    return Limit(phi, psi, 0, ("rho",), fluctuations=sampled_fluctuations(weight, noise, batch_size, log_R))
+    fluctuations = sampled_fluctuations(clipping(threshold), noise, batch_size, log_R)
+    return Limit(phi, psi, 0, ("rho",), fluctuations=fluctuations)
 
 
-def _batch_tables(threshold, noise, batch_size, log_R):
-    """mu and nu at the risks exp(log_R), by quasi-Monte Carlo."""
-    sample = residual_sample(noise, batch_size)
-    values = np.array([batch_clip(threshold, *sample, R) for R in np.exp(log_R)])
+def clipping(threshold: float):
+    """w as a function of lam, for NumPy arrays."""
+    return lambda lam: np.minimum(1.0, threshold / lam)
+
+
+def _tabulate(coefficients, threshold, risks):
+    """mu and nu at ``risks``, (2, n)."""
+    values = np.array([evaluate_in_float64(partial(_both, coefficients), R, threshold) for R in risks])
     return np.maximum(values.T, TINY)
 
 
-def batch_clip(threshold, means, variances, q, R):
-    """(mu, nu) of norm clipping at risk R from ``residual_sample``.
-
-    mu = E[q_j w l_j / sqrt(V_j)], averaged over j and over the sign of q_j, which keeps it bounded as V_j -> 0.
-    """
-    b = means.shape[1]
-    root = np.sqrt(2 * R + variances)
-    plus, minus = means + root * q, means - root * q
-    total = np.sum(plus**2, axis=1, keepdims=True)
-    flipped = total - plus**2 + minus**2
-
-    def clipped(square_sum, residual):
-        return np.minimum(1.0, b * threshold / np.sqrt(square_sum)) * residual
-
-    mu = np.mean(q / root * (clipped(total, plus) - clipped(flipped, minus)) / 2)
-    return mu, np.mean(np.minimum(total / b**2, threshold**2))
+@jit
+def _both(coefficients, R, C):
+    return jnp.stack([coefficients.drift(R, C), coefficients.noise(R, C)])
 
 
 def _pdf(x):

@@ -88,11 +88,12 @@ def sampled_fluctuations(weight, noise: NoiseLaw, batch_size: int, log_R, factor
     ``factor`` multiplies T^2 (2/pi for signs of such a sum).
     """
     sample = residual_sample(noise, batch_size)
-    return TabulatedFluctuations(log_R, np.array([_at(weight, *sample, R, factor) for R in np.exp(log_R)]).T)
+    values = [fluctuation_of_sample(weight, *sample, R, factor)[1] for R in np.exp(log_R)]
+    return TabulatedFluctuations(log_R, np.array(values).T)
 
 
-def _at(weight, means, variances, q, R, factor):
-    """(s^2 gamma, length_variance, coupling).
+def fluctuation_of_sample(weight, means, variances, q, R, factor: float = 1.0):
+    """psi and (s^2 gamma, length_variance, coupling) at one risk, from ``residual_sample``.
 
     Given l_j, drawn from N(m_j, V_j) as m_j + sqrt(V_j) q_j, z_j has mean s q_j / sqrt(V_j) and variance 1 - s^2 / V_j,
     so that E[T^2 | l] - E is w^2 s^2 ((sum_j l_j q_j / sqrt(V_j))^2 - sum_j l_j^2 / V_j) / b^2.
@@ -108,4 +109,4 @@ def _at(weight, means, variances, q, R, factor):
     psi = np.mean(energy)
     length_variance = np.var(energy) / psi**2
     coupling = np.mean(np.sqrt(w2) * along * energy) / psi - drift
-    return 2 * R * factor * (excess - drift**2), length_variance, coupling
+    return psi, (2 * R * factor * (excess - drift**2), length_variance, coupling)

@@ -38,8 +38,18 @@ LOG_XI_SQUARE = STEP * np.arange(-760, 48)
 
 def ratio_drift(a: Weights, w: Weights, noise: NoiseLaw, R, batch_size: int = 1) -> Float[np.ndarray, "..."]:
     """phi(R) of F = sum_j a_j g_-j / (sum_j w_j g_-j^2)^(1/2), for ``R`` > 0 of any shape."""
-    transform = residual_transform(noise, batch_size)
-    return _each(R, lambda risk: _integrate(a, w, *with_xi(*transform(risk)), risk))
+    return _each(R, lambda risk: _ratio_drift(a, w, noise, float(risk), batch_size))
+
+
+@memoized(size=1024)
+def _ratio_drift(a, w, noise, R, batch_size):
+    return _integrate(a, w, *_gradient_transform(noise, R, batch_size), R)
+
+
+@memoized(size=64)
+def _gradient_transform(noise, R, batch_size):
+    """What all rules share at one risk."""
+    return with_xi(*residual_transform(noise, batch_size)(R))
 
 
 class OffsetRatioDrift:
@@ -83,13 +93,7 @@ def _each(R, function):
     return np.array([function(risk) for risk in R.ravel()]).reshape(R.shape)
 
 
-@memoized
-def residual_transform(noise: NoiseLaw, batch_size: int) -> "ResidualTransform":
-    """The ``ResidualTransform`` of the law."""
-    return ResidualTransform(noise, batch_size)
-
-
-class ResidualTransform:
+class _ResidualTransform:
     """(x, log chi, D / chi) on a grid of x = log(t s^2), for X = |l|: chi = A^b, D = b (A + 2 t A') A^(b-1)."""
 
     x = np.arange(LOW + LOG_XI_SQUARE[0], HIGH + STEP / 2, STEP)
@@ -108,6 +112,9 @@ class ResidualTransform:
         log_A = self.log_G(log_a) - np.log(grow) / 2
         ratio = (1 + 2 * self.log_G(log_a, nu=1)) / grow
         return self.x, self.batch_size * log_A, self.batch_size * ratio
+
+
+residual_transform = memoized(_ResidualTransform, size=16)
 
 
 def with_xi(x, log_A, ratio):

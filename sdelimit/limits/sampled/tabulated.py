@@ -160,8 +160,9 @@ def _noise_table(table: Coefficients, basis) -> TabulatedNoise:
 def compute_coefficients(rule: Rule, noise: NoiseLaw, batch_size: int, samples: int, seed: int) -> Coefficients:
     """Estimates at the risks that interpolation needs; a single one, at R = 1/2, without noise."""
     if rule.scale_free and isinstance(noise, NoNoise):
-        (only,) = rule.estimates(noise, [0.5], batch_size, SINGLE_RISK_FACTOR * samples, seed)
-        return _collect({np.log(0.5): only}, rule, noise, batch_size)
+        log_R = np.log([0.5])
+        (only,) = rule.estimates(noise, np.exp(log_R), batch_size, SINGLE_RISK_FACTOR * samples, seed)
+        return _collect({log_R[0]: only}, rule, noise, batch_size)
     origin = np.log(rule.unit(noise) ** 2 / 2)
     known, wanted = {}, NODES
     while len(wanted):
