@@ -27,6 +27,12 @@ MIXED = _tests("noise/test_noise", "test_phi_of_a_gaussian_mixture_is_the_mixtur
 MOMENTS = _tests("noise/test_noise", "test_moments_and_density_at_zero")
 COMPONENTS = _tests("limits/test_clip", "test_gaussian_components_are_accurate_at_every_scale")
 LIMITS = _tests("limits/test_sgd_and_sign")
+RATIO_MEMORY_PY, SIGN_MEMORY_PY, HISTORY_PY = (
+    f"sdelimit/limits/sampled/{name}.py" for name in ("ratio_memory", "sign_memory", "truncated_history")
+)
+STEPS_OF_ADAM = _tests("ode/test_memory", "test_adam_with_long_memories_is_its_recursion_step_by_step")
+STEPS_OF_SIGNUM = _tests("ode/test_memory", "test_signum_is_its_recursion_step_by_step[0.95-0.1-0.001-0.005]")
+HISTORIES = _tests("limits/test_memory")
 FLUCTUATIONS = _tests("limits/test_fluctuations")
 RULES = _tests("optimizers/test_rules")
 DRIFTS = _tests(
@@ -587,8 +593,8 @@ MUTATIONS = tuple(
         (
             "long-memory-c2-of-adam",
             ADAPTIVE_PY,
-            "            return long_memory_adam_limit(problem.d * (1 - b2)",
-            "            return long_memory_adam_limit(1.05 * problem.d * (1 - b2)",
+            "            short = long_memory_adam_limit(problem.d * (1 - b2)",
+            "            short = long_memory_adam_limit(1.05 * problem.d * (1 - b2)",
             SLOW_MEMORY,
         ),
         ("quasi-stationary-drift", LONG_PY, "self.batch_size / (2 * R", "self.batch_size / (2.2 * R", SLOW_MEMORY),
@@ -1010,6 +1016,20 @@ MUTATIONS = tuple(
             "1.1 * c**2 * (below + above)",
             DATA,
         ),
+        ("memory-ratio-bend", RATIO_MEMORY_PY, "bend=3 * _bend", "bend=6 * _bend", STEPS_OF_ADAM),
+        ("memory-ratio-noise", RATIO_MEMORY_PY, "/ self.lower(later) ** 2", "* 1.1", STEPS_OF_ADAM),
+        ("memory-ratio-risk", RATIO_MEMORY_PY, "RememberedRisk(-d *", "RememberedRisk(-1.2 * d *", STEPS_OF_ADAM),
+        (
+            "memory-sign-signal",
+            SIGN_MEMORY_PY,
+            "2 * self.filter_rate), jnp",
+            "1.5 * self.filter_rate), jnp",
+            STEPS_OF_SIGNUM,
+        ),
+        ("memory-sign-noise", SIGN_MEMORY_PY, "2 * d * np.log(b.decay)", "d * np.log(b.decay)", STEPS_OF_SIGNUM),
+        ("memory-filter", "sdelimit/limits/memory.py", "zero - c])", "zero - 1.05 * c])", STEPS_OF_SIGNUM),
+        ("memory-history", HISTORY_PY, "shift = min(k - 1,", "shift = min(k,", HISTORIES),
+        ("memory-gains", HISTORY_PY, "np.sqrt(2 / np.pi) / np.sqrt", "np.sqrt(2.1 / np.pi) / np.sqrt", HISTORIES),
         ("data-adam", "sdelimit/data/row_rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS_ADAM),
     ]
 )
