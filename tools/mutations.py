@@ -840,8 +840,8 @@ MUTATIONS = tuple(
         (
             "rule-adam",
             ADAPTIVE_PY,
-            "scale_by_adam(b1=b1, b2=b2, eps=eps or TINY)",
-            "scale_by_adam(b1=b1, b2=0.95 * b2, eps=eps or TINY)",
+            "make(b1=b1, b2=b2, eps=eps or TINY)",
+            "make(b1=b1, b2=0.95 * b2, eps=eps or TINY)",
             RULES,
         ),
         ("rule-adam-eps", ADAPTIVE_PY, "b2=b2, eps=eps or TINY)", "b2=b2, eps=1.05 * eps or TINY)", RULES),
