@@ -42,7 +42,7 @@ class Linear(Response):
 @pytest.mark.parametrize("law", [sl.noise.Gaussian(0.3), sl.noise.StudentT(3.0, 0.2)], ids=str)
 def test_with_a_linear_response_they_are_the_equations_of_the_modes(law):
     problem = sl.LinearRegression(heteroscedastic(sl.covariance.identity(40)), law)
-    rule, times = sl.adam(0.9, 0.95), np.linspace(0, 4, 41)
+    rule, times = sl.adam(0.9, 0.95, memory="fixed"), np.linspace(0, 4, 41)
     limit, lr = rule.limit(problem, 1), LearningRate.of(0.3)
     plain = solve_limit(problem, rule, limit, lr, times)
     closed = solve_limit(problem, rule, limit, lr, times, response=Linear())
