@@ -159,11 +159,11 @@ MUTATIONS = tuple(
         (
             "recursion-square",
             RECURSION_PY,
-            "(1 + 1 / b) * (g * decay) ** 2",
-            "(1 + 1.05 / b) * (g * decay) ** 2",
+            "+ decay * moments[0])",
+            "+ 1.05 * decay * moments[0])",
             EXACT_SGD,
         ),
-        ("recursion-noise", RECURSION_PY, "g**2 / b * decay * (total", "1.05 * g**2 / b * decay * (total", EXACT_SGD),
+        ("recursion-noise", RECURSION_PY, "noise = decay / b * (total", "noise = 1.05 * decay / b * (total", EXACT_SGD),
         # phi of signSGD, and the Gaussian factors it is made of
         ("phi-2-over-pi", SIGN_PY, "(2 / jnp.pi) * self.noise", "(2.1 / jnp.pi) * self.noise", PHI),
         ("phi-argument", SIGN_PY, "gaussian_factor(1 / (4 * R))", "gaussian_factor(1 / (4.2 * R))", PHI),

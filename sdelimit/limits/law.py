@@ -12,7 +12,7 @@ A rule states its ``Law``; ``Law.on(problem)`` gives its ``Operators``, the rate
 coefficients there.
 """
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -64,10 +64,12 @@ class Law(eqx.Module):
         errors: relative standard errors of sampled coefficients, None where they are exact.
         fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that B_q lacks; None if unknown.
         needs_fourth_moment: whether the mean risk approaches the limit slowly unless E[eps^4] is finite.
+        resolves_memory: whether averages of gradients are numbers of the law, so that they may be as long as they like.
     """
 
     size: ClassVar[int] = 1
     needs_fourth_moment: ClassVar[bool] = False
+    resolves_memory: ClassVar[bool] = False
     # Not annotated: fields of some laws, which a dataclass would otherwise order among those of this class.
     errors = None
     fluctuations = None
@@ -112,7 +114,30 @@ class Law(eqx.Module):
 
     @property
     def gradient_batch(self) -> int | None:
-        """b if a step is the gradient of a batch of b, whose mean risk has an exact recursion (theory: section 15)."""
+        """b if steps are linear in the gradients of batches of b: ``step`` then has the exact mean (theory: section 15)."""
+        return None
+
+    def step(self, g, t) -> "LinearStep":
+        """One step theta <- theta - g u at time t, of laws with a ``gradient_batch``."""
+        raise NotImplementedError
+
+    def settled_gain(self, eta: float, decay: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
+        """Weight of a gradient in all updates of each mode once the law has settled, with a ``gradient_batch``."""
+        return np.ones_like(decay)
+
+    def stability_edge(self, decay: Float[np.ndarray, " d"], d: int) -> float:
+        """The learning rate from which on the risk grows without bounds; infinite if none is known.
+
+        Asked of laws with several numbers a mode; for one number a mode the coefficients tell.
+        """
+        return np.inf
+
+    def risk_noise(self, eta, q, m) -> Float[Array, " q"]:
+        """b_q of what noise adds to w_i in unit time from the start: a size, for tolerances."""
+        return self.noise(eta, q, m)[:, 0, 0]
+
+    def without_memory(self) -> tuple["ScalarLaw", float] | None:
+        """The law of w alone where all else follows at once, and the rate at which it does; None if it may not."""
         return None
 
     @property
@@ -123,6 +148,17 @@ class Law(eqx.Module):
     def on(self, problem) -> "Operators":
         """The law on ``problem``."""
         return PowerOperators(self, problem.covariance.std)
+
+
+class LinearStep(NamedTuple):
+    """v_i <- (constant + lambda_i linear) v_i + kick nu_i: one step of a rule that is linear in the gradient.
+
+    The gradient is lambda_i w_i + nu_i in mode i, nu_i its noise.
+    """
+
+    constant: Float[Array, "k k"]
+    linear: Float[Array, "k k"]
+    kick: Float[Array, " k"]
 
 
 class ScalarLaw(Law):

@@ -48,7 +48,7 @@ FAR = 1e20
 def theory_warnings(curve, limit) -> tuple[str, ...]:
     """Reasons why ``limit`` may be inaccurate along a risk curve, one text each."""
     found = (
-        _long_momentum(curve),
+        _long_momentum(curve, limit),
         _long_size_memory(curve, limit),
         _long_start_up(curve),
         _large_batch(curve),
@@ -130,9 +130,9 @@ def _fastest_rate(curve):
     return np.max(np.where(np.isfinite(curve.risk), curve.lr * curve.phi, 0.0)) * curve.decay.max()
 
 
-def _long_momentum(curve):
+def _long_momentum(curve, limit):
     memory, d, fastest = curve.optimizer.memory, curve.problem.d, _fastest_rate(curve)
-    if memory <= 1 or memory / d * fastest <= LONGEST_MEMORY:
+    if limit.resolves_memory or memory <= 1 or memory / d * fastest <= LONGEST_MEMORY:
         return None
     return (
         f"the rule averages about {memory:.3g} gradients, a time of {memory / d:.2g}, while the fastest mode decays in "
@@ -203,7 +203,8 @@ def _beyond_stability(curve, limit):
 def with_drift_error(curve, limit):
     """``curve`` with its ``drift_error``, one number for each learning rate."""
     if limit.gradient_batch is not None:
-        g = np.max(np.where(np.isfinite(curve.lr), curve.lr, 0.0), axis=-1) / curve.problem.d
+        effective = np.where(np.isfinite(curve.lr) & np.isfinite(curve.phi), curve.lr * curve.phi, 0.0)
+        g = np.max(effective, axis=-1) / curve.problem.d
         error = g * infinitesimal_error(modes(curve.problem, limit), limit.gradient_batch)
         return replace(curve, drift_error=error if np.ndim(error) else float(error))
     rows = [np.reshape(getattr(curve, name), (-1, curve.t.size)) for name in ("lr", "phi", "risk")]
@@ -219,7 +220,9 @@ def warn_of_correlations(problem, optimizer, limit, lr, risks):
     if not settled.any():
         return
     if limit.gradient_batch is not None:
-        worst = float(lr[settled].max() / problem.d * infinitesimal_error(modes(problem, limit), limit.gradient_batch))
+        current, largest = modes(problem, limit), float(lr[settled].max())
+        gain = limit.settled_gain(largest, current.decay)
+        worst = largest / problem.d * infinitesimal_error(current, limit.gradient_batch, gain)
     else:
         worst = max(abs(stationary_error(problem, limit, float(R))) for R in risks[settled])
     if worst > LARGEST_DRIFT_ERROR:
@@ -255,9 +258,11 @@ def _edge(curve, limit) -> float:
     That is 4 d R phi / (psi tr K) where the coefficients grow as they do for SGD, phi / psi as 1 / R. Where they do
     not, or rounding at such a risk has left no number > 0 of them, no such learning rate is known: infinite too.
     """
-    if limit.power != 0 or limit.size > 1:
-        return np.inf
     problem = curve.problem
+    if limit.power != 0:
+        return np.inf
+    if limit.size > 1:
+        return limit.stability_edge(modes(problem, limit).decay, problem.d)
     variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0
     R = FAR * max(problem.initial_risk, variance, problem.covariance.trace / problem.d)
     rates = evaluate_in_float64(partial(_balancing_rates, limit), np.array([R, FAR * R]))
