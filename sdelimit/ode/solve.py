@@ -131,7 +131,9 @@ def _require_linear(optimizer, limit, aligned):
             "without momentum, and dana) do the second moments of a step depend on those before it alone"
         )
     if aligned is False:
-        raise ValueError("aligned must be None or True with finite_d=True, which takes correlated features into account")
+        raise ValueError(
+            "aligned must be None or True with finite_d=True, which takes correlated features into account"
+        )
 
 
 def with_alignment(curve, limit, lr, aligned, given):

@@ -167,11 +167,12 @@ def _candidates(numbers) -> Iterator[tuple[Callable[[Float[np.ndarray, "T n"]], 
             for eps in tiny:
                 yield functools.partial(_nadam, b1=b1, b2=b2, eps=eps), named(functools.partial(nadam, b1, b2))
     for beta in decays:
-        for scale in {1.0, 1 - beta, *(number for number in numbers if number > 0)}:
+        factors = [1.0, *(number for number in numbers if number > 0)]
+        for scale in dict.fromkeys(factor * weight for weight in (1.0, 1 - beta) for factor in factors):
             for nesterov, debias in ((False, False), (True, False), (False, True)):
                 given = {"beta": beta, "nesterov": nesterov, "scale": scale, "debias": debias}
                 name = "sgd_nesterov" if nesterov else "sgd_momentum"
-                make = functools.partial(momentum_optimizer, name, None, **given)
+                make = functools.partial(momentum_optimizer, name, optax.identity(), **given)
                 yield functools.partial(_momentum, **given), named(make)
     for threshold in numbers:
         if threshold > 0:

@@ -55,6 +55,8 @@ def momentum_optimizer(name, transform, beta, nesterov=False, scale=1.0, debias=
         return momentum_limit(beta, nesterov, scale, debias, problem, batch_size)
 
     given = {"momentum": beta, "nesterov": nesterov}
+    if scale != 1 or debias:
+        given |= {"scale": scale, "debias": debias}
     return Optimizer(name, transform, limit, given, memory=1 / (1 - beta), needs_variance=True)
 
 
@@ -89,7 +91,7 @@ def dana(g2, g3, delta, g1=1.0) -> Optimizer:
     def rule(problem, batch_size):
         return _dana(*schedules.values(), problem.d)
 
-    numbers = {name: f.value if isinstance(f, Constant) else given[name] for name, f in schedules.items()}
+    numbers = {name: f.value for name, f in schedules.items() if isinstance(f, Constant)}
     return Optimizer("dana", rule, limit, numbers, needs_variance=True)
 
 
@@ -114,9 +116,7 @@ def _dana(g2, g3, delta, g1, d) -> optax.GradientTransformation:
     def update(gradient, state, params=None):
         t = state.count / d
         now, later, rate, into = (f(t) for f in (g2, g3, delta, g1))
-        memory = jax.tree.map(
-            lambda y, g: ((1 - rate / d) * y + into / d * g).astype(y.dtype), state.memory, gradient
-        )
+        memory = jax.tree.map(lambda y, g: ((1 - rate / d) * y + into / d * g).astype(y.dtype), state.memory, gradient)
         direction = jax.tree.map(lambda y, g: (now * g + later * y).astype(g.dtype), memory, gradient)
         return direction, DanaState(state.count + 1, memory)
 

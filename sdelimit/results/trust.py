@@ -51,7 +51,7 @@ def theory_warnings(curve, limit) -> tuple[str, ...]:
         _long_momentum(curve, limit),
         _long_size_memory(curve, limit),
         _long_start_up(curve),
-        _large_batch(curve),
+        _large_batch(curve, limit),
         _past_the_data(curve),
         _beyond_stability(curve, limit),
         _slow_second_moment(curve, limit),
@@ -169,9 +169,10 @@ def _long_start_up(curve):
     )
 
 
-def _large_batch(curve):
+def _large_batch(curve, limit):
     ratio = curve.batch_size / curve.problem.d
-    if ratio <= LARGEST_BATCH or curve.batch_size == 1:
+    step_by_step = limit.gradient_batch is not None and np.all(curve.aligned)
+    if step_by_step or ratio <= LARGEST_BATCH or curve.batch_size == 1:
         return None
     return (
         f"batch_size {curve.batch_size} is {ratio:.0%} of d = {curve.problem.d}; the limit needs batches much smaller "

@@ -30,6 +30,8 @@ from sdelimit.schedules import Constant
 
 SAMPLED_TIMES = np.concatenate([[0.0], np.geomspace(1e-3, 1e3, 121)])
 """Where coefficients that change are looked at before they are used."""
+FIRST_INSTANT = 0.01
+"""Steps after which an average without its bias is looked at first: it is 0 / 0 at t = 0."""
 TYPICAL_TIMES = np.array([0.0, 0.1, 1.0, 10.0])
 """Where the size of coefficients that change is looked at."""
 
@@ -44,6 +46,7 @@ class MomentumLaw(Law):
 
     Attributes:
         g1, g2, g3, delta: functions of t.
+        g3_of_steps: g3 at the steps of the rule, if that is another function.
         follows_time: whether t is a scalar, because coefficients change or nothing is forgotten.
         batch: b.
     """
@@ -54,6 +57,7 @@ class MomentumLaw(Law):
     g2: Callable
     g3: Callable
     delta: Callable
+    g3_of_steps: Callable
     d: float
     noise_variance: float
     batch: int = eqx.field(static=True)
@@ -108,7 +112,7 @@ class MomentumLaw(Law):
         return self.batch
 
     def step(self, g, t):
-        g1, g2, g3, delta = (f(t) for f in (self.g1, self.g2, self.g3, self.delta))
+        g1, g2, g3, delta = (f(t) for f in (self.g1, self.g2, self.g3_of_steps, self.delta))
         keep, zero = 1 - delta / self.d, jnp.zeros_like(g)
         now = g * (g2 + g3 * g1 / self.d)
         constant = jnp.array([[1 + zero, -g * g3 * keep], [zero, keep + zero]])
@@ -145,14 +149,18 @@ class MomentumLaw(Law):
 
 
 class Debiased(eqx.Module):
-    """weight / (1 - beta^(k+1)) at step k = t d: what makes an average that starts at zero one of the gradients."""
+    """weight / (1 - beta^k), k = t d + ``ahead``: what makes an average that starts at zero one of its gradients.
+
+    After a step one gradient more is in the average than before (``ahead`` 1); in the limit it fills as time passes.
+    """
 
     beta: float
     d: float
     weight: float
+    ahead: float
 
     def __call__(self, t):
-        return -self.weight / jnp.expm1(jnp.log(self.beta) * (t * self.d + 1))
+        return -self.weight / jnp.expm1(jnp.log(self.beta) * (t * self.d + self.ahead))
 
 
 def dana_limit(g2, g3, delta, g1, problem, batch_size: int) -> MomentumLaw:
@@ -170,7 +178,8 @@ def dana_limit(g2, g3, delta, g1, problem, batch_size: int) -> MomentumLaw:
     coefficients = (g1, g2, g3, delta)
     changes = not all(isinstance(f, Constant) for f in coefficients) or float(delta.value) == 0
     fixed = (jax.tree.map(lambda leaf: by_computation(leaf) if callable(leaf) else leaf, f) for f in coefficients)
-    return MomentumLaw(*fixed, float(problem.d), variance, batch_size, changes)
+    g1, g2, g3, delta = fixed
+    return MomentumLaw(g1, g2, g3, delta, g3, float(problem.d), variance, batch_size, changes)
 
 
 def momentum_limit(beta: float, nesterov: bool, scale: float, debias: bool, problem, batch_size: int):
@@ -183,5 +192,7 @@ def momentum_limit(beta: float, nesterov: bool, scale: float, debias: bool, prob
         return amplified_limit(weight, variance, batch_size)
     c, d = problem.d * (1 - beta), float(problem.d)
     g2, g3 = (scale, beta * weight) if nesterov else (0.0, weight)
-    newest = Debiased(beta, d, g3) if debias else Constant(g3)
-    return MomentumLaw(Constant(c), Constant(g2), newest, Constant(c), d, variance, batch_size, debias)
+    later = stepwise = Constant(g3)
+    if debias:
+        later, stepwise = (Debiased(beta, d, g3, ahead) for ahead in (FIRST_INSTANT, 1.0))
+    return MomentumLaw(Constant(c), Constant(g2), later, Constant(c), stepwise, d, variance, batch_size, debias)
