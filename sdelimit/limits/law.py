@@ -114,7 +114,7 @@ class Law(eqx.Module):
 
     @property
     def gradient_batch(self) -> int | None:
-        """b if steps are linear in the gradients of batches of b: ``step`` then has the exact mean (theory: section 15)."""
+        """b if steps are linear in the gradients of batches of b, so that ``step`` is exact (theory: section 15)."""
         return None
 
     def step(self, g, t) -> "LinearStep":

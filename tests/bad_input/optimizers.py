@@ -4,7 +4,7 @@ import numpy as np
 import optax
 
 import sdelimit as sl
-from bad_input.rows import HUGE, INF, NAN, SIGN, kind, value
+from bad_input.rows import HUGE, INF, NAN, SIGN, P, kind, value
 
 ADVERSARY = optax.chain(optax.contrib.normalize(), optax.sgd(0.01))
 TABLE = [
@@ -15,6 +15,15 @@ TABLE = [
     value(sl.Optimizer, "memory must be > 0", "mine", optax.identity(), lambda problem, b: None, memory=0.0),
     kind(sl.Optimizer, "formula must be an UpdateFormula", "mine", optax.identity(), lambda p, b: None, formula="sgd"),
     kind(sl.sgd, "positional argument", 0.1),
+    value(sl.sgd, r"momentum must lie in \[0, 1\)", momentum=1.0),
+    kind(sl.sgd, "momentum must be a real number", momentum="0.9"),
+    kind(sl.sgd, "nesterov must be True or False", momentum=0.9, nesterov="yes"),
+    value(sl.dana, "g2 must be >= 0", -0.1, 1.0, 4.0),
+    value(sl.dana, "g3 must be finite", 0.1, NAN, 4.0),
+    kind(sl.dana, "delta must be a number or a function of t", 0.1, 1.0, lambda t: 4 if t < 1 else 1),
+    value(sl.dana, "delta must be finite and >= 0 at every t, got -1", 0.1, 1.0, lambda t: t - 1),
+    kind(sl.dana, "g1 must be a real number", 0.1, 1.0, 4.0, "one"),
+    value(sl.solve_ode, "delta must be < d = 2, got 4", P, sl.dana(0.1, 1.0, 4.0), 0.1, 1.0),
     kind(sl.sign_sgd, "positional argument", 0.1),
     value(sl.signum, r"beta must lie in \[0, 1\)", 1.0),
     kind(sl.signum, "beta must be a real number", [0.9]),

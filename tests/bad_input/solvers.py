@@ -66,6 +66,12 @@ ONE_SOLVER = [
     value(sl.solve_ode, "rtol must be > 0", P, SIGN, 0.1, 1.0, rtol=0.0),
     kind(sl.solve_ode, "aligned must be True, False or None", P, SIGN, 0.1, 1.0, aligned="yes"),
     kind(sl.solve_sde, "aligned must be True, False or None", P, SIGN, 0.1, 1.0, aligned=1),
+    kind(sl.solve_ode, "finite_d must be True or False", P, SGD, 0.1, 1.0, finite_d="yes"),
+    value(
+        sl.solve_ode, "finite_d must be False for sign_sgd: only if", P, SIGN, 0.1, 1.0, finite_d=True
+    ),
+    value(sl.solve_ode, "aligned must be None or True with", P, SGD, 0.1, 1.0, aligned=False, finite_d=True),
+    value(sl.solve_ode, "noise must have finite variance", CAUCHY, sl.sgd(momentum=0.9), 0.1, 1.0, finite_d=True),
     value(sl.solve_ode, "aligned must be None or False for clip_norm", P, sl.clip_norm(1.0), 0.1, 1.0, aligned=True),
     value(sl.solve_ode, "rtol must be < 1", P, SIGN, 0.1, 1.0, rtol=1.0),
     value(sl.solve_ode, "atol must be > 0", P, SIGN, 0.1, 1.0, atol=-1.0),

@@ -73,6 +73,10 @@ class MomentumLaw(Law):
         stretch = jnp.where(forgets, -jnp.log1p(-share) / jnp.where(forgets, share, 1.0), 1.0)
         return stretch * g1, g2, g3, stretch * delta
 
+    def settled(self):
+        """``at`` a time when coefficients that change have done so."""
+        return evaluate_in_float64(lambda t: jnp.stack(self.at(t)), 1 / CLOCK if self.follows_time else 0.0)
+
     def time(self, m):
         return m[0] if self.follows_time else jnp.zeros(())
 
@@ -120,14 +124,12 @@ class MomentumLaw(Law):
         return LinearStep(constant, linear, jnp.stack([-now, g1 / self.d + zero]))
 
     def settled_gain(self, eta, decay):
-        g1, g2, g3, rate = evaluate_in_float64(lambda t: jnp.stack(self.at(t)), 1 / CLOCK if self.follows_time else 0.0)
+        g1, g2, g3, rate = self.settled()
         return g2 + np.divide(g1 * g3, rate + eta * g2 * decay, out=np.full_like(decay, np.inf), where=rate + decay > 0)
 
     def stability_edge(self, decay, d):
         """Where sum_i lambda_i (G2 r + G1 G3 + G2^2 lambda_i) / (r + G2 lambda_i) is 2bd (theory: section 16)."""
-        if not all(isinstance(f, Constant) for f in (self.g1, self.g2, self.g3, self.delta)):
-            return np.inf
-        g1, g2, g3, rate = evaluate_in_float64(lambda t: jnp.stack(self.at(t)), 0.0)
+        g1, g2, g3, rate = self.settled()
         decay = decay[decay > 0]
 
         def excess(log_eta):
