@@ -67,9 +67,7 @@ ONE_SOLVER = [
     kind(sl.solve_ode, "aligned must be True, False or None", P, SIGN, 0.1, 1.0, aligned="yes"),
     kind(sl.solve_sde, "aligned must be True, False or None", P, SIGN, 0.1, 1.0, aligned=1),
     kind(sl.solve_ode, "finite_d must be True or False", P, SGD, 0.1, 1.0, finite_d="yes"),
-    value(
-        sl.solve_ode, "finite_d must be False for sign_sgd: only if", P, SIGN, 0.1, 1.0, finite_d=True
-    ),
+    value(sl.solve_ode, "finite_d must be False for sign_sgd: only if", P, SIGN, 0.1, 1.0, finite_d=True),
     value(sl.solve_ode, "aligned must be None or True with", P, SGD, 0.1, 1.0, aligned=False, finite_d=True),
     value(sl.solve_ode, "noise must have finite variance", CAUCHY, sl.sgd(momentum=0.9), 0.1, 1.0, finite_d=True),
     value(sl.solve_ode, "aligned must be None or False for clip_norm", P, sl.clip_norm(1.0), 0.1, 1.0, aligned=True),

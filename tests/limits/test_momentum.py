@@ -122,7 +122,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+SLOWLY = ("momentum 1", "nesterov", "dana")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOWLY else case for case in CASES]
+)
 def test_the_ode_is_where_the_exact_mean_tends(case):
     """Within 5/d at all times: a coefficient 5% off, or a rate O(1) off, would fail."""
     rule, lr, b = CASES[case]
@@ -149,38 +154,60 @@ def test_however_long_the_memory_nothing_is_warned_of():
         assert sl.solve_ode(problem, sl.from_optax(optax.ema(0.999)), 0.5, 2.0).warnings == ()
 
 
-def test_a_memory_of_a_few_steps_is_left_out_where_it_costs_much(monkeypatch):
-    problem = sl.LinearRegression(np.linspace(0.5, 1.5, 4000), sl.noise.Gaussian(V))
-    rule, t = sl.sgd(momentum=0.5), np.linspace(0, 2, 5)
-    short = sl.solve_ode(problem, rule, 0.2, t=t, save_modes=True)
-    assert short.risk == pytest.approx(sl.solve_ode(problem, sl.sgd(), 0.4, t=t, save_modes=True).risk, rel=1e-9)
+FEW = sl.LinearRegression(np.linspace(0.5, 1.5, 4000), sl.noise.Gaussian(V)), sl.sgd(momentum=0.5), np.linspace(0, 2, 5)
+
+
+def test_a_memory_of_a_few_steps_is_left_out_where_it_costs_much():
+    problem, rule, t = FEW
+    short, plain = (sl.solve_ode(problem, one, lr, t=t).risk for one, lr in ((rule, 0.2), (sl.sgd(), 0.4)))
+    np.testing.assert_allclose(short, plain, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_memory_of_a_few_steps_that_is_left_out_would_not_show(monkeypatch):
+    problem, rule, t = FEW
+    short = sl.solve_ode(problem, rule, 0.2, t=t).risk
     monkeypatch.setattr(ode_modes, "MANY_STEPS", 1e9)
-    whole = sl.solve_ode(problem, rule, 0.2, t=t, save_modes=False)
-    np.testing.assert_allclose(short.risk, whole.risk, rtol=1e-3)
-    assert np.max(np.abs(short.risk / whole.risk - 1)) > 1e-6
+    whole = sl.solve_ode(problem, rule, 0.2, t=t, save_modes=False).risk
+    np.testing.assert_allclose(short, whole, rtol=1e-3)
+    assert np.max(np.abs(short / whole - 1)) > 1e-6
 
 
-def test_the_slope_with_respect_to_the_learning_rate_is_a_difference_quotient():
-    problem = sl.LinearRegression(np.linspace(0.2, 3.0, 64), sl.noise.Gaussian(V))
-    for rule, lr in ((sl.sgd(momentum=1 - 5 / 64), 0.05), (sl.dana(0.5, 0.5, decaying), 0.5)):
-
-        def last(lr, rule=rule):
-            return sl.solve_ode(problem, rule, lr, t=[0.0, 2.0], rtol=1e-9, aligned=False).risk[-1]
-
-        with jax.enable_x64(True):
-            slope = float(jax.grad(last)(jnp.float64(lr)))
-        h = 1e-3 * lr
-        assert slope == pytest.approx(float(last(lr + h) - last(lr - h)) / (2 * h), rel=1e-4)
+SLOPES = {
+    "momentum": (sl.sgd(momentum=1 - 5 / D), 0.05),
+    "dana, decaying": (sl.dana(0.5, 0.5, decaying), 0.5),
+}
 
 
-def test_paths_have_the_mean_of_the_ode():
+@pytest.mark.slow
+@pytest.mark.parametrize("case", SLOPES)
+def test_the_slope_with_respect_to_the_learning_rate_is_a_difference_quotient(case):
+    rule, lr = SLOPES[case]
+
+    def last(lr):
+        return sl.solve_ode(PROBLEM, rule, lr, t=[0.0, 2.0], rtol=1e-9, aligned=False).risk[-1]
+
+    with jax.enable_x64(True):
+        slope = float(jax.grad(last)(jnp.float64(lr)))
+    h = 1e-3 * lr
+    assert slope == pytest.approx(float(last(lr + h) - last(lr - h)) / (2 * h), rel=1e-4)
+
+
+PATHS = {
+    "nesterov": (sl.sgd(momentum=1 - 4 / 20, nesterov=True), 0.08),
+    "dana, decaying": (sl.dana(0.5, 0.5, decaying), 0.4),
+}
+
+
+@pytest.mark.parametrize("case", ["nesterov", pytest.param("dana, decaying", marks=pytest.mark.slow)])
+def test_paths_have_the_mean_of_the_ode(case):
+    rule, lr = PATHS[case]
     problem = sl.LinearRegression(sl.covariance.ar1(20, 0.5), sl.noise.Gaussian(V))
-    t, n = np.array([0.0, 0.5, 1.0, 2.0]), 1000
-    for rule, lr in ((sl.sgd(momentum=1 - 4 / 20, nesterov=True), 0.08), (sl.dana(0.5, 0.5, decaying), 0.4)):
-        paths = sl.solve_sde(problem, rule, lr, t=t, n_paths=n)
-        expected = sl.solve_ode(problem, rule, lr, t=t, aligned=False).risk
-        assert np.all(np.abs(paths.mean - expected)[1:] < 4 * paths.standard_error[1:] + 2e-3 * expected[1:])
-        assert np.all(4 * paths.standard_error[1:] < 0.12 * expected[1:])
+    t = np.array([0.0, 0.5, 1.0, 2.0])
+    paths = sl.solve_sde(problem, rule, lr, t=t, n_paths=1000)
+    expected = sl.solve_ode(problem, rule, lr, t=t, aligned=False).risk
+    assert np.all(np.abs(paths.mean - expected)[1:] < 4 * paths.standard_error[1:] + 2e-3 * expected[1:])
+    assert np.all(4 * paths.standard_error[1:] < 0.12 * expected[1:])
 
 
 SAME = {
@@ -227,6 +254,8 @@ def test_the_command_line_takes_them():
 def test_what_needs_one_number_a_mode_is_refused():
     with pytest.raises(ValueError, match="one number a mode for the four effects, got 2: MomentumLaw"):
         sl.effects(PROBLEM, sl.sgd(momentum=0.9), 0.1, 1.0)
+    with pytest.raises(ValueError, match="whose average of gradients"):
+        sl.directional_sharpness(PROBLEM, sl.sgd(momentum=0.9))
     with pytest.raises(ValueError, match="problem must have a dimension for DANA"):
         sl.limit_coefficients(sl.dana(0.2, 1.0, 4.0), sl.noise.Gaussian(V))
 
