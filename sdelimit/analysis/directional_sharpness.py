@@ -56,8 +56,8 @@ def directional_sharpness(problem: LinearRegression, optimizer, risk=None, batch
     limit = optimizer.limit(problem, batch_size)
     if limit.resolves_memory:
         raise ValueError(
-            f"optimizer must take steps that are made of noise, got {optimizer.name}, whose average of gradients may be "
-            "long enough to consist of the mean gradient as well; simulate(..., sharpness=True) measures it"
+            f"optimizer must take steps that are made of noise, got {optimizer.name}, whose average of gradients may "
+            "be long enough to consist of the mean gradient as well; simulate(..., sharpness=True) measures it"
         )
     kernel = _one_time_kernel(problem, optimizer, limit, float(risks.max()), batch_size)
     return np.array([_at(problem, limit, kernel, R) for R in risks.ravel()]).reshape(risks.shape)

@@ -173,13 +173,13 @@ def dana_limit(g2, g3, delta, g1, problem, batch_size: int) -> MomentumLaw:
             "problem must have a dimension for DANA, whose memory lasts a fraction of d steps, got d = inf",
             "it has no coefficients phi(R) and kappa(rho; R)",
         )
-    with x64():
+    coefficients = (g1, g2, g3, delta)
+    with jax.ensure_compile_time_eval(), x64():
         largest = float(jnp.max(jax.vmap(delta)(jnp.asarray(SAMPLED_TIMES)) + jnp.zeros(SAMPLED_TIMES.size)))
+        fixed = [jax.tree.map(lambda leaf: by_computation(leaf) if callable(leaf) else leaf, f) for f in coefficients]
     if not largest < problem.d:
         raise ValueError(f"delta must be < d = {problem.d}, got {largest:g}: y <- (1 - delta/d) y + g1 g")
-    coefficients = (g1, g2, g3, delta)
     changes = not all(isinstance(f, Constant) for f in coefficients) or float(delta.value) == 0
-    fixed = (jax.tree.map(lambda leaf: by_computation(leaf) if callable(leaf) else leaf, f) for f in coefficients)
     g1, g2, g3, delta = fixed
     return MomentumLaw(g1, g2, g3, delta, g3, float(problem.d), variance, batch_size, changes)
 
