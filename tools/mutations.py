@@ -203,7 +203,13 @@ MUTATIONS = tuple(
             "keep, zero = 1 - 1.05 * delta",
             EXACT_MOMENTUM,
         ),
-        ("momentum-edge", MOMENTUM_PY, "np.sum(decay * kept) / (2 *", "np.sum(decay * kept) / (2.1 *", MOMENTUM_EDGE),
+        (
+            "momentum-edge",
+            MOMENTUM_PY,
+            "np.sum(decay * kept) / scale",
+            "np.sum(decay * kept) / (1.1 * scale)",
+            MOMENTUM_EDGE,
+        ),
         ("momentum-debiased", MOMENTUM_PY, "(t * self.d + self.ahead)", "(t * self.d + 1.1 * self.ahead)", DEBIASED),
         (
             "balance-two-by-two",

@@ -125,10 +125,11 @@ class Law(eqx.Module):
         """Weight of a gradient in all updates of each mode once the law has settled, with a ``gradient_batch``."""
         return np.ones_like(decay)
 
-    def stability_edge(self, decay: Float[np.ndarray, " d"], d: int) -> float:
+    def stability_edge(self, decay: Float[np.ndarray, " d"], d: int, t: float) -> float:
         """The learning rate from which on the risk grows without bounds; infinite if none is known.
 
-        Asked of laws with several numbers a mode; for one number a mode the coefficients tell.
+        Where coefficients change with time the larger of that at ``t`` and where they settle. Asked of laws with several
+        numbers a mode; for one number a mode the coefficients tell.
         """
         return np.inf
 

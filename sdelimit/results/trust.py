@@ -263,7 +263,7 @@ def _edge(curve, limit) -> float:
     if limit.power != 0:
         return np.inf
     if limit.size > 1:
-        return limit.stability_edge(modes(problem, limit).decay, problem.d)
+        return limit.stability_edge(modes(problem, limit).decay, problem.d, float(curve.t[-1]))
     variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0
     R = FAR * max(problem.initial_risk, variance, problem.covariance.trace / problem.d)
     rates = evaluate_in_float64(partial(_balancing_rates, limit), np.array([R, FAR * R]))

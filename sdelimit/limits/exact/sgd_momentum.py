@@ -127,27 +127,30 @@ class MomentumLaw(Law):
         g1, g2, g3, rate = self.settled()
         return g2 + np.divide(g1 * g3, rate + eta * g2 * decay, out=np.full_like(decay, np.inf), where=rate + decay > 0)
 
-    def stability_edge(self, decay, d):
-        """Where sum_i lambda_i (G2 r + G1 G3 + G2^2 lambda_i) / (r + G2 lambda_i) is 2bd (theory: section 16)."""
-        g1, g2, g3, rate = self.settled()
-        decay = decay[decay > 0]
-
-        def excess(log_eta):
-            G2, G3 = np.exp(log_eta) * g2, np.exp(log_eta) * g3
-            with np.errstate(divide="ignore", invalid="ignore"):
-                kept = (G2 * rate + g1 * G3 + G2**2 * decay) / (rate + G2 * decay)
-            return np.sum(decay * kept) / (2 * self.batch * d) - 1
-
-        low, high = -100.0, 100.0
-        if not excess(low) < 0:
-            return 0.0
-        return float(np.exp(brentq(excess, low, high))) if excess(high) > 0 else np.inf
+    def stability_edge(self, decay, d, t):
+        now = evaluate_in_float64(lambda t: jnp.stack(self.at(t)), t)
+        return max(_edge(*coefficients, decay[decay > 0], 2 * self.batch * d) for coefficients in (now, self.settled()))
 
     def without_memory(self):
         if self.follows_time:
             return None
         gain, rate = evaluate_in_float64(lambda t: jnp.stack([self.gain(t, jnp.inf), self.at(t)[3]]), 0.0)
         return amplified_limit(float(gain), self.noise_variance, self.batch), float(rate)
+
+
+def _edge(g1, g2, g3, rate, decay, scale) -> float:
+    """Where sum_i lambda_i (G2 r + G1 G3 + G2^2 lambda_i) / (r + G2 lambda_i) is ``scale`` = 2bd (theory: section 16)."""
+
+    def excess(log_eta):
+        G2, G3 = np.exp(log_eta) * g2, np.exp(log_eta) * g3
+        with np.errstate(divide="ignore", invalid="ignore"):
+            kept = (G2 * rate + g1 * G3 + G2**2 * decay) / (rate + G2 * decay)
+        return np.sum(decay * kept) / scale - 1
+
+    low, high = -100.0, 100.0
+    if not excess(low) < 0:
+        return 0.0
+    return float(np.exp(brentq(excess, low, high))) if excess(high) > 0 else np.inf
 
 
 class Debiased(eqx.Module):
