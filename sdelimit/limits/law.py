@@ -128,8 +128,8 @@ class Law(eqx.Module):
     def stability_edge(self, decay: Float[np.ndarray, " d"], d: int, t: float) -> float:
         """The learning rate from which on the risk grows without bounds; infinite if none is known.
 
-        Where coefficients change with time the larger of that at ``t`` and where they settle. Asked of laws with several
-        numbers a mode; for one number a mode the coefficients tell.
+        Where coefficients change with time the larger of that at ``t`` and where they settle. Asked of laws with
+        several numbers a mode; for one number a mode the coefficients tell.
         """
         return np.inf
 

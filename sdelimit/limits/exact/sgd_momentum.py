@@ -139,7 +139,10 @@ class MomentumLaw(Law):
 
 
 def _edge(g1, g2, g3, rate, decay, scale) -> float:
-    """Where sum_i lambda_i (G2 r + G1 G3 + G2^2 lambda_i) / (r + G2 lambda_i) is ``scale`` = 2bd (theory: section 16)."""
+    """The learning rate at which sum_i lambda_i (G2 r + G1 G3 + G2^2 lambda_i) / (r + G2 lambda_i) = ``scale``, 2bd.
+
+    Theory: section 16.
+    """
 
     def excess(log_eta):
         G2, G3 = np.exp(log_eta) * g2, np.exp(log_eta) * g3
