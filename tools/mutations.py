@@ -63,6 +63,13 @@ RESPONSE = _tests("limits/test_response", "test_its_slope_at_zero_is_the_drift_o
 ARCSINE = _tests("limits/test_response", "test_of_signs_it_is_an_arcsine")
 CLOSURE = _tests("ode/test_aligned", "test_the_closure_is_the_limit_of_an_euler_loop_in_matrix_form")
 EXACT_SGD = _tests("ode/test_aligned", "test_sgd_step_by_step_has_its_exact_moments")
+MOMENTUM = _tests("limits/test_momentum", "test_the_ode_is_where_the_exact_mean_tends")
+EXACT_MOMENTUM = _tests("ode/test_finite_d", "test_it_is_the_recursion_of_the_matrix_of_second_moments")
+MOMENTUM_EDGE = _tests("limits/test_momentum", "test_beyond_its_edge_the_exact_mean_grows_and_short_of_it_settles")
+MOMENTUM_BALANCE = _tests("limits/test_momentum", "test_it_settles_at_the_closed_form")
+DEBIASED = _tests(
+    "limits/test_momentum", "test_an_average_without_the_bias_of_its_start_is_resolved_from_the_first_step"
+)
 DRIFT_ERROR = _tests("ode/test_aligned", "test_without_the_correction_the_size_of_the_error_is_named")
 CHEBYSHEV = _tests("ode/test_aligned", "test_chebyshev_polynomials_take_the_exponential_of_a_covariance")
 CHI = _tests("limits/test_clip", "test_norm_clipping_of_gaussian_residuals_is_an_integral_over_their_length")
@@ -143,6 +150,7 @@ BALANCE_PY, FACTORS_PY = "sdelimit/analysis/equilibrium.py", "sdelimit/analysis/
 
 MEAN_PY = "sdelimit/limits/sampled/mean_response.py"
 ALIGNED_PY, RECURSION_PY = "sdelimit/ode/aligned.py", "sdelimit/ode/recursion.py"
+MOMENTUM_PY = "sdelimit/limits/exact/sgd_momentum.py"
 ALIGNMENT_PY = "sdelimit/modes/alignment.py"
 
 MUTATIONS = tuple(
@@ -173,11 +181,57 @@ MUTATIONS = tuple(
         (
             "recursion-square",
             RECURSION_PY,
-            "(1 + 1 / b) * (g * decay) ** 2",
-            "(1 + 1.05 / b) * (g * decay) ** 2",
+            "+ decay * moments[0])",
+            "+ 1.05 * decay * moments[0])",
             EXACT_SGD,
         ),
-        ("recursion-noise", RECURSION_PY, "g**2 / b * decay * (total", "1.05 * g**2 / b * decay * (total", EXACT_SGD),
+        ("recursion-noise", RECURSION_PY, "noise = decay / b * (total", "noise = 1.05 * decay / b * (total", EXACT_SGD),
+        # momentum as a second number of each mode
+        (
+            "momentum-rate",
+            MOMENTUM_PY,
+            "stretch * g1, g2, g3, stretch * delta",
+            "stretch * g1, g2, g3, 1.05 * stretch * delta",
+            MOMENTUM,
+        ),
+        ("momentum-drift", MOMENTUM_PY, "[zero, -eta * g3]", "[zero, -1.05 * eta * g3]", MOMENTUM),
+        ("momentum-newest", MOMENTUM_PY, "[[[-eta * g2, zero]", "[[[-1.05 * eta * g2, zero]", MOMENTUM),
+        (
+            "momentum-noise",
+            MOMENTUM_PY,
+            "jnp.stack([-eta * g2, g1 + 0.0 * eta])",
+            "1.05 * jnp.stack([-eta * g2, g1 + 0.0 * eta])",
+            MOMENTUM,
+        ),
+        (
+            "momentum-step",
+            MOMENTUM_PY,
+            "now = g * (g2 + g3 * g1 / self.d)",
+            "now = g * (g2 + 1.05 * g3 * g1 / self.d)",
+            EXACT_MOMENTUM,
+        ),
+        (
+            "momentum-step-memory",
+            MOMENTUM_PY,
+            "keep, zero = 1 - delta",
+            "keep, zero = 1 - 1.05 * delta",
+            EXACT_MOMENTUM,
+        ),
+        (
+            "momentum-edge",
+            MOMENTUM_PY,
+            "np.sum(decay * kept) / scale",
+            "np.sum(decay * kept) / (1.1 * scale)",
+            MOMENTUM_EDGE,
+        ),
+        ("momentum-debiased", MOMENTUM_PY, "(t * self.d + self.ahead)", "(t * self.d + 1.1 * self.ahead)", DEBIASED),
+        (
+            "balance-two-by-two",
+            "sdelimit/analysis/equilibrium.py",
+            "/ (2 * trace * det)",
+            "/ (2.05 * trace * det)",
+            MOMENTUM_BALANCE,
+        ),
         # phi of signSGD, and the Gaussian factors it is made of
         ("phi-2-over-pi", SIGN_PY, "(2 / jnp.pi) * self.noise", "(2.1 / jnp.pi) * self.noise", PHI),
         ("phi-argument", SIGN_PY, "gaussian_factor(1 / (4 * R))", "gaussian_factor(1 / (4.2 * R))", PHI),

@@ -45,7 +45,8 @@ def directional_sharpness(problem: LinearRegression, optimizer, risk=None, batch
         ``.mean_sharpness``.
 
     Raises:
-        TypeError, ValueError: naming the argument.
+        TypeError, ValueError: naming the argument; in particular for SGD with momentum, whose average of gradients is
+            not made of noise alone.
     """
     problem, optimizer = check_problem(problem), as_optimizer(optimizer)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
@@ -53,6 +54,11 @@ def directional_sharpness(problem: LinearRegression, optimizer, risk=None, batch
     if np.any(risks <= 0):
         raise ValueError(f"risk must be > 0, got a smallest value of {risks.min():g}")
     limit = without_memory(optimizer.limit(problem, batch_size))
+    if limit.resolves_memory:
+        raise ValueError(
+            f"optimizer must take steps that are made of noise, got {optimizer.name}, whose average of gradients may "
+            "be long enough to consist of the mean gradient as well; simulate(..., sharpness=True) measures it"
+        )
     kernel = _one_time_kernel(problem, optimizer, limit, float(risks.max()), batch_size)
     return np.array([_at(problem, limit, kernel, R) for R in risks.ravel()]).reshape(risks.shape)
 

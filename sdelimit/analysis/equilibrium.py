@@ -81,6 +81,8 @@ class ModeBalance(Balance):
         noise = noise / self.d
         if self.law.size == 1:
             return -(noise / (2 * G))[:, 0, 0][None]
+        if self.law.size == 2:
+            return _two_by_two(G, noise)
         identity = jnp.eye(self.law.size)
         operator = jnp.einsum("iac,be->iabce", G, identity) + jnp.einsum("ibe,ac->iabce", G, identity)
         n = self.law.size**2
@@ -103,8 +105,10 @@ class ModeBalance(Balance):
             return jnp.where(above, low, middle), jnp.where(above, middle, high)
 
         low, high = jax.lax.fori_loop(0, 70, halve, (jnp.log(R) - 60.0, jnp.log(R) + 60.0))
-        # Not a number where moments settle at no learning rate, as those of a constant do not.
-        return jnp.where(jnp.isfinite(risk_at(1.0)), jnp.exp((low + high) / 2), jnp.nan)
+        # Zero where the risk is above R at every learning rate, and not a number where moments settle at none, as those
+        # of a constant do not.
+        found = jnp.where(low > jnp.log(R) - 60.0, jnp.exp((low + high) / 2), 0.0)
+        return jnp.where(jnp.isfinite(risk_at(1.0)), found, jnp.nan)
 
     def slowest(self, eta, R):
         if self.law.size == 1 and not self.law.has_scalars:
@@ -148,6 +152,14 @@ class ModeBalance(Balance):
         scale = np.concatenate([*sizes, np.abs(scalars)])
         jacobian = evaluate_in_float64(jax.jacfwd(field), state) * scale / scale[:, None]
         return slowest_in_risk(-jacobian, np.where(np.arange(state.size) < self.decay.size, scale, 0.0))
+
+
+def _two_by_two(G: Float[Array, "m 2 2"], N: Float[Array, "m 2 2"]) -> Float[Array, "3 m"]:
+    """Y with G Y + Y G' + N = 0: -(det(G) N + (G - tr(G) I) N (G - tr(G) I)') / (2 tr(G) det(G))."""
+    trace, det = G[:, 0, 0] + G[:, 1, 1], G[:, 0, 0] * G[:, 1, 1] - G[:, 0, 1] * G[:, 1, 0]
+    H = G - trace[:, None, None] * jnp.eye(2)
+    Y = -(det[:, None, None] * N + H @ N @ jnp.swapaxes(H, 1, 2)) / (2 * trace * det)[:, None, None]
+    return jnp.stack([Y[:, 0, 0], Y[:, 0, 1], Y[:, 1, 1]])
 
 
 class MatrixBalance(Balance):

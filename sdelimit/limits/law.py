@@ -12,7 +12,7 @@ A rule states its ``Law``; ``Law.on(problem)`` gives its ``Operators``, the rate
 coefficients there.
 """
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -126,7 +126,31 @@ class Law(eqx.Module):
 
     @property
     def gradient_batch(self) -> int | None:
-        """b if a step is the gradient of a batch of b, whose mean risk has an exact recursion (theory: section 15)."""
+        """b if steps are linear in the gradients of batches of b, so that ``step`` is exact (theory: section 15)."""
+        return None
+
+    def step(self, g, t) -> "LinearStep":
+        """One step theta <- theta - g u at time t, of laws with a ``gradient_batch``."""
+        raise NotImplementedError
+
+    def settled_gain(self, eta: float, decay: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
+        """Weight of a gradient in all updates of each mode once the law has settled, with a ``gradient_batch``."""
+        return np.ones_like(decay)
+
+    def stability_edge(self, decay: Float[np.ndarray, " d"], d: int, t: float) -> float:
+        """The learning rate from which on the risk grows without bounds; infinite if none is known.
+
+        Where coefficients change with time the larger of that at ``t`` and where they settle. Asked of laws with
+        several numbers a mode; for one number a mode the coefficients tell.
+        """
+        return np.inf
+
+    def risk_noise(self, eta, q, m) -> Float[Array, " q"]:
+        """b_q of what noise adds to w_i in unit time from the start: a size, for tolerances."""
+        return self.noise(eta, q, m)[:, 0, 0]
+
+    def faded(self) -> tuple["ScalarLaw", float] | None:
+        """The law of w alone where all else follows at once, and the rate at which it does; None if it may not."""
         return None
 
     @property
@@ -146,6 +170,17 @@ class Law(eqx.Module):
     def on(self, problem) -> "Operators":
         """The law on ``problem``."""
         return PowerOperators(self, problem.covariance.std)
+
+
+class LinearStep(NamedTuple):
+    """v_i <- (constant + lambda_i linear) v_i + kick nu_i: one step of a rule that is linear in the gradient.
+
+    The gradient is lambda_i w_i + nu_i in mode i, nu_i its noise.
+    """
+
+    constant: Float[Array, "k k"]
+    linear: Float[Array, "k k"]
+    kick: Float[Array, " k"]
 
 
 class ScalarLaw(Law):

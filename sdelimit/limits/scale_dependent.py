@@ -43,6 +43,7 @@ class ScaleDependentLimit(eqx.Module):
     nonlinearity: ClassVar[float] = 0.0
     basis: ClassVar[tuple[str, ...]] = ()
     needs_fourth_moment: ClassVar[bool] = False
+    resolves_memory: ClassVar[bool] = False
     has_scalars: ClassVar[bool] = False
     resolves_memory: ClassVar[bool] = False
     kurtosis: ClassVar[float] = 0.0

@@ -87,16 +87,17 @@ def stationary_error(problem, limit, R: float) -> float:
     return float(_errors(response, np.array([R]), np.zeros((1, sigma.size)), variance, sigma)[0])
 
 
-def infinitesimal_error(current: Modes, batch_size: int) -> float:
+def infinitesimal_error(current: Modes, batch_size: int, gain=1.0) -> float:
     """The relative error of the ODE of SGD for taking steps as infinitesimal, over g = eta / d (theory: section 15).
 
     The larger of what it loses of the decay at the start, (1 - 1/b)/2 sum_i lambda_i^3 y_i / sum_i lambda_i^2 y_i with
-    y_i = w_i(0)^2, and of the noise once that has settled, (1 + 1/b)/2 sum_i lambda_i^2 / sum_i lambda_i.
+    y_i = w_i(0)^2, and of the noise once that has settled, (1 + 1/b)/2 sum_i lambda_i^2 / sum_i lambda_i. With the
+    ``gain`` of a memory, the weight of a gradient in all updates together, in each mode: an estimate from above.
     """
     decay, y = current.decay, current.w0**2
     start = np.sum(decay**3 * y) / np.sum(decay**2 * y) if y.any() else 0.0
-    settled = np.sum(decay**2) / np.sum(decay)
-    return float(max((1 - 1 / batch_size) / 2 * start, (1 + 1 / batch_size) / 2 * settled))
+    settled = np.sum(gain * decay**2) / np.sum(decay)
+    return float(max((1 - 1 / batch_size) / 2 * np.max(gain) * start, (1 + 1 / batch_size) / 2 * settled))
 
 
 def _errors(response, R, r, variance, sigma):

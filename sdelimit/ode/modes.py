@@ -25,6 +25,10 @@ STIFF = 100
 """From this many steps that only keep an explicit method stable, the exponential integrator takes over."""
 EXPLICIT_REACH = 3.3
 """Longest stable step of Tsitouras 5(4), in units of the fastest decay time."""
+FADED = 3e-4
+"""A memory that lasts this fraction of the fastest mode's decay time is left out where it costs many steps."""
+MANY_STEPS = 1000
+"""So many, that only keep an explicit method stable."""
 
 
 class ModeSystem(System):
@@ -159,6 +163,7 @@ class ModeSystem(System):
 
 def mode_system(current: Modes, law: Law, d: int, times, rtol, atol, eta) -> ModeSystem:
     """The risk ODE of ``law`` in given coordinates."""
+    law = _without_faded_memory(law, current, times, eta)
     v0, forcing, rates = law.initial_state(current.w0), current.forcing / d, current.rates
     moments0 = np.stack([v0[a] * v0[b] for a, b in moment_pairs(law.size)])
     risk0 = float(current.decay @ moments0[0] / 2)
@@ -176,6 +181,25 @@ def mode_system(current: Modes, law: Law, d: int, times, rtol, atol, eta) -> Mod
     return ModeSystem(current.decay, rates, moments0, forcing, weight, mean_rates, law, times, bounds, stiff)
 
 
+def _without_faded_memory(law, current, times, eta) -> Law:
+    """The law, or that of w alone where its memory is so short that following it would be most of the work.
+
+    What that leaves out of the risk is of the order of 2 ``FADED`` early on. That is less than the limit itself is off
+    unless the memory is of a few steps only, when both are O(1/d).
+    """
+    found = law.faded()
+    if found is None:
+        return law
+    short, rate = found
+    fastest = largest_rate(eta) * float(np.max(_effective_rates(short) * current.decay.max()))
+    return short if fastest < FADED * rate and 2 * rate * times[-1] > EXPLICIT_REACH * MANY_STEPS else law
+
+
+def _effective_rates(law):
+    """At the risk 1, where all that a law whose memory fades has to say of them is said."""
+    return evaluate_in_float64(lambda R: law.effective_rates(2 * R[None], jnp.zeros(0)), 1.0)
+
+
 def _scalar_coefficients(law, R):
     """phi(R) and psi(R) of a law with one number a mode, one row of rates and no scalars."""
     q, none = 2 * R[None], jnp.zeros(0)
@@ -184,12 +208,12 @@ def _scalar_coefficients(law, R):
 
 @jit
 def _coefficients(law, risks):
-    """Effective rates and noise of w at eta = 1 at the start, side by side, (n, p + q)."""
+    """Effective rates and size of the noise of w at eta = 1 at the start, side by side, (n, p + q)."""
     scalars = jnp.asarray(law.initial_scalars())
 
     def at(R):
         q = jnp.zeros(len(moment_pairs(law.size))).at[0].set(2 * R)
-        return jnp.concatenate([law.effective_rates(q, scalars), law.noise(1.0, q, scalars)[:, 0, 0]])
+        return jnp.concatenate([law.effective_rates(q, scalars), law.risk_noise(jnp.ones(()), q, scalars)])
 
     return jax.vmap(at)(risks)
 

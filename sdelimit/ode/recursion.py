@@ -1,34 +1,48 @@
-"""The mean risk of SGD step by step, exact at every d (theory: section 15).
+"""The mean risk step by step, exact at every d, of rules that are linear in the gradient (theory: sections 15 and 16).
 
-In the eigenvectors of K, with y_i = E[w_i^2], g = eta / d and batches of b,
+In the eigenvectors of K a step of such a rule moves the numbers v_i of each mode, w_i the first of them, by
 
-    y_i <- y_i (1 - 2 g lambda_i + (1 + 1/b) g^2 lambda_i^2) + (g^2 / b) lambda_i (sum_j lambda_j y_j + E[eps^2]),
+    v_i <- (F0 + lambda_i F1) v_i + f nu_i
 
-because E[(x'delta)^2 x x'] = (delta'K delta) K + 2 K delta delta' K for Gaussian x. The ODE drops the squares of
-g lambda_i in the first bracket, which matter where a few directions carry the risk.
+where the gradient of a batch of b is lambda_i w_i + nu_i. Its noise has mean zero and, for Gaussian x, the variance
+
+    N_i = (lambda_i (sum_j lambda_j E[w_j^2] + E[eps^2]) + lambda_i^2 E[w_i^2]) / b,
+
+because E[(x'delta)^2 x x'] = (delta'K delta) K + 2 K delta delta' K. So the moments Y_i = E[v_i v_i'] obey
+
+    Y_i <- (F0 + lambda_i F1) Y_i (F0 + lambda_i F1)' + f f' N_i.
+
+SGD has F0 = 1 and F1 = f = -g with g = eta / d. Its ODE drops the squares of g lambda_i, which matter where a few
+directions carry the risk.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sdelimit.limits.law import Law, moment_pairs
 from sdelimit.modes.decoupled import Modes
 from sdelimit.numerics.floors import BLOW_UP, TINY_RISK
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import x64
 
 
-def solve_recursion(current: Modes, noise_variance: float, batch_size: int, d: int, times, lr, save_modes) -> dict:
-    """What ``integrate`` gives, at the ``times`` t = steps / d, linear between steps; ``lr`` is one learning rate."""
-    steps = int(np.ceil(times[-1] * d))
-    eta = np.asarray(lr.at(np.arange(steps) / d), np.float64)
-    decay, y0 = current.decay, current.w0**2
+def solve_recursion(current: Modes, law: Law, noise_variance: float, d: int, times, lr, save_modes) -> dict:
+    """What ``integrate`` gives, at the ``times`` t = steps / d, linear between steps; ``lr`` is one learning rate.
+
+    Of a law with a ``gradient_batch``.
+    """
+    steps = max(int(np.ceil(times[-1] * d)), 1)
+    t = np.arange(steps + 1) / d
+    eta = np.asarray(lr.at(t), np.float64)
+    decay, v0 = current.decay, law.initial_state(current.w0)
+    moments0 = np.stack([v0[a] * v0[b] for a, b in moment_pairs(law.size)])
     position = np.minimum(times * d, steps)
-    before = np.minimum(np.floor(position).astype(int), max(steps - 1, 0))
+    before = np.minimum(np.floor(position).astype(int), steps - 1)
     kept = np.unique(np.concatenate([before, before + 1])) if save_modes else np.zeros(0, int)
     with x64():
-        risk, modes = _steps(decay, y0, eta / d, noise_variance, float(batch_size), kept)
-        risk, modes = np.asarray(risk), np.asarray(modes)
+        found = _steps(law, decay, moments0, eta / d, t, noise_variance, kept)
+        risk, phi, modes = map(np.asarray, found)
     ceiling = BLOW_UP * max(risk[0], TINY_RISK)
     gone = ~(risk < ceiling)
     end = int(np.argmax(gone)) if gone.any() else steps
@@ -39,7 +53,7 @@ def solve_recursion(current: Modes, noise_variance: float, batch_size: int, d: i
         "risk": risk[before] + part * (risk[before + 1] - risk[before]),
         "slope": slope,
         "lr": lr.at(times),
-        "phi": np.ones(times.size),
+        "phi": phi[before] + part * (phi[before + 1] - phi[before]),
         "modes": np.zeros(()),
         "end_time": end / d,
         "end_risk": risk[end],
@@ -63,22 +77,38 @@ def _infinite(values, where):
 
 
 @jit
-def _steps(decay, y0, g, noise_variance, b, kept):
-    """Risks after 0, 1, ... steps, and the energies after ``kept`` steps."""
-    size = kept.shape[0]
+def _steps(law, decay, moments0, g, t, noise_variance, kept):
+    """Risks and effective rates after 0, 1, ... steps, and the energies after ``kept`` steps."""
+    size, k, decay = kept.shape[0], law.size, jnp.asarray(decay)
+    pairs, b = moment_pairs(k), float(law.gradient_batch)
 
     def step(carry, inputs):
-        y, saved = carry
-        g, k = inputs
+        moments, scalars, saved = carry
+        g, t, index = inputs
         if size:
-            row = jnp.searchsorted(kept, k)
-            saved = saved.at[jnp.where(kept[jnp.minimum(row, size - 1)] == k, row, size)].set(y, mode="drop")
-        total = jnp.sum(decay * y)
-        y_next = y * (1 - 2 * g * decay + (1 + 1 / b) * (g * decay) ** 2) + g**2 / b * decay * (total + noise_variance)
-        return (y_next, saved), total / 2
+            row = jnp.searchsorted(kept, index)
+            row = jnp.where(kept[jnp.minimum(row, size - 1)] == index, row, size)
+            saved = saved.at[row].set(moments[0], mode="drop")
+        q = moments @ decay
+        phi = law.effective_rates(q, scalars)[0]
+        return (_moved(law.step(g, t), moments, q[0]), _later(scalars, q), saved), (q[0] / 2, phi)
 
-    saved = jnp.zeros((size, decay.shape[0]))
-    (y, saved), risks = jax.lax.scan(step, (jnp.asarray(y0), saved), (g, jnp.arange(g.shape[0])))
-    if size:
-        saved = jnp.where((kept == g.shape[0])[:, None], y, saved)
-    return jnp.append(risks, jnp.sum(decay * y) / 2), saved
+    def _moved(one, moments, total):
+        entry = {pair: row for pair, row in zip(pairs, moments, strict=True)}
+        Y = [[entry[min(a, b), max(a, b)] for b in range(k)] for a in range(k)]
+        F = [[one.constant[a, b] + decay * one.linear[a, b] for b in range(k)] for a in range(k)]
+        noise = decay / b * (total + noise_variance + decay * moments[0])
+
+        def entry_of(a, c):
+            kept_part = sum(F[a][i] * Y[i][j] * F[c][j] for i in range(k) for j in range(k))
+            return kept_part + one.kick[a] * one.kick[c] * noise
+
+        return jnp.stack([entry_of(a, c) for a, c in pairs])
+
+    def _later(scalars, q):
+        rate, target = law.relaxation(q)
+        return scalars - jnp.expm1(-rate * (t[1] - t[0])) * (target - scalars)
+
+    start = jnp.asarray(moments0), jnp.asarray(law.initial_scalars()), jnp.zeros((size, decay.shape[0]))
+    (_, _, saved), (risks, phi) = jax.lax.scan(step, start, (g, t, jnp.arange(g.shape[0])))
+    return risks, phi, saved

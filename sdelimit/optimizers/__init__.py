@@ -5,7 +5,7 @@ from sdelimit.optimizers.clip import clip_coordinate, clip_norm
 from sdelimit.optimizers.from_optax import from_optax
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.optimizers.s_adam import s_adam
-from sdelimit.optimizers.sgd import sgd
+from sdelimit.optimizers.sgd import dana, sgd
 from sdelimit.optimizers.sign import lion, sign_sgd, signum
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "as_optimizer",
     "clip_coordinate",
     "clip_norm",
+    "dana",
     "from_optax",
     "lion",
     "long_memory_adam",

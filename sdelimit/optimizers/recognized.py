@@ -23,7 +23,7 @@ from sdelimit.numerics.precision import precision
 from sdelimit.optimizers.adaptive import adam, nadam, rmsprop
 from sdelimit.optimizers.clip import clip_coordinate
 from sdelimit.optimizers.optimizer import Optimizer
-from sdelimit.optimizers.sgd import sgd
+from sdelimit.optimizers.sgd import momentum_optimizer, sgd
 from sdelimit.optimizers.sign import lion, sign_sgd, signum
 
 STEPS, COORDINATES = 192, 32
@@ -131,6 +131,11 @@ def _rmsprop(g, b2, eps, inside, corrected):
     return g / (np.sqrt(v + eps) if inside else np.sqrt(v) + eps)
 
 
+def _momentum(g, beta, nesterov, scale, debias):
+    m = _sum(beta, g)
+    return scale * (g + beta * m if nesterov else m) / (_correction(beta, g) if debias else 1.0)
+
+
 def _lion(g, b1, b2):
     m = np.concatenate([np.zeros_like(g[:1]), _average(b2, g)[:-1]])
     return np.sign(b1 * m + (1 - b1) * g)
@@ -161,6 +166,14 @@ def _candidates(numbers) -> Iterator[tuple[Callable[[Float[np.ndarray, "T n"]], 
                 yield functools.partial(_adam, b1=b1, b2=b2, eps=eps), named(functools.partial(adam, b1, b2, eps))
             for eps in tiny:
                 yield functools.partial(_nadam, b1=b1, b2=b2, eps=eps), named(functools.partial(nadam, b1, b2))
+    for beta in decays:
+        factors = [1.0, *(number for number in numbers if number > 0)]
+        for scale in dict.fromkeys(factor * weight for weight in (1.0, 1 - beta) for factor in factors):
+            for nesterov, debias in ((False, False), (True, False), (False, True)):
+                given = {"beta": beta, "nesterov": nesterov, "scale": scale, "debias": debias}
+                name = "sgd_nesterov" if nesterov else "sgd_momentum"
+                make = functools.partial(momentum_optimizer, name, optax.identity(), **given)
+                yield functools.partial(_momentum, **given), named(make)
     for threshold in numbers:
         if threshold > 0:
             computes = functools.partial(np.clip, a_min=-threshold, a_max=threshold)

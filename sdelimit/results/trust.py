@@ -54,7 +54,7 @@ def theory_warnings(curve, limit) -> tuple[str, ...]:
         _long_momentum(curve, limit),
         _long_size_memory(curve, limit),
         _long_start_up(curve),
-        _large_batch(curve),
+        _large_batch(curve, limit),
         _past_the_data(curve),
         _beyond_stability(curve, limit),
         _slow_second_moment(curve, limit),
@@ -136,7 +136,7 @@ def _fastest_rate(curve):
 
 def _resolves_memory(curve, limit):
     """Whether the law that gave the curve holds for memories of any length."""
-    return limit.resolves_memory and not np.any(curve.aligned)
+    return limit.resolves_memory and (limit.gradient_batch is not None or not np.any(curve.aligned))
 
 
 def _long_momentum(curve, limit):
@@ -184,9 +184,10 @@ def _long_start_up(curve):
     )
 
 
-def _large_batch(curve):
+def _large_batch(curve, limit):
     ratio = curve.batch_size / curve.problem.d
-    if ratio <= LARGEST_BATCH or curve.batch_size == 1:
+    step_by_step = limit.gradient_batch is not None and np.all(curve.aligned)
+    if step_by_step or ratio <= LARGEST_BATCH or curve.batch_size == 1:
         return None
     return (
         f"batch_size {curve.batch_size} is {ratio:.0%} of d = {curve.problem.d}; the limit needs batches much smaller "
@@ -218,7 +219,8 @@ def _beyond_stability(curve, limit):
 def with_drift_error(curve, limit):
     """``curve`` with its ``drift_error``, one number for each learning rate."""
     if limit.gradient_batch is not None:
-        g = np.max(np.where(np.isfinite(curve.lr), curve.lr, 0.0), axis=-1) / curve.problem.d
+        effective = np.where(np.isfinite(curve.lr) & np.isfinite(curve.phi), curve.lr * curve.phi, 0.0)
+        g = np.max(effective, axis=-1) / curve.problem.d
         error = g * infinitesimal_error(modes(curve.problem, limit), limit.gradient_batch)
         return replace(curve, drift_error=error if np.ndim(error) else float(error))
     rows = [np.reshape(getattr(curve, name), (-1, curve.t.size)) for name in ("lr", "phi", "risk")]
@@ -234,7 +236,9 @@ def warn_of_correlations(problem, optimizer, limit, lr, risks):
     if not settled.any():
         return
     if limit.gradient_batch is not None:
-        worst = float(lr[settled].max() / problem.d * infinitesimal_error(modes(problem, limit), limit.gradient_batch))
+        current, largest = modes(problem, limit), float(lr[settled].max())
+        gain = limit.settled_gain(largest, current.decay)
+        worst = largest / problem.d * infinitesimal_error(current, limit.gradient_batch, gain)
     else:
         worst = max(abs(stationary_error(problem, limit, float(R))) for R in risks[settled])
     if worst > LARGEST_DRIFT_ERROR:
@@ -280,9 +284,11 @@ def _edge(curve, limit) -> float:
     That is 4 d R phi / (psi tr K) where the coefficients grow as they do for SGD, phi / psi as 1 / R. Where they do
     not, or rounding at such a risk has left no number > 0 of them, no such learning rate is known: infinite too.
     """
-    if limit.power != 0 or limit.size > 1:
-        return np.inf
     problem = curve.problem
+    if limit.power != 0:
+        return np.inf
+    if limit.size > 1:
+        return limit.stability_edge(modes(problem, limit).decay, problem.d, float(curve.t[-1]))
     variance = problem.noise.second_moment if np.isfinite(problem.noise.second_moment) else 0.0
     R = FAR * max(problem.initial_risk, variance, problem.covariance.trace / problem.d)
     rates = evaluate_in_float64(partial(_balancing_rates, limit), np.array([R, FAR * R]))
