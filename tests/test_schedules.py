@@ -232,6 +232,7 @@ def test_a_constant_of_optax_is_a_constant():
     assert LearningRate.of(optax.constant_schedule(0.3)).at(TIMES).tolist() == [0.3] * 9
 
 
+@pytest.mark.long
 def test_of_steps_takes_one_learning_rate_for_each_step():
     rates = np.linspace(0.5, 0.1, STEPS) ** 2
     lr = LearningRate.of(sl.schedules.of_steps(rates, D))
@@ -242,6 +243,7 @@ def test_of_steps_takes_one_learning_rate_for_each_step():
     np.testing.assert_allclose(curve.risk, same.risk, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_a_schedule_in_steps_gives_the_risk_of_the_same_schedule_in_time():
     """What was .071 for a learning rate that seemed not to decay is .118."""
     in_steps = sl.schedules.of_steps(OPTAX["cosine"], D)
@@ -291,6 +293,7 @@ def test_a_schedule_in_time_is_not_taken_for_one_in_steps(schedule):
     assert LearningRate.of(schedule).require_times(HORIZON, D) == ()
 
 
+@pytest.mark.long
 def test_as_many_rates_as_steps_are_not_a_batch_of_learning_rates():
     problem = sl.LinearRegression(np.ones(20))
     solvers = [sl.solve_ode, sl.solve_sde, sl.simulate, lambda *given: sl.simulate(*given, n_runs=2, t=[0.0, 2.0])]

@@ -49,6 +49,7 @@ def sign_drift(R):
 # -- the identity ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "law", [next(iter(LAWS)), *(pytest.param(law, marks=pytest.mark.slow) for law in list(LAWS)[1:])]
 )
@@ -351,6 +352,7 @@ def test_what_is_frozen_cannot_change():
         sign("laplace").decomposition.risks[frozenset()][0] = 0.0
 
 
+@pytest.mark.long
 def test_bad_questions_to_a_result_are_refused_by_name():
     e = sign("laplace")
     for call, message in (

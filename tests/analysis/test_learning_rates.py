@@ -34,6 +34,7 @@ def at(schedule, t):
         return np.array([float(schedule(jnp.float64(x))) for x in t])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "t_max", [pytest.param(0.5, marks=pytest.mark.slow), T_MAX, pytest.param(100.0, marks=pytest.mark.slow)]
 )

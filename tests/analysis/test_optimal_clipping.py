@@ -8,6 +8,8 @@ from scipy.integrate import solve_ivp
 import sdelimit as sl
 from sdelimit.numerics.precision import evaluate_in_float64
 
+pytestmark = pytest.mark.long
+
 WEIGHTS, SCALES = np.array([0.9, 0.1]), np.array([0.3, 3.0])
 HEAVY = sl.noise.GaussianMixture(WEIGHTS, [0.0, 0.0], SCALES)
 LR, T_MAX = 0.6, 3.0

@@ -38,6 +38,7 @@ def test_compare_writes_figure_curves_and_settings(tmp_path):
     assert settings["d"] == 60 and settings["seed"] == 0 and "jax" in settings["versions"]
 
 
+@pytest.mark.long
 def test_an_earlier_result_is_not_overwritten_unless_asked(tmp_path):
     (tmp_path / "curves.npz").write_text("an earlier result")
     again = run("compare", *SMALL, "-n", "none", "--out", str(tmp_path))

@@ -416,6 +416,7 @@ def test_covers_says_which_rules_and_problems_have_a_theory_from_the_rows():
     assert not sl.data.covers(HEAVY.gaussian(), sl.sgd())
 
 
+@pytest.mark.long
 def test_a_rule_is_known_by_its_formula_and_not_by_its_name():
     """A name is a label: momentum called sgd is not SGD, and SGD by another name is."""
     for known in (sl.sgd(), sl.sign_sgd(), sl.clip_norm(0.5), sl.adam(0.9, 0.999), sl.long_memory_adam(0.9, 0.999)):
@@ -493,6 +494,7 @@ def test_labels_are_where_target_says(tmp_path):
         sl.data.from_file(alone, True)
 
 
+@pytest.mark.long
 def test_theory_beyond_the_last_row_is_warned_of_with_the_numbers(small):
     """50 rows of d = 4 last to t = 12.5, or half of that in pairs."""
     with warnings.catch_warnings():

@@ -110,6 +110,7 @@ def test_input_files_are_found_beside_the_result_and_must_be_unchanged(result, t
         sl.rerun(path)
 
 
+@pytest.mark.long
 def test_a_cell_of_a_sweep_repeats_itself(tmp_path):
     grid = {
         "optimizer": "sign_sgd",
@@ -148,6 +149,7 @@ def test_the_numbers_of_the_table_are_compared_too(tmp_path):
         sl.rerun(path)
 
 
+@pytest.mark.long
 def test_a_cell_that_failed_or_fails_now_is_not_called_identical(tmp_path, monkeypatch):
     sl.sweep(tmp_path, **CELL)
 

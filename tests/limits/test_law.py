@@ -1,5 +1,7 @@
 """The law with two numbers a mode: SGD with momentum (w, y), whose moments have closed equations.
 
+pytestmark = pytest.mark.long
+
 With y' = c (lambda w + noise - y) and w' = -eta y, c = d (1 - beta), SGD's noise of variance n c_i with n = 2P / d:
 
     A' = -2 eta B,    B' = -c B - eta C + c lambda A,    C' = -2 c C + 2 c lambda B + c^2 n lambda,

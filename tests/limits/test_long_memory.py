@@ -46,6 +46,7 @@ def test_ode_solves_the_equations_of_theory_section_11(problem, batch_size):
     np.testing.assert_allclose(curve.modes @ curve.decay / 2, curve.risk, rtol=1e-9)
 
 
+@pytest.mark.long
 def test_at_time_zero_the_second_moment_is_that_of_the_first_residual(problem):
     curve = sl.solve_ode(problem, rule(1.0), 0.5, 1.0)
     assert curve.phi[0] == pytest.approx(1 / np.sqrt(2 * problem.initial_risk + 0.25), rel=1e-9)

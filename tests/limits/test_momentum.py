@@ -14,6 +14,8 @@ from sdelimit.experiments.specs import parse_optimizer
 from sdelimit.limits.law import Law
 from sdelimit.ode import modes as ode_modes
 
+pytestmark = pytest.mark.long
+
 D, V = 60, 0.5
 PROBLEM = sl.LinearRegression(
     sl.covariance.power_law(D, 0.7, rotate=True, seed=3).scaled(np.full(D, 2.0)), sl.noise.Gaussian(V)

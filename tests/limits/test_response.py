@@ -14,6 +14,8 @@ from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.numerics.precision import x64
 
+pytestmark = pytest.mark.long
+
 ADAM = Weights(0.0, 0.1, 0.9), Weights(0.0, 0.05, 0.95)
 SIGNUM = Weights(0.0, 1.0, 0.8)
 NOISES = {

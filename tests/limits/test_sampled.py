@@ -372,6 +372,7 @@ def test_zero_memory_is_sign_sgd(make):
         np.testing.assert_allclose(c.kappa(0.6, R), sign.kappa(0.6, R), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_a_second_solve_computes_no_coefficients_and_compiles_nothing(monkeypatch, caplog):
     problem = sl.LinearRegression(sl.covariance.ar1(64, 0.5), sl.noise.Gaussian(0.5))
     sl.solve_ode(problem, sl.adam(0.9, 0.99), 0.5, 2.0)

@@ -17,6 +17,8 @@ from sdelimit.limits.residual_law import residual_sample
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.problem.infinite import InfiniteProblem
 
+pytestmark = pytest.mark.long
+
 TIGHTER = sl.schedules.log_linear([0.0, 3.0], [3.0, 0.75])
 STEPS = sl.schedules.piecewise_constant([1.0, 2.0], [3.0, 0.5, 1.5])
 SAMPLES = 400_000

@@ -55,6 +55,7 @@ def test_few_modes_are_kept_as_they_are():
     np.testing.assert_array_equal(shares, weights)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("condition", [1e12, *(pytest.param(c, marks=pytest.mark.slow) for c in (1e15, 1e20))])
 def test_modes_slower_than_all_others_by_any_factor_keep_their_risk(condition):
     """All of the risk in the slowest modes; what the rest of them adds is noise."""

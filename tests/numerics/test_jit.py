@@ -61,6 +61,7 @@ def test_numbers_share_a_program_and_what_names_it_does_not():
     assert traced == [1, 1, 2, 2]
 
 
+@pytest.mark.long
 @linux
 def test_what_no_rule_uses_any_more_is_dropped(few):
     """Memory maps of compiled code stay bounded; before, every rule left its own behind for good."""
@@ -76,6 +77,7 @@ def test_what_no_rule_uses_any_more_is_dropped(few):
     assert max(seen[14:]) <= max(seen[:14]) + each  # ... and gives them back
 
 
+@pytest.mark.long
 def test_a_program_that_was_dropped_is_compiled_again(few):
     gradients = np.random.default_rng(0).standard_normal((5, 2))
     rules = [momentum(decay) for decay in (0.2, 0.7)]

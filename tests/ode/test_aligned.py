@@ -14,6 +14,8 @@ from sdelimit.modes.alignment import decayed
 from sdelimit.ode.solve import solve_limit
 from sdelimit.schedules import LearningRate
 
+pytestmark = pytest.mark.long
+
 TARGETS = {"1-sparse": 1, "5-sparse": 5}
 
 

@@ -7,6 +7,8 @@ from conftest import heteroscedastic
 
 import sdelimit as sl
 
+pytestmark = pytest.mark.long
+
 
 def decaying(t):
     return 3 / (1 + t)

@@ -11,6 +11,8 @@ from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
 
+pytestmark = pytest.mark.long
+
 D, T, VARIANCE = 2000, 1.0, 0.25
 
 

@@ -125,6 +125,7 @@ def test_short_pulses_of_the_learning_rate_are_not_stepped_over(small_problem):
     np.testing.assert_allclose(curve.risk, [small_problem.initial_risk, direct.risk[0], direct.risk[0]], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_learning_rate_that_reads_a_variable_is_read_anew(small_problem):
     """Also inside a warmup."""
     size = [1.0]
@@ -140,6 +141,7 @@ def test_a_learning_rate_that_reads_a_variable_is_read_anew(small_problem):
     assert first.lr[0] == 1.0
 
 
+@pytest.mark.long
 def test_after_a_divergence_the_learning_rate_is_still_known(small_problem):
     with pytest.warns(sl.DivergenceWarning, match=r"lr 40 at t = 0"):
         curve = sl.solve_ode(small_problem, sl.sgd(), lambda t: 40 / (1 + t), t=[30.0, 50.0])
@@ -147,6 +149,7 @@ def test_after_a_divergence_the_learning_rate_is_still_known(small_problem):
     assert np.all(np.isinf(curve.risk))
 
 
+@pytest.mark.long
 def test_vmap_and_jit_over_the_learning_rate(small_problem):
     def risk(a):
         return sl.solve_ode(small_problem, sl.sgd(), a, 1.0, aligned=False).risk
@@ -196,6 +199,7 @@ def test_sgd_is_unstable_beyond_twice_d_over_trace(small_problem):
     assert not np.isnan(above.phi).any()
 
 
+@pytest.mark.long
 def test_starting_at_the_target_and_without_noise_is_not_a_singularity():
     problem = sl.LinearRegression(np.full(50, 2.0), theta0=np.ones(50), theta_star=np.ones(50))
     curve = sl.solve_ode(problem, sl.sign_sgd(), 0.5, 40.0, aligned=False)

@@ -28,6 +28,7 @@ CALLS = {
 SLOW = "effects", "best_constant_lr", "optimize_schedule"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CALLS])
 def test_every_call_asks_an_optimizer_once_for_its_limit(name):
     asked = []

@@ -9,6 +9,8 @@ from click.testing import CliRunner
 import sdelimit as sl
 from sdelimit.cli import main
 
+pytestmark = pytest.mark.long
+
 MODULE = '''
 import optax
 import sdelimit as sl

@@ -66,6 +66,7 @@ def test_table_and_figure_show_the_report(experiment, tmp_path):
     np.testing.assert_allclose(line.get_ydata(), experiment[0].risk)
 
 
+@pytest.mark.long
 def test_divergence_is_named_in_the_table_and_never_nan():
     problem = sl.LinearRegression(np.ones(30), sl.noise.Gaussian(0.3))
     with pytest.warns(sl.DivergenceWarning):

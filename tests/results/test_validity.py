@@ -18,6 +18,8 @@ from sdelimit.optimizers.from_optax import measured_optimizer
 from sdelimit.results import trust
 from sdelimit.results.trust import LARGEST_ERROR, _edge, run_warnings, theory_warnings
 
+pytestmark = pytest.mark.long
+
 D = 20
 T = np.linspace(0.0, 10.0, 6)
 VARIANCE = 0.25

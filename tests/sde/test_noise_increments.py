@@ -13,6 +13,8 @@ from sdelimit.modes.decoupled import modes, noise_coordinates
 from sdelimit.numerics.precision import x64
 from sdelimit.sde.noise_increments import SPACING, noise_increments
 
+pytestmark = pytest.mark.long
+
 PSI = {
     "of one shape": lambda R: jnp.stack([2 * R + 0.1, 3 * (2 * R + 0.1)]),
     "of changing shape": lambda R: jnp.stack([0.1 + 0 * R, R]),

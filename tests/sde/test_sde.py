@@ -6,6 +6,8 @@ from conftest import heteroscedastic
 
 import sdelimit as sl
 
+pytestmark = pytest.mark.long
+
 V = 0.4
 
 

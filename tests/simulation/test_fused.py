@@ -16,6 +16,8 @@ from sdelimit.simulation.fused.kernel import advance
 from sdelimit.simulation.fused.rules import fused_rule
 from sdelimit.simulation.fused.samplers import fused_sampler
 
+pytestmark = pytest.mark.long
+
 RULES = [sl.sgd(), sl.sign_sgd(), sl.adam(0.8, 0.9)]
 RATES = [[0.3, 0.1], 0.2, 0.3]
 COVARIANCES = {

@@ -13,6 +13,8 @@ import sdelimit as sl
 from sdelimit.simulation import loop
 from sdelimit.simulation.sharding import RunSharding
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """

@@ -71,6 +71,7 @@ def test_the_loss_that_rules_may_ask_for_has_the_gradient_that_they_get(batch_si
     np.testing.assert_allclose(ours.risk, plain.risk, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_a_run_depends_on_seed_and_index_only():
     problem = sl.LinearRegression(sl.covariance.ar1(80, 0.5), sl.noise.StudentT(1.5, 0.3))
     rules = [sl.sign_sgd(), sl.signum(0.9)]
@@ -109,6 +110,7 @@ NOISES = {
 QUICK = [("dense", "gaussian")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("covariance", "noise"),
     [pytest.param(k, law, marks=() if (k, law) in QUICK else pytest.mark.slow) for k in COVARIANCES for law in NOISES],

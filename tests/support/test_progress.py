@@ -25,6 +25,7 @@ def test_a_bar_is_shown_on_request_or_on_a_terminal(show, stream, shown):
     assert ("3/3" in out.getvalue()) == shown
 
 
+@pytest.mark.long
 def test_every_long_call_takes_the_switch(capsys, tmp_path):
     problem, t = sl.LinearRegression(np.ones(3), sl.noise.Gaussian(0.3)), [1.0]
     calls = (
