@@ -23,6 +23,7 @@ settings.register_profile(
 settings.load_profile("sdelimit")
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.filterwarnings("ignore::sdelimit.results.curves.DivergenceWarning"),
     pytest.mark.filterwarnings("ignore::sdelimit.results.curves.LimitWarning"),
 ]

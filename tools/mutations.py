@@ -32,7 +32,7 @@ RATIO_MEMORY_PY, SIGN_MEMORY_PY, HISTORY_PY = (
 )
 STEPS_OF_ADAM = _tests("ode/test_memory", "test_adam_with_long_memories_is_its_recursion_step_by_step")
 STEPS_OF_SIGNUM = _tests("ode/test_memory", "test_signum_is_its_recursion_step_by_step[0.95-0.1-0.001-0.005]")
-HISTORIES = _tests("limits/test_memory")
+HISTORIES = _tests("limits/test_memory_gains")
 FLUCTUATIONS = _tests("limits/test_fluctuations")
 RULES = _tests("optimizers/test_rules")
 DRIFTS = _tests(

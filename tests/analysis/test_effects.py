@@ -155,6 +155,7 @@ def test_sign_sgd_has_the_closed_forms_of_its_effects():
     np.testing.assert_allclose(e.preconditioning.preconditioner, RMS / STD, rtol=1e-12)
 
 
+@pytest.mark.long
 def test_compression_under_gaussian_noise_is_pi_squared_over_four_at_every_risk():
     e = sign("gaussian")
     np.testing.assert_allclose(e.noise_compression.chi, np.pi**2 / 4, rtol=1e-12)

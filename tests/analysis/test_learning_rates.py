@@ -49,6 +49,7 @@ def test_best_constant_lr_for_a_horizon_is_that_of_the_closed_form(t_max):
     assert np.all(found.values >= found.risk * (1 - 1e-6))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", [0.9, 0.05, 1e-3])
 def test_best_constant_lr_for_a_target_is_that_of_the_closed_form(target):
     lrs = np.linspace(1e-3, 1.999, 200_001)

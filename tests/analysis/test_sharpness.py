@@ -36,6 +36,7 @@ def test_memory_leaves_the_noise_of_signs_its_shape():
     assert sl.directional_sharpness(PROBLEM, sl.signum(0.9), batch_size=2) == pytest.approx(sign, rel=0.01)
 
 
+@pytest.mark.long
 def test_a_long_memory_of_squares_leaves_the_sharpness_of_scaled_gradients():
     """Adam without momentum and with b2 near 1: F is a scaled gradient, E[F F'] = rho, up to O(1 - b2)."""
     scaled = np.sum(K * PROBLEM.covariance.correlation()) / 300

@@ -59,6 +59,7 @@ def test_covariance_and_noise_from_files(tmp_path):
     assert "Empirical" in result.output
 
 
+@pytest.mark.long
 def test_targets_are_sparse_where_asked(tmp_path):
     for text, entries in (("e3", [2]), ("sparse:4", None)):
         out = tmp_path / text.replace(":", "-")

@@ -14,6 +14,8 @@ from click.testing import CliRunner
 import sdelimit as sl
 from sdelimit.cli.main import main
 
+pytestmark = pytest.mark.long
+
 SMALL = ["-o", "sgd", "--d", "12", "-n", "gaussian:0.3", "--t-max", "1", "--points", "5", "--runs", "3", "--paths", "2"]
 
 

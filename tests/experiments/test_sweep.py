@@ -49,6 +49,7 @@ def files(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.long
 def test_a_cell_holds_what_the_solvers_give(whole):
     problem = sl.LinearRegression(np.ones(8), sl.noise.Gaussian(0.5), seed=0)
     t = np.linspace(0, 4, 9)

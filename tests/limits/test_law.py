@@ -1,7 +1,5 @@
 """The law with two numbers a mode: SGD with momentum (w, y), whose moments have closed equations.
 
-pytestmark = pytest.mark.long
-
 With y' = c (lambda w + noise - y) and w' = -eta y, c = d (1 - beta), SGD's noise of variance n c_i with n = 2P / d:
 
     A' = -2 eta B,    B' = -c B - eta C + c lambda A,    C' = -2 c C + 2 c lambda B + c^2 n lambda,
@@ -22,6 +20,8 @@ import sdelimit as sl
 from sdelimit.limits.law import Law, moment_pairs
 from sdelimit.numerics.matrices import exponentials
 from sdelimit.numerics.precision import evaluate_in_float64
+
+pytestmark = pytest.mark.long
 
 D, NOISE, MEMORY, ETA = 60, 0.5, 5.0, 0.4
 PROBLEM = sl.LinearRegression(sl.covariance.power_law(D, 0.7, rotate=True, seed=3), sl.noise.Gaussian(NOISE))

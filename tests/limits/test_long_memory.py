@@ -11,6 +11,8 @@ import sdelimit as sl
 from sdelimit.limits.exact.long_memory_adam import quasi_stationary_adam_limit
 from sdelimit.optimizers.optimizer import of_noise
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def problem():

@@ -16,6 +16,8 @@ from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.optimizers.from_optax import measured_optimizer
 from sdelimit.problem.infinite import InfiniteProblem
 
+pytestmark = pytest.mark.long
+
 NO_NOISE = sl.noise.NoNoise()
 SIGNUM = optax.chain(optax.trace(0.9), optax.scale_by_sign())
 RMS = optax.scale_by_rms(0.5)

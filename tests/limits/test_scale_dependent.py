@@ -14,6 +14,8 @@ from sdelimit.numerics.precision import x64
 from sdelimit.ode.equations import risk_system
 from sdelimit.problem.infinite import InfiniteProblem
 
+pytestmark = pytest.mark.long
+
 D, ETA = 6, 0.4
 RULE, NOISE = sl.clip_coordinate(0.7), sl.noise.Gaussian(0.5)
 DENSE = sl.LinearRegression(heteroscedastic(sl.covariance.ar1(D, 0.5)), NOISE)

@@ -140,6 +140,7 @@ def test_noise_factors_belong_to_the_modes_of_the_noise(covariance):
         assert current.decay @ current.w0**2 / 2 == pytest.approx(problem.initial_risk, rel=1e-12)
 
 
+@pytest.mark.long
 def test_risk_curves_and_sharpness_do_not_depend_on_how_k_is_given():
     structure = sl.LinearRegression(sl.covariance.ar1(60, 0.7), sl.noise.Gaussian(0.3))
     matrix = sl.LinearRegression(structure.covariance.to_dense(), structure.noise)

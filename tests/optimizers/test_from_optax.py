@@ -14,6 +14,8 @@ from sdelimit.limits.sampled.adam_eps import AdamEpsLimit
 from sdelimit.optimizers.recognized import advice, parts, uncorrected_start
 from sdelimit.results.trust import theory_warnings
 
+pytestmark = pytest.mark.long
+
 D = 500
 PROBLEM = sl.LinearRegression(sl.covariance.identity(D), sl.noise.Gaussian(0.1))
 

@@ -41,6 +41,7 @@ def test_every_call_asks_an_optimizer_once_for_its_limit(name):
     assert len(asked) == 1
 
 
+@pytest.mark.long
 def test_a_limit_may_read_all_of_the_problem():
     """A rule that divides by sqrt(tr K / d): its curve at lr is SGD's at that much less."""
     trace = PROBLEM.covariance.scaled(3.0)

@@ -27,6 +27,7 @@ def made_up(theory, runs, factor):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_error_is_the_largest_relative_gap_of_the_mean(experiment):
     theory, runs, _ = experiment
     factor = np.ones(21)

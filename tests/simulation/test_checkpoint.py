@@ -112,6 +112,7 @@ def test_optax_rules_are_told_apart_by_what_they_do():
     assert by_problem[0] != by_problem[1] and by_problem[0] == describe(optax.clip(1.0))
 
 
+@pytest.mark.long
 def test_chains_and_rearranged_blocks_are_told_apart(tmp_path):
     """A chain asks for extra arguments; blocks in another order have the same numbers."""
     first, second = (sl.from_optax(optax.chain(optax.scale_by_sign(), optax.scale(b))) for b in (1.0, 0.1))

@@ -91,6 +91,7 @@ def test_the_table_of_gains_is_what_it_tabulates(law):
                 assert abs(found[1] / (exact[1] / (1 - rule.b.decay ** (k - 1))) - 1) < 0.004
 
 
+@pytest.mark.long
 def test_short_memories_have_the_plain_limit():
     d = int(LONGEST_RATE / (1 - 0.5)) + 1
     problem = sl.LinearRegression(sl.covariance.identity(d), sl.noise.Gaussian(0.5))
