@@ -9,6 +9,8 @@ from scipy.optimize import brentq
 import sdelimit as sl
 from sdelimit.numerics.precision import x64
 
+pytestmark = pytest.mark.long
+
 D, V, T_MAX = 200, 0.4, 8.0
 # The same Gaussian law as a mixture: one class of noise, so that the problems share compiled code.
 GAUSSIAN = sl.noise.GaussianMixture([0.5, 0.5], [0.0, 0.0], [V, V])
@@ -34,7 +36,6 @@ def at(schedule, t):
         return np.array([float(schedule(jnp.float64(x))) for x in t])
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     "t_max", [pytest.param(0.5, marks=pytest.mark.slow), T_MAX, pytest.param(100.0, marks=pytest.mark.slow)]
 )
@@ -49,7 +50,6 @@ def test_best_constant_lr_for_a_horizon_is_that_of_the_closed_form(t_max):
     assert np.all(found.values >= found.risk * (1 - 1e-6))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("target", [0.9, 0.05, 1e-3])
 def test_best_constant_lr_for_a_target_is_that_of_the_closed_form(target):
     lrs = np.linspace(1e-3, 1.999, 200_001)

@@ -214,6 +214,7 @@ HEAVY = sl.data.from_arrays(*skewed(6000, 40))
 RULES = {"sgd": sl.sgd(), "sign_sgd": sl.sign_sgd(), "clip_norm": sl.clip_norm(0.5), "adam": sl.adam(0.9, 0.999)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rule", "batch_size"),
     [

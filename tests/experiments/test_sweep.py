@@ -23,6 +23,8 @@ from sdelimit.cli.main import main
 from sdelimit.experiments import best, folder
 from sdelimit.support import files as support_files
 
+pytestmark = pytest.mark.long
+
 sweep_module = sys.modules["sdelimit.experiments.sweep"]
 GRID = {
     "optimizer": ["sgd", "sign_sgd"],
@@ -49,7 +51,6 @@ def files(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.long
 def test_a_cell_holds_what_the_solvers_give(whole):
     problem = sl.LinearRegression(np.ones(8), sl.noise.Gaussian(0.5), seed=0)
     t = np.linspace(0, 4, 9)
@@ -73,7 +74,6 @@ def test_what_goes_wrong_in_a_cell_is_recorded_with_its_reason(whole, tmp_path):
     assert heavy["status"] == "no theory" and "finite variance" in heavy["reason"] and heavy["theory_risk"] is None
 
 
-@pytest.mark.long
 def test_a_cell_that_fails_does_not_stop_the_rest(tmp_path, monkeypatch):
     np.save(tmp_path / "huge.npy", np.full(8, 1e40))
     given = {**GRID, "noise": "gaussian:0.3", "covariance": [str(tmp_path / "huge.npy"), "identity"], "lr": 0.3}
@@ -336,7 +336,6 @@ def test_an_interruption_after_a_cell_is_written_keeps_its_row(whole, tmp_path, 
     assert table(tmp_path).splitlines() == table(whole.folder).splitlines()[:4]
 
 
-@pytest.mark.long
 def test_runs_without_a_mean_risk_have_no_best_rate(tmp_path):
     result = sl.sweep(tmp_path, **{**GRID, "noise": "cauchy:0.2", "lr": [0.3, 0.5]})
     sgd, sign = result.best()
@@ -420,7 +419,6 @@ def test_the_best_rate_has_the_lowest_mean_over_seeds():
     assert means["sgd", 10, "identity", "none", 1][0.1]["error"] == pytest.approx(0.1 / np.sqrt(2))
 
 
-@pytest.mark.long
 def test_rates_of_each_optimizer_and_in_equal_ratios(tmp_path):
     lr = {"sgd": {"from": 0.1, "to": 0.4, "points": 3}, "sign_sgd": ["cosine:0.3", 0.5]}
     result = sl.sweep(tmp_path, **{**GRID, "lr": lr, "n_runs": 0, "noise": "gaussian:0.3"})

@@ -94,6 +94,7 @@ LEARNING_RATES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "wrap"),
     [
