@@ -106,6 +106,13 @@ class Law(eqx.Module):
         """r and target(q) of dm/dt = r (target - m)."""
         return jnp.zeros(0), jnp.zeros(0)
 
+    def along_mean(self, R) -> Float[Array, ""] | None:
+        """Gamma of laws with several numbers a mode: the gradient's noise has Gamma v v' beside B_q, v its mean.
+
+        The first kernel must be "rho", and its B_q that of the gradient; None if Gamma is not known.
+        """
+        return None
+
     def fluctuations_at(self, R, m):
         """``fluctuations`` at the scalars m."""
         return self.fluctuations(R)

@@ -78,12 +78,37 @@ class RememberedRisk(eqx.Module):
         return jnp.where(started, E / -jnp.expm1(-jnp.where(started, x, 1.0)), R)
 
 
+class Residuals(eqx.Module):
+    """Moments of the label noise and the batch, which the spread of single runs depends on."""
+
+    second_moment: float
+    fourth_moment: float
+    batch_size: float
+
+    @classmethod
+    def of(cls, noise, batch_size: int) -> "Residuals | None":
+        """Those under a law, None if it has no fourth moment."""
+        moments = float(noise.second_moment), float(noise.fourth_moment)
+        return cls(*moments, float(batch_size)) if np.all(np.isfinite(moments)) else None
+
+    def along_mean(self, R):
+        """Gamma = -(1 - Var(l^2) / (4 (2P)^2)) / b, of rules that remember for long (theory: section 17).
+
+        A rule whose steps do not depend on the size of gradients sees of l z, the length along the mean of a gradient,
+        only what its own average of sizes does not take out again.
+        """
+        s2, m2, m4 = 2 * R, self.second_moment, self.fourth_moment
+        variance = 3 * s2**2 + 6 * s2 * m2 + m4 - (s2 + m2) ** 2
+        return -(1 - variance / (4 * (s2 + m2) ** 2)) / self.batch_size
+
+
 class _MemoryLaw(Law):
     """What the laws below have in common.
 
     Attributes:
         rule: the gains.
         stationary: the law for a memory that is short and has lasted for ever.
+        residuals: for the spread of single runs; None if the label noise has no fourth moment.
     """
 
     resolves_memory: ClassVar[bool] = True
@@ -91,6 +116,9 @@ class _MemoryLaw(Law):
     @property
     def kurtosis(self):
         return self.rule.kurtosis
+
+    def along_mean(self, R):
+        return None if self.residuals is None else self.residuals.along_mean(R)
 
     def initial_scalars(self):
         return self.rule.initial_scalars()
@@ -129,6 +157,7 @@ class FilteredLaw(_MemoryLaw):
     rule: Remembering
     rate: float
     stationary: Law
+    residuals: Residuals | None
     basis: tuple[str, ...] = eqx.field(static=True)
 
     def drift(self, eta, q, m):
@@ -148,12 +177,17 @@ class FilteredLaw(_MemoryLaw):
     def effective_rates(self, q, m):
         return self.rule.gains(q, m).drift[None]
 
+    def gradient_noise(self, eta, q, m):
+        """N of the first kernel."""
+        return self.rule.gains(q, m, eta).noise[0]
+
 
 class UnfilteredLaw(_MemoryLaw, ScalarLaw):
     """The same where the filter forgets so much faster than the risk moves that y_i = lambda_i w_i."""
 
     rule: Remembering
     stationary: Law
+    residuals: Residuals | None
     basis: tuple[str, ...] = eqx.field(static=True)
 
     def drift_coefficients(self, R, m):

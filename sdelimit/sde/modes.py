@@ -119,9 +119,25 @@ def _vector_step(law, decay, rates, forcing, increments, along, floor, d, v, sca
     middle = _relax(law, scalars, (start + ahead) / 2, dt / 2)
     B = jax.vmap(lambda q, m: law.noise(eta, q, m))(ahead, middle)
     z = standard_normals(keys, index, (B.shape[1], law.size, d))
+    if law.along_mean(jnp.ones(())) is not None:
+        z = z.at[:, 0].set(_along_gradient(law, decay, eta, ahead, middle, v[:, 0], z[:, 0]))
     half = half_drift(ahead, middle)
     v = move(half, move(half, v) + jnp.sqrt(dt / d) * increments.of_vectors(B, z))
     return v, _relax(law, scalars, ahead, dt)
+
+
+def _along_gradient(law, decay, eta, q, m, w, z):
+    """Normals whose noise, of the covariance N Lambda of gradients in the modes, has Gamma (Lambda w) (Lambda w)' more.
+
+    (I + (Gamma / N) b b')^(1/2) z with b = Lambda^(1/2) w, where I is N Lambda in units of itself. A variance that is
+    negative counts as 0.
+    """
+    N = jax.vmap(lambda q, m: law.gradient_noise(eta, q, m))(q, m)[:, None, None]
+    gamma = jax.vmap(lambda q: law.along_mean(q[0] / 2))(q)[:, None, None]
+    b = (jnp.sqrt(decay) * w)[:, None]
+    square = jnp.maximum(jnp.sum(b**2, axis=-1, keepdims=True), TINY)
+    along = jnp.sum(b * z, axis=-1, keepdims=True) / square * b
+    return z + (jnp.sqrt(jnp.maximum(1 + gamma * square / jnp.maximum(N, TINY), 0.0)) - 1) * along
 
 
 def _with_fluctuations(law, R, m, psi, steps, b, z, other):

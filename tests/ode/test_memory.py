@@ -10,6 +10,7 @@ from sdelimit.limits.noise_kernel import SPLIT_BASIS
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
+from sdelimit.sde.modes import _along_gradient
 
 pytestmark = pytest.mark.long
 
@@ -142,3 +143,34 @@ def test_a_signal_larger_than_the_noise_is_warned_of():
     with pytest.warns(sl.LimitWarning, match="steps saturate"):
         curve = sl.solve_ode(problem, sl.signum(0.99), 0.05, t_max=1.0, aligned=False)
     assert curve.saturation > 1
+
+
+def test_noise_along_the_mean_is_added_to_that_of_gradients():
+    """(I + (Gamma/N) b b')^(1/2) applied to the unit vectors, b = Lambda^(1/2) w."""
+    rng = np.random.default_rng(0)
+    decay, w = rng.uniform(0.5, 2, 6), rng.normal(size=6)
+
+    class Known:
+        def along_mean(self, R):
+            return -0.6 / (1 + R)
+
+        def gradient_noise(self, eta, q, m):
+            return 2.5 * q[0]
+
+    q = np.full((6, 3), 4.0)
+    z = np.eye(6)[:, None, :]
+    root = np.asarray(_along_gradient(Known(), decay, 0.1, q, np.zeros((6, 0)), np.tile(w, (6, 1)), z))[:, 0]
+    b = np.sqrt(decay) * w
+    expected = np.eye(6) - 0.6 / (1 + 2.0) / 10.0 * np.outer(b, b)
+    np.testing.assert_allclose(root @ root.T, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("rule", "lr"), [(sl.signum(0.9), 0.1), (sl.adam(0.9, 0.95), 0.5)], ids=["signum", "adam"])
+def test_paths_spread_as_runs_do(rule, lr):
+    """Within 12%, four standard errors; without the noise along the mean they would be 20% wider."""
+    problem = sl.LinearRegression(sl.covariance.identity(128), sl.noise.Gaussian(0.5))
+    t = [0.0, 0.5, 1.0]
+    runs = sl.simulate(problem, rule, lr, t=t, n_runs=1000, progress=False)
+    paths = sl.solve_sde(problem, rule, lr, t=t, n_paths=1000, aligned=False, progress=False)
+    ratio = paths.risk.std(axis=0)[1:] / runs.risk.std(axis=0)[1:]
+    assert np.all(np.abs(ratio - 1) < 0.12)

@@ -24,7 +24,8 @@ from scipy.interpolate import PchipInterpolator
 
 from sdelimit.limits.law import Law
 from sdelimit.limits.limit import Limit
-from sdelimit.limits.memory import FilteredLaw, Gains, RememberedRisk, UnfilteredLaw, signal_kurtosis
+from sdelimit.limits.memory import FilteredLaw, Gains, RememberedRisk, Residuals, UnfilteredLaw, signal_kurtosis
+from sdelimit.limits.noise_kernel import SPLIT_BASIS
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.response import Aside
 from sdelimit.limits.sampled.ratio import RatioRule
@@ -126,13 +127,14 @@ def ratio_memory_limit(rule: RatioRule, correction: Callable, problem, batch_siz
     """
     noise, d = problem.noise, problem.d
     stationary = tabulated_limit(rule, noise, batch_size)
+    split = tabulated_limit(rule, noise, batch_size, basis=SPLIT_BASIS)
     momentum, forgets = d * (1 - rule.a.decay), d * (1 - rule.w.decay)
     filters = rule.a.past * rule.a.decay > 0
     unfiltered = not filters or momentum > LONGEST_RATE
     if unfiltered and forgets > LONGEST_RATE:
         return stationary
     gains = RatioGains(
-        replace(stationary, correlated=Aside(None), errors=None),
+        replace(split, correlated=Aside(None), errors=None),
         RememberedRisk(-d * np.log(rule.w.decay)),
         *_start_tables(rule, correction, batch_size),
         ahead=1 / (1 - rule.a.decay) if filters else 1.0,
@@ -142,10 +144,10 @@ def ratio_memory_limit(rule: RatioRule, correction: Callable, problem, batch_siz
         unit=float(noise.second_moment if np.isfinite(noise.second_moment) else noise_scale(noise) ** 2),
         d=float(d),
     )
-    short = stationary if short is None else short
+    short, residuals = stationary if short is None else short, Residuals.of(noise, batch_size)
     if unfiltered:
-        return UnfilteredLaw(gains, short, stationary.basis)
-    return FilteredLaw(gains, momentum, short, stationary.basis)
+        return UnfilteredLaw(gains, short, residuals, split.basis)
+    return FilteredLaw(gains, momentum, short, residuals, split.basis)
 
 
 @memoized
