@@ -23,6 +23,7 @@ NAMES = (
     "optimizers",
     "directional_sharpness",
     "real_data",
+    "memory",
 )
 
 
