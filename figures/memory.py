@@ -1,7 +1,7 @@
 """Memory comparable to d: the limit of a short memory, the law in which memory is a variable, and runs.
 
-See: dashed, the limit that takes averages to be short and to have lasted for ever, leaves the runs early on; solid, with
-the memory a second number of every mode that starts at zero, goes through the mean of the runs from the first steps on,
+See: dashed, the limit that takes averages to be short and to have lasted for ever, leaves the runs early on; solid,
+with the memory a second number of every mode that starts at zero, goes through their mean from the first steps on,
 also where the risk rises first because Adam's denominator has not filled.
 Claim: the risk is deterministic for memories comparable to d too; it follows an equation with memory.
 """
