@@ -49,6 +49,7 @@ class ScaleDependentLimit(eqx.Module):
     kurtosis: ClassVar[float] = 0.0
     errors: ClassVar[None] = None
     fluctuations: ClassVar[None] = None
+    responds: ClassVar[bool] = False
 
     @property
     def without_memory(self):
@@ -71,6 +72,13 @@ class ScaleDependentLimit(eqx.Module):
     def risk_range(self, sigma: Float[np.ndarray, " s"]) -> tuple[float, float]:
         """(low, high): outside them phi and M_k are powers of R."""
         raise NotImplementedError
+
+    def bend(self, R: float, sigma: Float[np.ndarray, " n"], r: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """By how much the mean update at the correlation r with the residual differs from one linear in r, relatively.
+
+        Zero where that is not known.
+        """
+        return np.zeros(np.shape(r))
 
     def drift(self, R: float, sigma: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
         """phi_i(R) of every coordinate."""

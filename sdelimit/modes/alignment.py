@@ -28,6 +28,7 @@ CLOCKS = np.concatenate([[0.0], np.geomspace(0.05, 800.0, 13)])
 """tau at which correlations are looked at, in units of 1 / (mean decay rate)."""
 SHARED_CLOCKS = 7
 """They are padded to a multiple of this many; see ``shared_size``."""
+MOST_FEATURES = 256
 NEGLIGIBLE = 0.002
 """A bound on the error below which it is not computed."""
 HERMITE_X, HERMITE_WEIGHTS = normal_quadrature(7)
@@ -43,6 +44,8 @@ def drift_error(problem, limit, t, lr, phi, risk) -> Float[np.ndarray, " k"]:
     ``kurtosis`` the error is not counted that correlations of one size in every feature would make.
     """
     kurtosis, limit = limit.kurtosis, limit.without_memory
+    if limit.power is None:
+        return np.array([_error_at_start(problem, limit)])
     if limit.power != 1 or limit.nonlinearity == 0 or not np.all(np.isfinite(risk)) or not np.all(risk > 0):
         return np.zeros(1)
     clock = cumulative_trapezoid(lr * phi, t, initial=0.0)
@@ -70,6 +73,31 @@ def drift_error(problem, limit, t, lr, phi, risk) -> Float[np.ndarray, " k"]:
         return errors
     even = kurtosis * weight.sum(axis=1) / sigma.sum()
     return errors - _errors(response, R, np.zeros((R.size, 1)), even, np.ones(1))
+
+
+def _error_at_start(problem, limit) -> float:
+    """The same at t = 0, for rules whose preconditioner changes with the risk.
+
+    sum_i f_i (G_i / linear - 1) / sum_i f_i, where f_i = phi_i (K delta)_i^2 is the drift of the risk along feature i.
+    Features beyond the ``MOST_FEATURES`` that contribute the most are taken to be linear.
+    """
+    R, sigma = problem.initial_risk, problem.covariance.std
+    if R == 0:
+        return 0.0
+    Km = _at_start(problem)
+    operators = limit.on(problem)
+    drift = evaluate_in_float64(operators.law.drift_coefficients, R, np.zeros(0)) @ operators.preconditioners()
+    share = drift * Km**2 / np.sum(drift * Km**2)
+    r = np.divide(Km, sigma * np.sqrt(2 * R), out=np.zeros_like(Km), where=sigma > 0)
+    if np.sum(share * r**2) <= NEGLIGIBLE:  # no rule here bends by more than r^2 or so
+        return 0.0
+    most = np.argsort(-share * r**2)[:MOST_FEATURES]
+    return float(share[most] @ limit.bend(R, sigma[most], np.clip(r[most], -1.0, 1.0)))
+
+
+def _at_start(problem) -> Float[np.ndarray, " d"]:
+    """K delta_0."""
+    return problem.cached("K delta_0", lambda: _apply(problem, problem.delta0))
 
 
 def stationary_error(problem, limit, R: float) -> float:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import heteroscedastic
+from scipy import stats
 
 import sdelimit as sl
 from sdelimit.limits.response import Averages, Response
@@ -241,3 +242,38 @@ def test_power_law_random_features_are_right(alpha, allowed):
     assert curve.aligned
     gap, error = largest_gap(curve, sl.simulate(problem, sl.sign_sgd(), lr=0.1, t_max=3.0, n_runs=512))
     assert gap < allowed + 4 * error and error < 0.005 + 0.01 * (alpha == 1)
+
+
+@pytest.mark.parametrize(("noise", "b"), [(sl.noise.Gaussian(0.5), 1), (sl.noise.StudentT(3.0, 0.4), 2)], ids=str)
+def test_the_mean_of_clipped_gradients_at_a_correlation_is_that_of_a_loop(noise, b):
+    rng, R, c, n = np.random.default_rng(0), 0.4, 0.3, 2_000_000
+    z, xi = rng.normal(size=(2, b, n))
+    twin = stats.norm(scale=0.5) if b == 1 else stats.t(3.0, scale=0.4)
+    eps = twin.rvs(size=(b, n), random_state=rng)
+    limit = sl.clip_coordinate(c).limit(sl.LinearRegression(sl.covariance.identity(4), noise), b)
+    phi, s = float(limit.coefficients(R, np.array([0.8]))[0][0]), np.sqrt(2 * R)
+    for r in (0.3, 0.9):
+        x = 0.8 * (r * z + np.sqrt(1 - r**2) * xi)
+        update = np.clip(np.mean((s * z - eps) * x, axis=0), -c, c)
+        linear = phi * 0.8 * r * s
+        found = (1 + limit.bend(R, np.array([0.8]), np.array([r]))[0]) * linear
+        # The sample of the rule has 2^14 points.
+        assert abs(found - update.mean()) < 4 * update.std() / np.sqrt(n) + 0.004 * linear
+    assert abs(update.mean() / linear - 1) > 0.03
+
+
+@pytest.mark.parametrize(
+    ("rule", "lr"), [(sl.clip_coordinate(0.3), 0.3), (sl.adam(0.5, 0.9, eps=0.3), 0.1)], ids=["clip", "adam"]
+)
+def test_rules_with_a_scale_of_their_own_are_warned_of(rule, lr):
+    """The estimate is the error of the first part of the curve, within 20% of itself."""
+    problem = sl.LinearRegression(sl.covariance.identity(250), sl.noise.Gaussian(0.1), theta_star=sparse(250, 1))
+    with pytest.warns(sl.LimitWarning, match="features are correlated"):
+        curve = sl.solve_ode(problem, rule, lr, t=[0.0, 0.1, 0.5])
+    runs = sl.simulate(problem, rule, lr, t=curve.t, n_runs=1000, progress=False)
+    fall = (runs.mean[1] - runs.mean[2]) / (curve.risk[1] - curve.risk[2]) - 1
+    assert abs(abs(fall) / curve.drift_error - 1) < 0.2
+    dense = sl.LinearRegression(sl.covariance.identity(250), sl.noise.Gaussian(0.1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", sl.LimitWarning)
+        sl.solve_ode(dense, rule, lr, t_max=0.1)

@@ -20,6 +20,7 @@ from sdelimit.limits.residual_law import noise_scale, residual_sample
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
+from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.normal_mean import normal_quadrature
 
 GROUPS = (*((k,) for k in range(1, 16, 2)), range(17, 24, 2), range(25, 38, 2), range(39, 62, 2))
@@ -28,6 +29,8 @@ EXPONENTS = (1, 3, 5, 7, 9, 11, 13, 15, 19, 31, 49, 127)
 """The power of Khat that stands for each group, and for the degrees above 61."""
 SPACING = 0.15
 """Step of the trapezoid rule for the law of lam, in arcsinh lam."""
+SAMPLE, NEARLY_ZERO = 2**14, 1e-3
+"""Batches of residuals for the mean at a correlation, and a correlation at which it is linear."""
 FAR = 5.0
 """Standard deviations of a component between its mean and 0 beyond which Gauss-Hermite quadrature is accurate."""
 
@@ -49,9 +52,35 @@ class ClipCoordinateLimit(ScaleDependentLimit):
             [k.sum(axis=0) if k.ndim == 3 else k for k in kernels]
         )
 
+    def bend(self, R, sigma, r):
+        """Of E clip(sigma (r p + (1 - r^2)^(1/2) |l| xi / b)), p = sum_j l_j z_j / b, from a sample of residuals."""
+        means, variances, q = residual_sample(self.noise, self.batch_size, size=SAMPLE)
+        V = 2 * R + variances
+        l = means + np.sqrt(V) * q  # noqa: E741
+        rest = np.random.default_rng(0).normal(size=q.shape)  # what of z is not in l
+        z = np.sqrt(2 * R / V) * q + np.sqrt(variances / V) * rest
+        along, across = np.mean(l * z, axis=1), np.linalg.norm(l, axis=1) / self.batch_size
+        found = np.empty(np.shape(r))
+        for i, (scale, correlation) in enumerate(zip(sigma / self.threshold, r, strict=True)):
+            slope = _mean_clipped(scale * NEARLY_ZERO * along, scale * across) / NEARLY_ZERO
+            mean = _mean_clipped(scale * correlation * along, scale * np.sqrt(1 - correlation**2) * across)
+            found[i] = mean / (slope * correlation) - 1 if correlation else 0.0
+        return found
+
     def risk_range(self, sigma):
         scales = [self.threshold / sigma.max(), self.threshold / sigma.min(), noise_scale(self.noise)]
         return 1e-8 * min(scales) ** 2, 1e8 * max(scales) ** 2
+
+
+def _mean_clipped(mean, width):
+    """E clip(mean + width xi, -1, 1), over the arrays too."""
+    width = np.maximum(width, TINY)
+    high, low = (1 - mean) / width, (-1 - mean) / width
+    density = np.exp(-(high**2) / 2) - np.exp(-(low**2) / 2)
+    inside = special.ndtr(high) - special.ndtr(low)
+    return float(
+        np.mean(mean * inside - width * density / np.sqrt(2 * np.pi) + special.ndtr(-high) - special.ndtr(low))
+    )
 
 
 def clip_drift(a: Float[np.ndarray, "..."], batch_size: int = 1) -> Float[np.ndarray, "..."]:

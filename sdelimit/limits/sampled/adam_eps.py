@@ -29,9 +29,11 @@ from jaxtyping import Float
 
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.residual_law import noise_scale, typical_residual
+from sdelimit.limits.response import Correlated
 from sdelimit.limits.sampled.gradient_histories import estimates, residuals, weighted_sum
 from sdelimit.limits.sampled.kernel_family import EXPONENTS, KernelTable, at_risk, interpolate_kernels, kernel_table
 from sdelimit.limits.sampled.laplace_transform import OffsetRatioDrift
+from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.tabulated import NODES
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
@@ -39,6 +41,7 @@ from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.memo import memoized
+from sdelimit.numerics.precision import evaluate_in_float64
 
 SAMPLES = 500_000
 """Gradients drawn at each risk, and 8 times as many where one risk is enough."""
@@ -62,6 +65,14 @@ class AdamEpsLimit(ScaleDependentLimit):
         unit = typical_residual(self.noise, R) / math.sqrt(self.batch_size)
         phi = shape.drift(R, self.eps / sigma) / sigma
         return phi, shape.kernels(np.log(2 * R / shape.origin**2), self.eps / (unit * sigma))
+
+    def bend(self, R, sigma, r):
+        """That of Adam without eps, times how much of its drift is left."""
+        rule = RatioRule(Weights(0.0, 1 - self.b1, self.b1), Weights(0.0, 1 - self.b2, self.b2), 2)
+        shape = _shape(self.b1, self.b2, self.noise, self.batch_size)
+        left = shape.drift(R, self.eps / sigma) / rule.drift(self.noise, [R], self.batch_size)[0]
+        table = Correlated(rule, self.noise, self.batch_size).table((R, R))
+        return left * (evaluate_in_float64(lambda x: table.mean_factor(R, x), np.clip(r, -1, 1)) - 1)
 
     def risk_range(self, sigma):
         size = self.eps * math.sqrt(self.batch_size)
