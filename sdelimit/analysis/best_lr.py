@@ -11,7 +11,7 @@ from sdelimit.analysis.equilibrium import balance_of
 from sdelimit.limits.law import without_memory
 from sdelimit.numerics.floors import HUGE
 from sdelimit.numerics.precision import evaluate_in_float64
-from sdelimit.ode.solve import solve_limit
+from sdelimit.ode.limit_curve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurve, with_limit_warnings

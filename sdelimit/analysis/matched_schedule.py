@@ -11,7 +11,7 @@ from sdelimit.limits.law import without_memory
 from sdelimit.numerics.precision import x64
 from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
-from sdelimit.ode.solve import solve_limit
+from sdelimit.ode.limit_curve import solve_limit
 from sdelimit.ode.system import System, Tolerances
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem

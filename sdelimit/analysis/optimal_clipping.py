@@ -14,7 +14,7 @@ from sdelimit.modes.decoupled import modes
 from sdelimit.numerics.floors import TINY, TINY_RISK
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import x64
-from sdelimit.ode.solve import solve_limit
+from sdelimit.ode.limit_curve import solve_limit
 from sdelimit.optimizers.clip import clip_norm
 from sdelimit.optimizers.optimizer import Optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem

@@ -10,7 +10,8 @@ from scipy.optimize import minimize
 
 from sdelimit.analysis.best_lr import best_for_horizon, check_start
 from sdelimit.numerics.precision import x64
-from sdelimit.ode.solve import check_rtol, solve_limit
+from sdelimit.ode.limit_curve import solve_limit
+from sdelimit.ode.solve import check_rtol
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurve, with_limit_warnings

@@ -9,8 +9,9 @@ import numpy as np
 
 from sdelimit.numerics import normals
 from sdelimit.numerics.precision import x64
+from sdelimit.ode.alignment import with_alignment
 from sdelimit.ode.integrate import Stepping
-from sdelimit.ode.solve import solve_limit, with_alignment
+from sdelimit.ode.limit_curve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurves, mark_divergence

@@ -12,7 +12,7 @@ from scipy import stats
 import sdelimit as sl
 from sdelimit.limits.response import Averages, Response
 from sdelimit.modes.alignment import decayed
-from sdelimit.ode.solve import solve_limit
+from sdelimit.ode.limit_curve import solve_limit
 from sdelimit.schedules import LearningRate
 
 pytestmark = pytest.mark.long

@@ -29,7 +29,7 @@ from sdelimit.analysis.effects.second_moments import dynamics
 from sdelimit.limits.law import without_memory
 from sdelimit.numerics.precision import x64
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
-from sdelimit.ode.solve import solve_limit
+from sdelimit.ode.limit_curve import solve_limit
 from sdelimit.optimizers import sign_sgd
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem

@@ -1,0 +1,65 @@
+"""Whether features are correlated with the residual along a curve, and the curve then (theory: section 15)."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from sdelimit.ode.limit_curve import solve_limit, solve_step_by_step
+from sdelimit.results.trust import LARGEST_DRIFT_ERROR, with_drift_error
+from sdelimit.schedules import LearningRate
+
+LARGEST_ALIGNED = 2048
+"""Largest d at which products of d x d matrices are taken without being asked for."""
+MARGIN = 4.0
+"""Responses are tabulated from the smallest risk of the linear law over this to its largest times this."""
+
+
+def with_alignment(curve, limit, lr, aligned, given):
+    """(curve, response): solved with correlated features for the learning rates that need it, all, or none (None).
+
+    The law of correlated features takes memories to be short.
+    """
+    curve = with_drift_error(curve, limit)
+    if aligned is False:
+        return curve, None
+    problem, diverged = curve.problem, np.isfinite(curve.diverged_at)
+    needed = np.atleast_1d((aligned or curve.drift_error > LARGEST_DRIFT_ERROR) & ~diverged)
+    if not needed.any():
+        return curve, None
+    chosen = lr if lr.count is None else LearningRate.of(np.atleast_2d(curve.lr)[needed, 0])
+    response, limit = None, limit.without_memory
+    if limit.gradient_batch is not None:
+        kept = curve.modes is not None if given["save_modes"] is None else given["save_modes"]
+        new = solve_step_by_step(problem, curve.optimizer, limit, chosen, curve.t, kept)
+    elif aligned or problem.covariance.is_diagonal or problem.d <= LARGEST_ALIGNED:
+        risks = curve.risk[(curve.risk > 0) & np.isfinite(curve.risk)]
+        known = limit.power == 1 and limit.responds
+        response = limit.response((risks.min() / MARGIN, risks.max() * MARGIN)) if known else None
+        if response is None and aligned:
+            raise ValueError(
+                f"aligned must be None or False for {curve.optimizer.name}, whose response to features that are "
+                "correlated with the residual is not known, got True"
+            )
+        if response is None:
+            return curve, None
+        new = solve_limit(problem, curve.optimizer, limit, chosen, curve.t, response=response, **given)
+    else:
+        return curve, None
+    if lr.count is not None:
+        return _merge(curve, new, needed), response
+    return replace(new, drift_error=curve.drift_error), response
+
+
+def _merge(curve, new, rows):
+    """``curve`` with the learning rates ``rows`` taken from ``new``."""
+    arrays = {name: np.array(getattr(curve, name)) for name in ("risk", "lr", "phi", "slope", "diverged_at")}
+    arrays["saturation"] = np.full(rows.size, curve.saturation)
+    for name, value in arrays.items():
+        value[rows] = getattr(new, name)
+    statuses = np.array(curve.status, dtype=object)
+    statuses[rows] = new.status
+    modes = None
+    if curve.modes is not None and new.modes is not None:
+        modes = np.array(curve.modes)
+        modes[rows] = new.modes
+    return replace(curve, **arrays, modes=modes, status=tuple(statuses), aligned=rows)
