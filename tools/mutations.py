@@ -33,6 +33,11 @@ RATIO_MEMORY_PY, SIGN_MEMORY_PY, HISTORY_PY = (
 STEPS_OF_ADAM = _tests("ode/test_memory", "test_adam_with_long_memories_is_its_recursion_step_by_step")
 STEPS_OF_SIGNUM = _tests("ode/test_memory", "test_signum_is_its_recursion_step_by_step[0.95-0.1-0.001-0.005]")
 HISTORIES = _tests("limits/test_memory_gains")
+SCALARS = _tests(
+    "limits/test_memory_gains",
+    "test_scalars_remember_as_averages_over_steps_do",
+    "test_gains_of_adam_fall_with_the_signal_as_its_response_bends",
+)
 FLUCTUATIONS = _tests("limits/test_fluctuations")
 RULES = _tests("optimizers/test_rules")
 DRIFTS = _tests(
@@ -1070,17 +1075,17 @@ MUTATIONS = tuple(
             "1.1 * c**2 * (below + above)",
             DATA,
         ),
-        ("memory-ratio-bend", RATIO_MEMORY_PY, "bend=3 * _bend", "bend=6 * _bend", STEPS_OF_ADAM),
+        ("memory-ratio-bend", RATIO_MEMORY_PY, "bend=3 * _bend", "bend=6 * _bend", SCALARS),
         ("memory-ratio-noise", RATIO_MEMORY_PY, "/ self.lower(later) ** 2", "* 1.1", STEPS_OF_ADAM),
-        ("memory-ratio-risk", RATIO_MEMORY_PY, "RememberedRisk(-d *", "RememberedRisk(-1.2 * d *", STEPS_OF_ADAM),
+        ("memory-ratio-risk", RATIO_MEMORY_PY, "RememberedRisk(-d *", "RememberedRisk(-1.2 * d *", SCALARS),
         (
             "memory-sign-signal",
             SIGN_MEMORY_PY,
             "2 * self.filter_rate), jnp",
             "1.5 * self.filter_rate), jnp",
-            STEPS_OF_SIGNUM,
+            SCALARS,
         ),
-        ("memory-sign-noise", SIGN_MEMORY_PY, "2 * d * np.log(b.decay)", "d * np.log(b.decay)", STEPS_OF_SIGNUM),
+        ("memory-sign-noise", SIGN_MEMORY_PY, "2 * d * np.log(b.decay)", "d * np.log(b.decay)", SCALARS),
         ("memory-filter", "sdelimit/limits/memory.py", "zero - c])", "zero - 1.05 * c])", STEPS_OF_SIGNUM),
         ("memory-history", HISTORY_PY, "shift = min(k - 1,", "shift = min(k,", HISTORIES),
         ("memory-gains", HISTORY_PY, "np.sqrt(2 / np.pi) / np.sqrt", "np.sqrt(2.1 / np.pi) / np.sqrt", HISTORIES),

@@ -1,11 +1,16 @@
 """Laws with memory resolved: their gains against loops of NumPy, and where they end."""
 
+import functools
+
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.integrate import solve_ivp
 
 import sdelimit as sl
 from sdelimit.limits.sampled.laplace_transform import ratio_drift, signed_drift
+from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.ratio_memory import LONGEST_RATE
 from sdelimit.limits.sampled.sign_memory import _gain_table
 from sdelimit.limits.sampled.sign_of_average import SignedRule
@@ -112,3 +117,54 @@ def test_adam_without_bias_correction_is_what_its_formula_says():
         u, state = transform.update(step, state)
         m, v = 0.8 * m + 0.2 * step, 0.9 * v + 0.1 * step**2
         assert np.allclose(u, m / np.sqrt(v), rtol=1e-5)
+
+
+def relaxed(rule, q_of_t, t):
+    """The scalars of a rule at time t, by SciPy."""
+    relaxation = functools.partial(evaluate_in_float64, lambda q: jnp.stack(rule.relaxation(q)))
+
+    def slope(time, m):
+        rate, target = relaxation(q_of_t(time))
+        return rate * (target - m)
+
+    return solve_ivp(slope, (0.0, t), rule.initial_scalars(), rtol=1e-8, atol=1e-12).y[:, -1]
+
+
+@pytest.mark.parametrize("name", ["adam", "signum"])
+def test_scalars_remember_as_averages_over_steps_do(name):
+    """R and the signal fall like exp(-3 t) and exp(-t): weighted means over the steps, d = 4000, within 0.5%."""
+    d, t = 4000, 0.5
+    problem = sl.LinearRegression(sl.covariance.identity(d), sl.noise.Gaussian(0.5))
+    optimizer, decay, beta = {
+        "adam": (sl.adam(0.99, 0.998), 0.998, 0.99),
+        "signum": (sl.signum(0.998), 0.998**2, 0.998),
+    }[name]
+    rule = optimizer.limit(problem, 1).rule
+    m = relaxed(rule, lambda time: np.array([2 * np.exp(-3 * time), 5 * np.exp(-time), 0.0]), t)
+    k = np.arange(int(t * d))
+    age = k[-1] - k
+    mean = np.average(np.exp(-3 * k / d), weights=decay**age)
+    assert abs(evaluate_in_float64(rule.remembered, np.exp(-3 * t), m[0], m[1]) / mean - 1) < 0.005
+    # S' = beta^2 S + 2 beta (1 - beta) sum_i lambda_i B_i, which is all of it where memories are long.
+    S = np.sum(2 * beta * (1 - beta) * 5 * np.exp(-k / d) * beta ** (2 * age))
+    assert abs(m[2] / S - 1) < 0.02
+
+
+def test_gains_of_adam_fall_with_the_signal_as_its_response_bends():
+    """Against E[G(r) r] / (G'(0) E r^2) over Gaussian correlations of mean square 0.01, within 10% of the fall."""
+    problem = sl.LinearRegression(sl.covariance.identity(400))
+    rule = sl.adam(0.9, 0.95).limit(problem, 1).rule
+    R, C = 0.5, 0.01
+    S = C * 2 * R * problem.d  # long after the start: the filter is full
+    fall = float(
+        evaluate_in_float64(lambda S: rule.saturation(jnp.array([2 * R, 0.0, 0.0]), jnp.array([9.0, R, S])), S)
+    )
+    x, weights = np.polynomial.hermite_e.hermegauss(9)
+    weights = weights / weights.sum()
+    ratio = RatioRule(Weights(0.0, 0.1, 0.9), Weights(0.0, 0.05, 0.95), 2)
+    r = np.abs(x) * C**0.5 + 1e-4
+    G = ratio.response(sl.noise.NoNoise(), R, 1, r)
+    slope = ratio.response(sl.noise.NoNoise(), R, 1, np.array([1e-3]))[0] / 1e-3
+    exact = 1 - weights @ (G * r) / (slope * weights @ r**2)
+    assert exact > 0.01
+    assert abs(fall / rule.kurtosis / (exact / (1 - exact)) - 1) < 0.1
