@@ -5,9 +5,11 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from sdelimit.noise.base import NoiseLaw
+from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import evaluate_in_float64
 
 
+@memoized
 def noise_scale(noise: NoiseLaw) -> float:
     """A length comparable to the noise: G(a) is halfway between its ends at a = 1 / length^2; 1 if eps = 0."""
     log_a = np.linspace(-80, 80, 321)

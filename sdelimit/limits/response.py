@@ -198,7 +198,14 @@ def response_table(rule, noise: NoiseLaw, batch_size: int, risks: tuple[float, f
     origin = 2 * np.log(noise_scale(noise)) - np.log(2)
     low, high = (np.clip(np.log(R) - origin, -WIDEST, WIDEST) / RISK_STEP for R in risks)
     low = int(np.floor(low))
-    grid = origin + RISK_STEP * np.arange(low, max(int(np.ceil(high)), low + 2) + 1)
+    return _table_between(rule, noise, batch_size, low, max(int(np.ceil(high)), low + 2))
+
+
+@memoized
+def _table_between(rule, noise, batch_size, low: int, high: int) -> ResponseTable:
+    """The table at the risks ``low`` to ``high`` of the grid of all risks."""
+    origin = 2 * np.log(noise_scale(noise)) - np.log(2)
+    grid = origin + RISK_STEP * np.arange(low, high + 1)
     values = np.array([_pieces(rule, noise, batch_size, float(np.exp(x))) for x in grid])
     return ResponseTable(cubic_hermite(grid, values, PchipInterpolator(grid, values)(grid, nu=1)), 0.0)
 

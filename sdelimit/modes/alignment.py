@@ -63,16 +63,16 @@ def drift_error(problem, limit, t, lr, phi, risk) -> Float[np.ndarray, " k"]:
     square = r**2 + variance[:, None]
     weight = sigma * square
     bound = np.minimum(1.0, limit.nonlinearity * square) * weight
-    if np.all(bound.sum(axis=1) <= NEGLIGIBLE * weight.sum(axis=1)):
-        return np.zeros(R.size)
-    response = limit.response((R.min(), R.max()))
+    counts = bound.sum(axis=1) > NEGLIGIBLE * weight.sum(axis=1)
+    errors = np.zeros(R.size)
+    response = limit.response((R.min(), R.max())) if counts.any() else None
     if response is None:
-        return np.zeros(R.size)
-    errors = _errors(response, R, r, variance, sigma)
-    if kurtosis == 0:
         return errors
-    even = kurtosis * weight.sum(axis=1) / sigma.sum()
-    return errors - _errors(response, R, np.zeros((R.size, 1)), even, np.ones(1))
+    errors[counts] = _errors(response, R[counts], r[counts], variance[counts], sigma)
+    if kurtosis > 0:
+        even = kurtosis * weight.sum(axis=1) / sigma.sum()
+        errors[counts] -= _errors(response, R[counts], np.zeros((counts.sum(), 1)), even[counts], np.ones(1))
+    return errors
 
 
 def _error_at_start(problem, limit) -> float:
