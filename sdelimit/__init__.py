@@ -9,12 +9,14 @@ from sdelimit.analysis.matched_schedule import match_schedule
 from sdelimit.analysis.optimal_clipping import OptimalClipping, optimal_clipping
 from sdelimit.analysis.optimal_schedule import OptimizedSchedule, optimize_schedule
 from sdelimit.analysis.stationary import convergence_rate, max_stable_lr, stationary_risk
+from sdelimit.analysis.weight_decay import BestWeightDecay, best_weight_decay
 from sdelimit.experiments.rerun import Rerun, rerun
 from sdelimit.experiments.sweep import Sweep, read_sweep, sweep
 from sdelimit.ode.solve import solve_ode
 from sdelimit.optimizers import (
     Optimizer,
     adam,
+    adamw,
     clip_coordinate,
     clip_norm,
     dana,
@@ -37,6 +39,7 @@ from sdelimit.simulation.simulate import simulate
 
 __all__ = [
     "BestLearningRate",
+    "BestWeightDecay",
     "DivergenceWarning",
     "Effects",
     "LimitWarning",
@@ -50,7 +53,9 @@ __all__ = [
     "RiskCurves",
     "Sweep",
     "adam",
+    "adamw",
     "best_constant_lr",
+    "best_weight_decay",
     "clip_coordinate",
     "clip_norm",
     "compare",

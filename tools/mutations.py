@@ -32,6 +32,18 @@ RATIO_MEMORY_PY, SIGN_MEMORY_PY, HISTORY_PY = (
 )
 STEPS_OF_ADAM = _tests("ode/test_memory", "test_adam_with_long_memories_is_its_recursion_step_by_step")
 STEPS_OF_SIGNUM = _tests("ode/test_memory", "test_signum_is_its_recursion_step_by_step[0.95-0.1-0.001-0.005]")
+DECAY_PY = "sdelimit/limits/weight_decay.py"
+(DECAYED, DECAY_COUPLED, DECAY_MATRIX, DECAY_STATIONARY, DECAY_PATHS, DECAY_MEAN) = (
+    _tests("optimizers/test_weight_decay", name)
+    for name in (
+        "test_the_ode_is_the_limit_of_an_euler_loop_for_the_mean_and_the_second_moments",
+        "test_coupled_decay_of_momentum_enters_the_average",
+        "test_a_rule_that_depends_on_scale_has_the_same_curve_with_modes_and_with_matrices",
+        "test_stationary_risk_and_best_decay_of_isotropic_features_are_in_closed_form",
+        "test_paths_have_the_mean_of_the_ode",
+        "test_the_mean_under_decay_is_the_same_from_eigenvectors_and_by_polynomials",
+    )
+)
 HISTORIES = _tests("limits/test_memory_gains")
 SCALARS = _tests(
     "limits/test_memory_gains",
@@ -136,7 +148,7 @@ ROWS = _tests(
     "data/test_data",
     "test_on_gaussian_data_both_theories_agree",
     "test_noise_of_rows_used_once_is_that_of_a_bridge",
-    "test_theory_of_adam_from_the_rows_is_several_times_nearer_than_gaussian_theory",
+    "test_theory_of_adam_from_the_rows_is_much_nearer_than_gaussian_theory",
 )
 
 SIGN_PY = "sdelimit/limits/exact/sign.py"
@@ -710,8 +722,8 @@ MUTATIONS = tuple(
         (
             "modes-start-power",
             STRUCTURED_PY,
-            "vectors.T @ (covariance.std ** (power / 2)",
-            "vectors.T @ (covariance.std ** (0.55 * power)",
+            "Q.T @ (covariance.std ** (power / 2)",
+            "Q.T @ (covariance.std ** (0.55 * power)",
             MODES,
         ),
         (
@@ -819,15 +831,15 @@ MUTATIONS = tuple(
         (
             "ode-matrix-forcing",
             "sdelimit/ode/matrix.py",
-            "eta**2 / y.shape[0] * noise",
-            "eta**2 / (y.shape[0] + 1) * noise",
+            "eta**2 / Z.shape[0] * noise - decay - decay.T\n",
+            "eta**2 / (Z.shape[0] + 1) * noise - decay - decay.T\n",
             COORDINATES,
         ),
         (
             "ode-matrix-risk-half",
             "sdelimit/ode/matrix.py",
-            "jnp.asarray(self.matrices.khat) * y) / 2",
-            "jnp.asarray(self.matrices.khat) * y) / 2.1",
+            "jnp.asarray(self.matrices.khat) * self.split(y)[0]) / 2",
+            "jnp.asarray(self.matrices.khat) * self.split(y)[0]) / 2.1",
             COORDINATES,
         ),
         (
@@ -951,22 +963,22 @@ MUTATIONS = tuple(
         (
             "stationary-quarter",
             BALANCE_PY,
-            "return 4 * self.d * R / jnp.sum",
-            "return 4.2 * self.d * R / jnp.sum",
+            "return 4 * self.d * (R - pulled / 2) / total",
+            "return 4.2 * self.d * (R - pulled / 2) / total",
             STATIONARY,
         ),
         (
             "stationary-memory-quarter",
             BALANCE_PY,
-            "return 4 * self.d * R / jnp.sum",
-            "return 4.2 * self.d * R / jnp.sum",
+            "return 4 * self.d * (R - pulled / 2) / total",
+            "return 4.2 * self.d * (R - pulled / 2) / total",
             SLOW_MEMORY_BALANCE,
         ),
         (
             "stationary-coordinate-quarter",
             BALANCE_PY,
-            "return 4 * self.d * R / jnp.sum",
-            "return 4.2 * self.d * R / jnp.sum",
+            "return 4 * self.d * (R - pulled / 2) / total",
+            "return 4.2 * self.d * (R - pulled / 2) / total",
             COORDINATE_BALANCE,
         ),
         (
@@ -1074,6 +1086,37 @@ MUTATIONS = tuple(
             "c**2 * (below + above)",
             "1.1 * c**2 * (below + above)",
             DATA,
+        ),
+        ("decay-pull", DECAY_PY, "at[0].set(-step * self.rate)", "at[0].set(-1.05 * step * self.rate)", DECAYED),
+        ("decay-coupled", DECAY_PY, "self.rate * linear[:, 0]", "1.05 * self.rate * linear[:, 0]", DECAY_COUPLED),
+        ("decay-target", DECAY_PY, "at[:k, k].set(pull)", "at[:k, k].set(0.95 * pull)", DECAYED),
+        (
+            "decay-matrix",
+            "sdelimit/ode/matrix.py",
+            "pull * (Z + z[:, None]",
+            "pull * (Z + 1.05 * z[:, None]",
+            DECAY_MATRIX,
+        ),
+        (
+            "decay-balance-mean",
+            "sdelimit/analysis/equilibrium.py",
+            "(G[:, 0, 1] / G[:, 0, 0]) ** 2",
+            "1.05 * (G[:, 0, 1] / G[:, 0, 0]) ** 2",
+            DECAY_STATIONARY,
+        ),
+        (
+            "decay-paths",
+            "sdelimit/sde/noise_increments.py",
+            "jnp.expm1(-rate * clock)",
+            "jnp.expm1(-1.2 * rate * clock)",
+            DECAY_PATHS,
+        ),
+        (
+            "decay-mean",
+            "sdelimit/modes/alignment.py",
+            "moved -= pull * of_covariance",
+            "moved -= 1.05 * pull * of_covariance",
+            DECAY_MEAN,
         ),
         ("memory-ratio-bend", RATIO_MEMORY_PY, "bend=3 * _bend", "bend=6 * _bend", SCALARS),
         ("memory-ratio-noise", RATIO_MEMORY_PY, "/ self.lower(later) ** 2", "* 1.1", STEPS_OF_ADAM),

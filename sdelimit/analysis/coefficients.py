@@ -75,7 +75,7 @@ def limit_coefficients(optimizer, noise: NoiseLaw, batch_size: int = 1) -> Limit
     if not isinstance(noise, NoiseLaw) or type(noise) is NoiseLaw:
         raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
     batch_size = check.integer("batch_size", batch_size, minimum=1)
-    limit = optimizer.limit(InfiniteProblem(noise), batch_size)
+    limit = optimizer.limit(InfiniteProblem(noise), batch_size).undecayed
     if limit.power is None:
         raise ValueError(
             f"optimizer must act alike on every coordinate to have one phi(R) and kappa(rho; R), got {optimizer.name}, "

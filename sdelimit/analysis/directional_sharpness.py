@@ -53,7 +53,7 @@ def directional_sharpness(problem: LinearRegression, optimizer, risk=None, batch
     risks = check.array("risk", problem.initial_risk if risk is None else risk)
     if np.any(risks <= 0):
         raise ValueError(f"risk must be > 0, got a smallest value of {risks.min():g}")
-    limit = without_memory(optimizer.limit(problem, batch_size))
+    limit = without_memory(optimizer.limit(problem, batch_size)).undecayed
     if limit.resolves_memory:
         raise ValueError(
             f"optimizer must take steps that are made of noise, got {optimizer.name}, whose average of gradients may "
@@ -83,7 +83,7 @@ def _at(problem, limit, kernel, R):
 
 def _curvatures(problem, power, basis):
     """tr(K N_q), which is sum_i lambda_i c_qi in any modes."""
-    found = structured_modes(problem.covariance, power, basis, problem.delta0)
+    found = structured_modes(problem.covariance, power, basis, problem.delta0[None])
     if found is not None:
         return found.forcing @ found.decay
     khat, K = correlation_of(problem.covariance), problem.covariance.to_dense()

@@ -54,6 +54,12 @@ class ModeBalance(Balance):
 
     Modes with lambda_i = 0 are no part of the risk, whatever noise they collect. Coefficients of laws with several
     numbers a mode are taken at the risk alone, all other overlaps zero.
+
+    Where weight decay pulls towards -w*_i the mean is no longer zero: with the state (u_i, w*_i), du_i = (H_i u_i +
+    h_i w*_i) dt, it is -H_i^-1 h_i w*_i, and its square is a part of the moments that does not vanish with eta.
+
+    Attributes:
+        squares: the sums of w*_i^2 over the modes that act as one, for laws with weight decay.
     """
 
     law: Law
@@ -61,6 +67,12 @@ class ModeBalance(Balance):
     rates: Float[np.ndarray, "p m"]
     forcing: Float[np.ndarray, "q m"]
     d: float
+    squares: Float[np.ndarray, " m"] | None = None
+
+    @property
+    def own(self):
+        """How many numbers a mode has beside w*_i."""
+        return self.law.size - self.law.has_target
 
     def stationary_scalars(self, q):
         """The scalars where dm/dt = 0."""
@@ -75,26 +87,25 @@ class ModeBalance(Balance):
 
     def stationary_moments(self, eta, R):
         """Y_i, (moments, modes), at the learning rate eta while the risk is held at R."""
-        pairs = moment_pairs(self.law.size)
-        q = jnp.zeros(len(pairs)).at[0].set(2 * R)
+        q = jnp.zeros(len(moment_pairs(self.law.size))).at[0].set(2 * R)
         G, noise = self.generators(eta, q, self.stationary_scalars(q))
-        noise = noise / self.d
-        if self.law.size == 1:
-            return -(noise / (2 * G))[:, 0, 0][None]
-        if self.law.size == 2:
-            return _two_by_two(G, noise)
-        identity = jnp.eye(self.law.size)
-        operator = jnp.einsum("iac,be->iabce", G, identity) + jnp.einsum("ibe,ac->iabce", G, identity)
-        n = self.law.size**2
-        Y = jnp.linalg.solve(operator.reshape(-1, n, n), -noise.reshape(-1, n, 1)).reshape(G.shape)
-        return jnp.stack([Y[:, a, b] for a, b in pairs])
+        k, noise = self.own, noise / self.d
+        if not self.law.has_target:
+            return _covariances(G, noise)
+        covariances = _covariances(G[:, :k, :k], noise[:, :k, :k])
+        mean = jnp.append(-jnp.linalg.solve(G[:, :k, :k], G[:, :k, k:])[:, :, 0], jnp.ones((len(G), 1)), axis=1)
+        means = [self.squares * mean[:, a] * mean[:, b] for a, b in moment_pairs(k + 1)]
+        rows = iter(covariances)
+        return jnp.stack([m + next(rows) if b < k else m for m, (a, b) in zip(means, moment_pairs(k + 1), strict=True)])
 
     def learning_rate(self, R):
         decay = jnp.asarray(self.decay)
-        if self.law.size == 1:  # the risk is in proportion to eta
-            q = 2 * R[None]
+        if self.own == 1:  # the risk is in proportion to eta, but for what weight decay does to the mean
+            q = jnp.zeros(len(moment_pairs(self.law.size))).at[0].set(2 * R)
             G, noise = self.generators(1.0, q, self.stationary_scalars(q))
-            return 4 * self.d * R / jnp.sum(decay * noise[:, 0, 0] / -G[:, 0, 0])
+            total = jnp.sum(decay * noise[:, 0, 0] / -G[:, 0, 0])
+            pulled = jnp.sum(decay * self.squares * (G[:, 0, 1] / G[:, 0, 0]) ** 2) if self.law.has_target else 0.0
+            return 4 * self.d * (R - pulled / 2) / total
         risk_at = lambda eta: decay @ self.stationary_moments(eta, R)[0] / 2  # noqa: E731
 
         def halve(_, bracket):
@@ -130,28 +141,43 @@ class ModeBalance(Balance):
         """From the Jacobian of the equations of the risks of the modes, lambda_i Y_i / 2, and the scalars."""
         k, pairs = self.law.size, moment_pairs(self.law.size)
         index = np.array([[pairs.index((min(a, b), max(a, b))) for b in range(k)] for a in range(k)])
-        decay, count = jnp.asarray(self.decay), len(pairs) * self.decay.size
+        decay, moving = jnp.asarray(self.decay), [(a, b) for a, b in pairs if not self.law.has_target or a < self.own]
+        count, fixed = len(moving) * self.decay.size, 0.0
 
         def field(state):
-            mode_risks, m = state[:count].reshape(len(pairs), -1), state[count:]
+            mode_risks, m = state[:count].reshape(len(moving), -1), state[count:]
+            mode_risks = jnp.concatenate([mode_risks, fixed]) if self.law.has_target else mode_risks
             q = 2 * jnp.sum(mode_risks, axis=1)
             G, noise = self.generators(eta, q, m)
             Y = jnp.moveaxis(mode_risks[index], -1, 0)
             moved = jnp.einsum("iac,icb->iab", G, Y)
             moved = moved + jnp.swapaxes(moved, 1, 2) + decay[:, None, None] / (2 * self.d) * noise
             rate, target = self.law.relaxation(q)
-            return jnp.concatenate([*(moved[:, a, b] for a, b in pairs), rate * (target - m)])
+            return jnp.concatenate([*(moved[:, a, b] for a, b in moving), rate * (target - m)])
 
         mode_risks = self.decay / 2 * evaluate_in_float64(self.stationary_moments, eta, R)
+        fixed = mode_risks[len(moving) :]
         q = np.zeros(len(pairs))
         q[0] = 2 * R
         scalars = evaluate_in_float64(self.stationary_scalars, q)
-        state = np.concatenate([mode_risks.ravel(), scalars])
+        state = np.concatenate([mode_risks[: len(moving)].ravel(), scalars])
         # Relative perturbations, so that eigenvectors can be compared across units.
-        sizes = [np.sqrt(np.abs(mode_risks[index[a, a]] * mode_risks[index[b, b]])) for a, b in pairs]
+        sizes = [np.sqrt(np.abs(mode_risks[index[a, a]] * mode_risks[index[b, b]])) for a, b in moving]
         scale = np.concatenate([*sizes, np.abs(scalars)])
         jacobian = evaluate_in_float64(jax.jacfwd(field), state) * scale / scale[:, None]
         return slowest_in_risk(-jacobian, np.where(np.arange(state.size) < self.decay.size, scale, 0.0))
+
+
+def _covariances(G: Float[Array, "m k k"], N: Float[Array, "m k k"]) -> Float[Array, "moments m"]:
+    """Y with G Y + Y G' + N = 0, one row for each of ``moment_pairs(k)``."""
+    k = G.shape[-1]
+    if k == 1:
+        return -(N / (2 * G))[:, 0, 0][None]
+    if k == 2:
+        return _two_by_two(G, N)
+    operator = jnp.einsum("iac,be->iabce", G, jnp.eye(k)) + jnp.einsum("ibe,ac->iabce", G, jnp.eye(k))
+    Y = jnp.linalg.solve(operator.reshape(-1, k**2, k**2), -N.reshape(-1, k**2, 1)).reshape(G.shape)
+    return jnp.stack([Y[:, a, b] for a, b in moment_pairs(k)])
 
 
 def _two_by_two(G: Float[Array, "m 2 2"], N: Float[Array, "m 2 2"]) -> Float[Array, "3 m"]:
@@ -171,6 +197,12 @@ class MatrixBalance(Balance):
 
     If K is singular ``null`` is an orthonormal basis U of the null space of Khat. Noise along it is no part of the
     risk: tr(W) loses tr((U' a^-1 U)^-1 U' a^-1 D N D a^-1 U).
+
+    With weight decay omega the risk is sum_i lambda_i (eta W_ii / (4d (lambda_i + omega)) + (omega c_i / (lambda_i +
+    omega))^2 / 2), c = Q' a^-1/2 z*, and every R takes an eigenproblem.
+
+    Attributes:
+        pull: omega and z* = D theta*, for laws with weight decay.
     """
 
     law: ScalarLaw
@@ -178,6 +210,7 @@ class MatrixBalance(Balance):
     variance: Float[np.ndarray, " d"]
     d: float
     null: Float[np.ndarray, "d k"]
+    pull: tuple[float, Float[np.ndarray, " d"]] | None = None
 
     def at_fixed_risk(self, R):
         """a(R) and D N(R) D."""
@@ -187,13 +220,28 @@ class MatrixBalance(Balance):
 
     def learning_rate(self, R):
         a, noise = self.at_fixed_risk(R)
+        if self.pull is not None:
+            return self._decayed_learning_rate(R, a, noise)
         total = jnp.sum(jnp.diag(noise) / a)
         if self.null.shape[1]:
             tilted = jnp.asarray(self.null) / a[:, None]
             total -= jnp.trace(jnp.linalg.solve(self.null.T @ tilted, tilted.T @ noise @ tilted))
         return 4 * self.d * R / total
 
+    def _decayed_learning_rate(self, R, a, noise):
+        (rate, target), root = self.pull, jnp.sqrt(a)
+        values, Q = jnp.linalg.eigh(root[:, None] * self.matrices.khat * root)
+        values, inward = jnp.maximum(values, 0.0), Q / root[:, None]
+        W = jnp.sum(inward * (noise @ inward), axis=0)
+        pulled = jnp.sum(values * (rate * (target @ inward) / (values + rate)) ** 2) / 2
+        return 4 * self.d * (R - pulled) / jnp.sum(values * W / (values + rate))
+
     def slowest(self, eta, R):
+        if self.pull is not None:
+            raise ValueError(
+                "problem must have a diagonal K for the rate of a rule with weight decay whose preconditioner changes "
+                "with the risk"
+            )
         return slowest_rate(*self.coupling(eta, R))
 
     def coupling(self, eta, R):
@@ -221,10 +269,12 @@ def balance_of(problem, limit) -> Balance:
     own_modes = current.member_rates is None
     in_risk = current.decay > (current.decay.max() * problem.d * np.finfo(float).eps if own_modes else 0.0)
     decay, rates, forcing = current.decay[in_risk], current.rates[:, in_risk], current.forcing[:, in_risk]
+    rows = forcing if current.target is None else np.concatenate([forcing, current.target[None, in_risk] ** 2])
     if own_modes:
-        decay, forcing = sum_over_equal(decay, forcing)
+        decay, rows = sum_over_equal(decay, rows)
         rates = decay[None]
-    return ModeBalance(operators.law, decay, rates, forcing, float(problem.d))
+    forcing, squares = (rows, None) if current.target is None else (rows[:-1], rows[-1])
+    return ModeBalance(operators.law, decay, rates, forcing, float(problem.d), squares)
 
 
 def _matrix_balance(problem, operators):
@@ -237,7 +287,9 @@ def _matrix_balance(problem, operators):
     few = made._replace(
         khat=khat, members=made.members[:, moving], noise=noise, dissipation=made.dissipation[:, :0, :0]
     )
-    return MatrixBalance(operators.law, few, variance[moving], float(problem.d), null)
+    law, target = operators.law, (problem.covariance.std * problem.theta_star)[moving]
+    pull = None if law.weight_decay == 0 else (law.weight_decay, target)
+    return MatrixBalance(law.undecayed, few, variance[moving], float(problem.d), null, pull)
 
 
 def sum_over_equal(rates: Float[np.ndarray, " m"], rows: Float[np.ndarray, "p m"]):

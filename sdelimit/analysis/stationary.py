@@ -138,6 +138,16 @@ def _prepare(problem, optimizer, batch_size):
     problem, optimizer = check_problem(problem), as_optimizer(optimizer)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     limit = without_memory(optimizer.limit(problem, batch_size))
+    return *_balance_on_grid(problem, optimizer, limit), limit
+
+
+def stationary_risk_of(problem, optimizer, limit, eta: float) -> float:
+    """``stationary_risk`` for the ``limit`` of ``optimizer`` on ``problem``, without its checks and its warnings."""
+    balance, grid = _balance_on_grid(problem, optimizer, limit)
+    return _stationary_risk(balance, grid, eta, problem.initial_risk)
+
+
+def _balance_on_grid(problem, optimizer, limit):
     balance = balance_of(problem, limit)
     sizes = [size for size in (problem.initial_risk, problem.covariance.trace / problem.d) if size > 0]
     low, high = np.log10(min(sizes)) + LOWEST, np.log10(max(sizes)) + HIGHEST
@@ -146,7 +156,7 @@ def _prepare(problem, optimizer, batch_size):
     if np.any(np.isnan(log_eta)):
         R = np.exp(log_R[np.argmax(np.isnan(log_eta))])
         raise ValueError(f"optimizer {optimizer.name} has no finite limit coefficients at R = {R:.3g}: not a number")
-    return balance, (log_R, log_eta), limit
+    return balance, (log_R, log_eta)
 
 
 def _log_learning_rates(balance: Balance, log_R) -> Float[np.ndarray, " n"]:

@@ -90,12 +90,15 @@ def _place(what, text, number, d):
 def parse_optimizer(text: str):
     """An optimizer: 'sign_sgd', 'signum:0.9', or 'my_rules.toy:0.5' for the function ``toy`` of a module my_rules.
 
-    The module is looked for in the current folder too.
+    The module is looked for in the current folder too. Every rule takes a weight_decay: 'signum:0.9,weight_decay=0.1'.
     """
     name, _, _ = text.partition(":")
     options = {name: _imported(name)} if "." in name else OPTIMIZERS
     function, args, kwargs = _parse("optimizer", text, options)
-    return optimizers.as_optimizer(_call("optimizer", text, function, args, kwargs), f"optimizer: {text!r}")
+    own = "weight_decay" in inspect.signature(function).parameters
+    decay = 0.0 if own else kwargs.pop("weight_decay", 0.0)
+    made = optimizers.as_optimizer(_call("optimizer", text, function, args, kwargs), f"optimizer: {text!r}")
+    return _call("optimizer", text, made.with_weight_decay, (decay,), {}) if decay != 0 else made
 
 
 def _imported(name):

@@ -69,6 +69,8 @@ class Law(eqx.Module):
         errors: relative standard errors of sampled coefficients, None where they are exact.
         fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that B_q lacks; None if unknown.
         resolves_memory: whether the law holds for memories comparable to d, from the first step on.
+        has_target: whether the last number of a mode is w*_i, the mode of theta*, which stays as it is.
+        weight_decay: omega of decoupled decay, the rate at which eta pulls theta to zero; 0 without.
         kurtosis: of the signal over features, where the law accounts for mean steps that fall as it grows; 0 where it
             takes them to be linear.
         needs_fourth_moment: whether the mean risk approaches the limit slowly unless E[eps^4] is finite.
@@ -77,10 +79,12 @@ class Law(eqx.Module):
     size: ClassVar[int] = 1
     needs_fourth_moment: ClassVar[bool] = False
     resolves_memory: ClassVar[bool] = False
+    has_target: ClassVar[bool] = False
     # Not annotated: fields of some laws, which a dataclass would otherwise order among those of this class.
     errors = None
     fluctuations = None
     kurtosis = 0.0
+    weight_decay = 0.0
 
     def drift(self, eta, q, m) -> tuple[Float[Array, "k k"] | None, Float[Array, "p k k"]]:
         """A0 (None for zero) and A_p."""
@@ -94,8 +98,11 @@ class Law(eqx.Module):
         """What a risk curve reports as phi, for each of the rates: the effective learning rate is eta times this."""
         raise NotImplementedError
 
-    def initial_state(self, w0: Float[np.ndarray, " d"]) -> Float[np.ndarray, "k d"]:
-        """v_i at t = 0 from the modes of theta_0 - theta*; all but w_i starts at zero unless a law says otherwise."""
+    def initial_state(self, w0: Float[np.ndarray, " d"], target=None) -> Float[np.ndarray, "k d"]:
+        """v_i at t = 0 from the modes of theta_0 - theta*; all but w_i starts at zero unless a law says otherwise.
+
+        ``target`` are the modes of theta* for laws that have them.
+        """
         return np.concatenate([w0[None], np.zeros((self.size - 1, w0.size))])
 
     def initial_scalars(self) -> Float[np.ndarray, " s"]:
@@ -170,6 +177,11 @@ class Law(eqx.Module):
         return jnp.zeros(())
 
     @property
+    def undecayed(self) -> "Law":
+        """The law of the same rule without decoupled weight decay."""
+        return self
+
+    @property
     def without_memory(self) -> "Law":
         """The law of the same rule where its memory is short and has lasted for ever."""
         return self
@@ -227,6 +239,10 @@ class Operators:
     law: Law
     key: tuple
 
+    def of_law(self, change) -> "Operators":
+        """The same of the law ``change(law)``."""
+        raise NotImplementedError
+
     def preconditioners(self) -> Float[np.ndarray, "p d"]:
         """The diagonals of M_p."""
         raise NotImplementedError
@@ -245,6 +261,9 @@ class PowerOperators(Operators):
 
     def __init__(self, law: Law, std: Float[np.ndarray, " d"]):
         self.law, self.std, self.key = law, std, (law.power, law.basis)
+
+    def of_law(self, change):
+        return PowerOperators(change(self.law), self.std)
 
     def preconditioners(self):
         return (np.ones_like(self.std) if self.law.power == 0 else 1 / self.std**self.law.power)[None]

@@ -9,7 +9,7 @@ with M_k positive semidefinite, so N is. A rule gives phi and M_k at a few stand
 ``tabulated_operators`` turns them into functions of log R and of all coordinates.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
@@ -45,11 +45,17 @@ class ScaleDependentLimit(eqx.Module):
     needs_fourth_moment: ClassVar[bool] = False
     resolves_memory: ClassVar[bool] = False
     has_scalars: ClassVar[bool] = False
-    resolves_memory: ClassVar[bool] = False
+    has_target: ClassVar[bool] = False
+    weight_decay: ClassVar[float] = 0.0
     kurtosis: ClassVar[float] = 0.0
     errors: ClassVar[None] = None
     fluctuations: ClassVar[None] = None
     responds: ClassVar[bool] = False
+
+    @property
+    def undecayed(self):
+        """The limit itself."""
+        return self
 
     @property
     def without_memory(self):
@@ -175,6 +181,9 @@ class TabulatedOperators(Operators):
     kernels: Float[np.ndarray, "q k s s"]
     interpolation_matrix: Float[np.ndarray, "d s"]
     exponents: tuple[int, ...]
+
+    def of_law(self, change):
+        return replace(self, law=change(self.law))
 
     def preconditioners(self):
         return self.drift @ self.interpolation_matrix.T

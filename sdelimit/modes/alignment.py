@@ -7,7 +7,8 @@ the mean of delta is known,
 
     m = exp(-tau D^-p K) delta_0,    tau = int eta phi dt,    r_i = (K m)_i / (sigma_i s) + fluctuations,
 
-with s = sqrt(2R).
+with s = sqrt(2R). Weight decay omega pulls it towards -theta*, dm/dtau = -D^-p K m - x (m + theta*), where
+x = omega / phi is taken at its mean along the curve.
 """
 
 from functools import partial
@@ -19,6 +20,7 @@ from jaxtyping import Array, Float
 from scipy import special
 from scipy.integrate import cumulative_trapezoid
 
+from sdelimit.limits.law import operators_of
 from sdelimit.modes.decoupled import Modes, modes
 from sdelimit.numerics.jit import jit, shared_size
 from sdelimit.numerics.normal_mean import normal_quadrature
@@ -43,16 +45,21 @@ def drift_error(problem, limit, t, lr, phi, risk) -> Float[np.ndarray, " k"]:
     not known, and where a bound says that they are small. Of a law that accounts for a signal with a
     ``kurtosis`` the error is not counted that correlations of one size in every feature would make.
     """
-    kurtosis, limit = limit.kurtosis, limit.without_memory
+    kurtosis, pull, limit = limit.kurtosis, limit.weight_decay, limit.without_memory.undecayed
     if limit.power is None:
         return np.array([_error_at_start(problem, limit)])
-    if limit.power != 1 or limit.nonlinearity == 0 or not np.all(np.isfinite(risk)) or not np.all(risk > 0):
+    moves = risk > 0
+    if limit.power != 1 or limit.nonlinearity == 0 or not np.all(np.isfinite(risk)) or not np.all(moves[t > 0]):
         return np.zeros(1)
+    if not moves.any():
+        return np.zeros(1)
+    risk = np.maximum(risk, risk[moves].min())
     clock = cumulative_trapezoid(lr * phi, t, initial=0.0)
     current = modes(problem, limit)
+    pull *= np.trapezoid(lr, t) / clock[-1] if clock[-1] > 0 else 0.0
     reached = CLOCKS / current.decay.mean() <= clock[-1]
     R = np.interp(CLOCKS[reached] / current.decay.mean(), clock, risk)
-    _, features, mean_risk = zip(*(_at_clock(problem, limit, k) for k in np.flatnonzero(reached)), strict=True)
+    _, features, mean_risk = zip(*(_at_clock(problem, limit, pull, k) for k in np.flatnonzero(reached)), strict=True)
     means, mean_risk = np.stack(features), np.array(mean_risk)
     s = np.sqrt(2 * R)
     # Fluctuations of delta share what is left of the risk, spread as evenly as the features allow.
@@ -81,6 +88,7 @@ def _error_at_start(problem, limit) -> float:
     sum_i f_i (G_i / linear - 1) / sum_i f_i, where f_i = phi_i (K delta)_i^2 is the drift of the risk along feature i.
     Features beyond the ``MOST_FEATURES`` that contribute the most are taken to be linear.
     """
+    limit = limit.undecayed
     R, sigma = problem.initial_risk, problem.covariance.std
     if R == 0:
         return 0.0
@@ -103,16 +111,39 @@ def _at_start(problem) -> Float[np.ndarray, " d"]:
 def stationary_error(problem, limit, R: float) -> float:
     """The relative error of the linear drift where the risk has settled at ``R`` > 0; see ``drift_error``.
 
-    No feature has a mean correlation there, but where a few directions carry the risk they have large fluctuations.
+    No feature has a mean correlation there unless weight decay keeps one, but where a few directions carry the risk
+    they have large fluctuations.
     """
+    pull, limit = limit.weight_decay, limit.undecayed
     if limit.power != 1 or limit.nonlinearity == 0:
         return 0.0
     decay, sigma = modes(problem, limit).decay, problem.covariance.std
-    variance = np.array([np.sum(decay**2) / np.sum(decay) ** 2])
-    if 3 * limit.nonlinearity * variance[0] <= NEGLIGIBLE:
+    features, mean_risk = np.zeros(sigma.size), 0.0
+    if pull > 0:
+        law = operators_of(problem, limit).law
+        pull /= evaluate_in_float64(law.effective_rates, np.array([2 * R]), law.relaxation(np.array([2 * R]))[1])[0]
+        features, mean_risk = _held(problem, limit, pull)
+    variance = np.array([max(1 - mean_risk / R, 0.0) * np.sum(decay**2) / np.sum(decay) ** 2])
+    r = features[None] / np.sqrt(2 * R)
+    if 3 * limit.nonlinearity * np.average(r[0] ** 2 + variance, weights=sigma * (r[0] ** 2 + variance)) <= NEGLIGIBLE:
         return 0.0
-    response = limit.response((R, R))
-    return float(_errors(response, np.array([R]), np.zeros((1, sigma.size)), variance, sigma)[0])
+    return float(_errors(limit.response((R, R)), np.array([R]), r, variance, sigma)[0])
+
+
+def _held(problem, limit, pull):
+    """(K m)_i / sigma_i and m'Km / 2 where weight decay holds the mean, (S + x) D^1/2 m = -x D^1/2 theta*."""
+    current, covariance = modes(problem, limit), problem.covariance
+    root = covariance.std ** (limit.power / 2)
+    target = root * problem.theta_star
+    if covariance.is_diagonal or current.vectors is not None:
+        target = target if covariance.is_diagonal else current.vectors.T @ target
+        w = -pull / (current.decay + pull) * target
+        m = (w if covariance.is_diagonal else current.vectors @ w) / root
+    else:
+        top, time = current.decay.max(), 30 / pull
+        m = -pull * of_covariance(covariance, root, lambda x: _filled(x + pull, time), time * top, top, target) / root
+    Km = _apply(problem, m)
+    return Km / covariance.std, float(m @ Km / 2)
 
 
 def infinitesimal_error(current: Modes, batch_size: int, gain=1.0) -> float:
@@ -143,29 +174,45 @@ def _factors(response, R, x):
     return jax.vmap(response.mean_factor)(R, x)
 
 
-def _at_clock(problem, limit, index) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"], float]:
+def _at_clock(problem, limit, pull, index) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"], float]:
     """m, (K m)_i / sigma_i and m'Km / 2 at one of ``CLOCKS``: one entry of the problem's cache for all of them."""
-    known = problem.cached(("means", limit.power), dict)
+    known = problem.cached(("means", limit.power, pull), dict)
     if index not in known:
-        m = _mean(problem, limit, index)
+        m = _mean(problem, limit, pull, index)
         Km = _apply(problem, m)
         known[index] = m, Km / problem.covariance.std, float(m @ Km / 2)
     return known[index]
 
 
-def _mean(problem, limit, index) -> Float[np.ndarray, " d"]:
-    """m = D^-1/2 exp(-tau S) D^1/2 delta_0 at one of ``CLOCKS``."""
+def _mean(problem, limit, pull, index) -> Float[np.ndarray, " d"]:
+    """m = D^-1/2 [exp(-tau (S + x)) D^1/2 delta_0 - x g(S, tau) D^1/2 theta*] at one of ``CLOCKS``, x = ``pull``.
+
+    g = (1 - exp(-tau (S + x))) / (S + x).
+    """
     if index == 0:
         return problem.delta0
     current, covariance = modes(problem, limit), problem.covariance
     before, after = CLOCKS[index - 1 : index + 1] / current.decay.mean()
     root = covariance.std ** (limit.power / 2)
-    if covariance.is_diagonal:
-        return np.exp(-after * current.decay) * problem.delta0
-    if current.vectors is not None:
-        return current.vectors @ (np.exp(-after * current.decay) * current.w0) / root
-    start = root * _at_clock(problem, limit, index - 1)[0]
-    return decayed(covariance, root, (after - before) * current.decay.max(), current.decay.max(), start) / root
+    if covariance.is_diagonal or current.vectors is not None:
+        target = root * problem.theta_star
+        target = target if covariance.is_diagonal else current.vectors.T @ target
+        rates = current.decay + pull
+        w = np.exp(-after * rates) * current.w0 - pull * _filled(rates, after) * target
+        return (w if covariance.is_diagonal else current.vectors @ w) / root
+    start, top, step = root * _at_clock(problem, limit, pull, index - 1)[0], current.decay.max(), after - before
+    moved = np.exp(-step * pull) * decayed(covariance, root, step * top, top, start)
+    if pull > 0:
+        pulled = partial(_filled, time=step)
+        moved -= pull * of_covariance(
+            covariance, root, lambda rate: pulled(rate + pull), step * top, top, root * problem.theta_star
+        )
+    return moved / root
+
+
+def _filled(rate, time):
+    """(1 - exp(-rate time)) / rate."""
+    return np.where(rate > 0, -np.expm1(-rate * time) / np.where(rate > 0, rate, 1.0), time)
 
 
 def decayed(covariance, root, span: float, top: float, y: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
@@ -173,9 +220,22 @@ def decayed(covariance, root, span: float, top: float, y: Float[np.ndarray, " d"
 
     exp(-span (1 + x) / 2) = sum_k (2 - 1{k=0}) (-1)^k exp(-span/2) I_k(span/2) T_k(x), with x = 2 S / top - 1.
     """
-    degree = shared_size(int(np.ceil(np.sqrt(40 * span) + 30)), 32)
-    k = np.arange(degree + 1)
+    k = np.arange(_degree(span) + 1)
     coefficients = np.where(k > 0, 2.0, 1.0) * (-1.0) ** k * special.ive(k, span / 2)
+    return _polynomial(covariance, root, top, coefficients, y)
+
+
+def of_covariance(covariance, root, function, span: float, top: float, y) -> Float[np.ndarray, " d"]:
+    """function(S) y for a function that changes as exp(-(span / top) S) does, by its Chebyshev interpolation."""
+    on_interval = lambda x: function((x + 1) * top / 2)  # noqa: E731
+    return _polynomial(covariance, root, top, np.polynomial.chebyshev.chebinterpolate(on_interval, _degree(span)), y)
+
+
+def _degree(span):
+    return shared_size(int(np.ceil(np.sqrt(40 * span) + 30)), 32)
+
+
+def _polynomial(covariance, root, top, coefficients, y):
     with x64():
         return np.asarray(_chebyshev(covariance, root, top * (1 + 1e-10), coefficients, y))
 

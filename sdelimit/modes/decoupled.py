@@ -30,6 +30,7 @@ class Modes:
         forcing: c_qi, (q, d), one row for each noise matrix of the limit.
         vectors: Q, (d, d); None where Q = I or is not written out.
         member_rates: rates at which the modes decay, one row for each coefficient of the drift; None for lambda_i.
+        target: w*_i, the coordinates of theta*, (d,), for laws that have them.
     """
 
     decay: Float[np.ndarray, " d"]
@@ -37,6 +38,7 @@ class Modes:
     forcing: Float[np.ndarray, "q d"]
     vectors: Float[np.ndarray, "d d"] | None
     member_rates: Float[np.ndarray, "p d"] | None = None
+    target: Float[np.ndarray, " d"] | None = None
 
     @property
     def rates(self) -> Float[np.ndarray, "p d"]:
@@ -56,19 +58,21 @@ def coordinates(problem: LinearRegression, operators: Operators) -> Modes | None
     if operators.law.power is not None:
         return modes(problem, operators.law)
     if not problem.covariance.is_diagonal:
-        if operators.law.size > 1 or operators.law.has_scalars:
+        if operators.law.undecayed.size > 1 or operators.law.has_scalars:
             raise ValueError(
                 "covariance must be diagonal for a rule whose preconditioner changes with the risk and whose limit has "
                 "several numbers a mode or scalars of its own"
             )
         return None
-    return problem.cached(("coordinates", operators.key), lambda: _diagonal_coordinates(problem, operators))
+    key = "coordinates", operators.key, operators.law.has_target
+    return problem.cached(key, lambda: _diagonal_coordinates(problem, operators))
 
 
 def _diagonal_coordinates(problem, operators):
     variance = problem.covariance.std**2
     rates = operators.preconditioners() * variance
-    return Modes(variance, problem.delta0, operators.noise_diagonals(), None, rates)
+    target = problem.theta_star if operators.law.has_target else None
+    return Modes(variance, problem.delta0, operators.noise_diagonals(), None, rates, target)
 
 
 def modes(problem: LinearRegression, limit: Law) -> Modes:
@@ -79,14 +83,16 @@ def modes(problem: LinearRegression, limit: Law) -> Modes:
     Raises ValueError if the rule divides by sigma_i and some coordinate has zero variance, or if d is too large for
     a K without structure.
     """
-    return problem.cached(("modes", limit.power, limit.basis), lambda: _compute(problem, limit))
+    key = "modes", limit.power, limit.basis, limit.has_target
+    return problem.cached(key, lambda: _compute(problem, limit))
 
 
 def dense_modes(problem: LinearRegression, limit: Law) -> Modes:
     """The modes with their vectors Q written out unless Q = I (K diagonal). Raises as ``modes``, whatever K."""
     if problem.covariance.is_diagonal:
         return modes(problem, limit)
-    return problem.cached(("dense modes", limit.power, limit.basis), lambda: _compute_dense(problem, limit))
+    key = "dense modes", limit.power, limit.basis, limit.has_target
+    return problem.cached(key, lambda: _compute_dense(problem, limit))
 
 
 def noise_modes(problem: LinearRegression, limit: Law) -> Modes:
@@ -117,7 +123,8 @@ def noise_factor(problem: LinearRegression, limit: Law, name: str):
 
     ``name`` is one of the limit's basis; Q are the vectors of ``noise_modes``.
     """
-    return problem.cached(("factor", limit.power, limit.basis, name), lambda: _noise_factor(problem, limit, name))
+    key = "factor", limit.power, limit.basis, limit.has_target, name
+    return problem.cached(key, lambda: _noise_factor(problem, limit, name))
 
 
 def noise_along_mean(problem: LinearRegression, limit: Law):
@@ -126,7 +133,8 @@ def noise_along_mean(problem: LinearRegression, limit: Law):
     Lambda w is the mean update D^-p K delta in the coordinates of the modes. Least squares where F is singular.
     """
     (name,) = limit.basis
-    return problem.cached(("along mean", limit.power, name), lambda: _noise_along_mean(problem, limit, name))
+    key = "along mean", limit.power, limit.has_target, name
+    return problem.cached(key, lambda: _noise_along_mean(problem, limit, name))
 
 
 def _noise_along_mean(problem, limit, name):
@@ -140,7 +148,7 @@ def _noise_along_mean(problem, limit, name):
 
 
 def _read_only(found: Modes) -> Modes:
-    for array in (found.decay, found.w0, found.forcing, found.vectors):
+    for array in (found.decay, found.w0, found.forcing, found.vectors, found.target):
         if array is not None:
             check.read_only(array)
     return found
@@ -148,15 +156,26 @@ def _read_only(found: Modes) -> Modes:
 
 def _compute(problem, limit):
     _require_variance(problem.covariance.std, limit)
-    found = structured_modes(problem.covariance, limit.power, limit.basis, problem.delta0)
-    return dense_modes(problem, limit) if found is None else _read_only(Modes(*found, None))
+    found = structured_modes(problem.covariance, limit.power, limit.basis, _followed(problem, limit))
+    return dense_modes(problem, limit) if found is None else _read_only(_modes_of(found, None))
+
+
+def _followed(problem, limit) -> Float[np.ndarray, "v d"]:
+    """theta_0 - theta*, and theta* where the law follows it."""
+    return np.stack([problem.delta0, problem.theta_star] if limit.has_target else [problem.delta0])
+
+
+def _modes_of(found, vectors) -> Modes:
+    decay, (w0, *target), forcing = found
+    return Modes(decay, w0, forcing, vectors, target=target[0] if target else None)
 
 
 def _compute_dense(problem, limit):
     covariance, power = problem.covariance, limit.power
     _require_variance(covariance.std, limit)
     pair = problem.cached(("eigh", power), lambda: dense.eigenpairs(covariance, power))
-    return _read_only(Modes(*in_eigenvectors(covariance, power, limit.basis, problem.delta0, *pair), pair[1]))
+    found = in_eigenvectors(covariance, power, limit.basis, _followed(problem, limit), *pair)
+    return _read_only(_modes_of(found, pair[1]))
 
 
 def _noise_factor(problem, limit, name):

@@ -1,7 +1,7 @@
 """The modes of K = I + U diag(s) U', U (d, k), when the bulk of its spectrum is narrow: O(d k^2) work.
 
 S = D^(-p/2) K D^(-p/2) = D^-p + V diag(s) V', V = D^(-p/2) U, is diagonalized (Rayleigh-Ritz) on the span of
-V, D^(p/2) delta0 and D^-p times these. The rest, the bulk, where delta0 has no part, gets eigenvalues distributed like
+V, D^(p/2) delta and D^-p times these. The rest, the bulk, where no delta has a part, gets eigenvalues distributed like
 the entries of D^-p, shifted and stretched to the exact tr S and tr S^2.
 
 For p = 0 that is exact: the bulk is the eigenvalue 1. For p = 1 the bulk has a width of O(s/d) for random directions,
@@ -13,6 +13,7 @@ which is exact for b(r) = r and sums to the exact trace, tr D^(2-p). ``error`` s
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from sdelimit.limits.noise_kernel import kernel_basis
 from sdelimit.modes.dense import LARGEST_DENSE
@@ -50,24 +51,24 @@ def slope(name: str) -> float:
     return float(kernel_basis(name, SMALL) / SMALL)
 
 
-def modes(covariance, power: int, basis, delta0):
-    """(lambda, w0, c): first those of the span, then the bulk."""
+def modes(covariance, power: int, basis, deltas: Float[np.ndarray, "v d"]):
+    """(lambda, w of every delta, c): first those of the span, then the bulk."""
     std = covariance.std
     free = std ** -float(power)
-    V, start = covariance.directions * np.sqrt(free)[:, None], delta0 / np.sqrt(free)
-    values, vectors = _on_span(free, V, covariance.strengths, start)
+    V, starts = covariance.directions * np.sqrt(free)[:, None], deltas / np.sqrt(free)
+    values, vectors = _on_span(free, V, covariance.strengths, starts.T)
     bulk = _bulk(free, V, covariance.strengths, values)
     decay = np.concatenate([values, bulk])
     energy = np.einsum("ij,i,ij->j", vectors, std ** (2 - power), vectors)
     rest = np.sum(std ** (2 - power)) - energy.sum()
     energy = np.concatenate([energy, rest / bulk / np.sum(1 / bulk)])
     forcing = np.stack([(1 - slope(name)) * energy + slope(name) * decay for name in basis])
-    return decay, np.concatenate([vectors.T @ start, np.zeros(bulk.size)]), forcing
+    return decay, np.concatenate([starts @ vectors, np.zeros((len(deltas), bulk.size))], axis=1), forcing
 
 
-def _on_span(free, V, strengths, start):
+def _on_span(free, V, strengths, starts):
     """Ritz values and vectors of S = diag(free) + V diag(strengths) V'."""
-    seeds = np.column_stack([V, start])
+    seeds = np.column_stack([V, starts])
     span = np.linalg.qr(np.column_stack([seeds, free[:, None] * seeds]))[0]
     overlap = V.T @ span
     values, rotation = np.linalg.eigh(span.T @ (span * free[:, None]) + overlap.T @ (strengths[:, None] * overlap))

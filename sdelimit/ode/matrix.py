@@ -4,10 +4,15 @@ With V = E[delta delta'] and Z = D V D, D = diag(sigma), so that R = 1/2 tr(Khat
 
     dZ/dt = -eta (A Khat Z + Z Khat A) + (eta^2/d) D N(R) D,    A = diag(sigma_i^2 phi_i(R)).
 
+Decoupled weight decay omega moves the mean z = D E[delta] too, with z* = D theta* (theory: section 19),
+
+    dz/dt = ... - eta omega (z + z*),    dZ/dt = ... - eta omega (2 Z + z z*' + z* z').
+
 One product Khat Z a step is the cost; N(R) and phi(R) are sums of a few fixed arrays, with coefficients that depend
 on R.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -41,7 +46,11 @@ class Matrices(NamedTuple):
 
 
 class MatrixSystem(System):
-    """y = Z = D V D; any K."""
+    """y = Z = D V D, or (Z, z) with weight decay; any K.
+
+    Attributes:
+        target: z*, for laws with weight decay.
+    """
 
     decay: Float[np.ndarray, " d"]
     delta0: Float[np.ndarray, " d"]
@@ -49,6 +58,8 @@ class MatrixSystem(System):
     law: ScalarLaw
     times: Float[np.ndarray, " n"]
     tolerances: Tolerances
+    target: Float[np.ndarray, " d"] | None = None
+    weight_decay: float = 0.0
 
     def coefficients(self, R):
         """a_p(R) and b_q(R)."""
@@ -56,22 +67,37 @@ class MatrixSystem(System):
 
     def initial(self):
         scaled = jnp.sqrt(jnp.asarray(self.decay)) * self.delta0
-        return scaled[:, None] * scaled[None, :]
+        square = scaled[:, None] * scaled[None, :]
+        return square if self.target is None else (square, scaled)
+
+    def split(self, y):
+        """Z and z, None without weight decay."""
+        return (y, None) if self.target is None else y
 
     def field(self, eta, y):
+        Z, z = self.split(y)
         a, b = self.coefficients(self.positive(self.risk(y)))
         strength = eta * self.decay * (a @ self.matrices.members)
-        decay = strength[:, None] * (jnp.asarray(self.matrices.khat) @ y)
+        khat = jnp.asarray(self.matrices.khat)
+        decay = strength[:, None] * (khat @ Z)
         noise = jnp.tensordot(b, jnp.asarray(self.matrices.noise), axes=1)
-        return eta**2 / y.shape[0] * noise - decay - decay.T
+        if z is None:
+            return eta**2 / Z.shape[0] * noise - decay - decay.T
+        pull = eta * self.weight_decay
+        decay = decay + pull * (Z + z[:, None] * self.target)
+        return eta**2 / Z.shape[0] * noise - decay - decay.T, -strength * (khat @ z) - pull * (z + self.target)
 
     def risk(self, y):
-        return jnp.sum(jnp.asarray(self.matrices.khat) * y) / 2
+        return jnp.sum(jnp.asarray(self.matrices.khat) * self.split(y)[0]) / 2
 
     def observe(self, eta, y, save_modes):
+        Z, z = self.split(y)
         a, b = self.coefficients(self.positive(self.risk(y)))
-        dissipated = a @ jnp.tensordot(jnp.asarray(self.matrices.dissipation), y, axes=2)
-        slope = eta**2 / (2 * y.shape[0]) * b @ self.matrices.noise_power - eta * dissipated
+        dissipated = a @ jnp.tensordot(jnp.asarray(self.matrices.dissipation), Z, axes=2)
+        slope = eta**2 / (2 * Z.shape[0]) * b @ self.matrices.noise_power - eta * dissipated
+        if z is not None:
+            reached = z @ jnp.asarray(self.matrices.khat) @ self.target
+            slope = slope - eta * self.weight_decay * (2 * self.risk(y) + reached)
         mean = jnp.sum(self.decay * (a @ self.matrices.members)) / jnp.sum(self.decay)
         return {"modes": jnp.zeros(()), "phi": mean, "slope": slope}
 
@@ -82,7 +108,14 @@ class MatrixSystem(System):
 
 def matrix_system(problem, operators: Operators, times, rtol, atol, eta) -> MatrixSystem:
     """The risk ODE of ``operators`` on ``problem``; its matrices are made once per problem and rule."""
-    return system_of_matrices(problem, matrices_of(problem, operators), operators.law, times, rtol, atol, eta)
+    law = operators.law
+    system = system_of_matrices(problem, matrices_of(problem, operators), law.undecayed, times, rtol, atol, eta)
+    return with_weight_decay(system, problem, law.weight_decay) if law.weight_decay > 0 else system
+
+
+def with_weight_decay(system: MatrixSystem, problem, weight_decay: float) -> MatrixSystem:
+    """The same with decoupled weight decay."""
+    return replace(system, target=problem.covariance.std * problem.theta_star, weight_decay=weight_decay)
 
 
 def system_of_matrices(problem, matrices: Matrices, law: ScalarLaw, times, rtol, atol, eta) -> MatrixSystem:

@@ -164,7 +164,7 @@ class ModeSystem(System):
 def mode_system(current: Modes, law: Law, d: int, times, rtol, atol, eta) -> ModeSystem:
     """The risk ODE of ``law`` in given coordinates."""
     law = _without_faded_memory(law, current, times, eta)
-    v0, forcing, rates = law.initial_state(current.w0), current.forcing / d, current.rates
+    v0, forcing, rates = law.initial_state(current.w0, current.target), current.forcing / d, current.rates
     moments0 = np.stack([v0[a] * v0[b] for a, b in moment_pairs(law.size)])
     risk0 = float(current.decay @ moments0[0] / 2)
     first = evaluate_in_float64(partial(_coefficients, law), [max(risk0, TINY_RISK)])[0]

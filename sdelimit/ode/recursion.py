@@ -35,7 +35,7 @@ def solve_recursion(current: Modes, law: Law, noise_variance: float, d: int, tim
     steps = max(int(np.ceil(times[-1] * d)), 1)
     t = np.arange(steps + 1) / d
     eta = np.asarray(lr.at(t), np.float64)
-    decay, v0 = current.decay, law.initial_state(current.w0)
+    decay, v0 = current.decay, law.initial_state(current.w0, current.target)
     moments0 = np.stack([v0[a] * v0[b] for a, b in moment_pairs(law.size)])
     position = np.minimum(times * d, steps)
     before = np.minimum(np.floor(position).astype(int), steps - 1)

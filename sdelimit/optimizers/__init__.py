@@ -1,6 +1,6 @@
 """Named optimizers: each an optax transformation (the rule) with its high-dimensional limit."""
 
-from sdelimit.optimizers.adaptive import adam, long_memory_adam, nadam, rmsprop, s3
+from sdelimit.optimizers.adaptive import adam, adamw, long_memory_adam, nadam, rmsprop, s3
 from sdelimit.optimizers.clip import clip_coordinate, clip_norm
 from sdelimit.optimizers.from_optax import from_optax
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
@@ -11,6 +11,7 @@ from sdelimit.optimizers.sign import lion, sign_sgd, signum
 __all__ = [
     "Optimizer",
     "adam",
+    "adamw",
     "as_optimizer",
     "clip_coordinate",
     "clip_norm",

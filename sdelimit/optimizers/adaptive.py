@@ -121,6 +121,28 @@ def adam(
     )
 
 
+@memoized
+def adamw(
+    b1: float = 0.9, b2: float = 0.999, eps: float = 0.0, weight_decay: float = 1e-2, memory: str = "auto"
+) -> Optimizer:
+    """AdamW: theta <- theta - (eta/d) (u + omega theta) with Adam's u; ``adam(...).with_weight_decay(omega)``.
+
+    Args:
+        b1, b2, eps, memory: as of ``adam``.
+        weight_decay: omega >= 0.
+
+    Raises:
+        TypeError, ValueError: naming the argument.
+
+    Source: arXiv:1711.05101.
+
+    >>> import sdelimit as sl
+    >>> sl.adamw(weight_decay=0.1).name
+    'adamw'
+    """
+    return adam(b1, b2, eps, memory).with_weight_decay(weight_decay)
+
+
 def scale_by_uncorrected_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
     """m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; u = m / (sqrt(v) + eps), as an optax transformation."""
 

@@ -10,6 +10,7 @@ from sdelimit.limits.measured.rule_checks import check_rule, inspect_rule, scale
 from sdelimit.limits.measured.scale_dependent import SLOW_GROWTH, probed_sizes_limit
 from sdelimit.limits.measured.scale_free import probed_limit
 from sdelimit.limits.measured.step_counts import StartUp, require_no_schedule, steady_rule
+from sdelimit.limits.measured.weight_decay import weight_decay_of
 from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.adaptive import smallest_gradient
 from sdelimit.optimizers.optimizer import Optimizer
@@ -44,7 +45,9 @@ def from_optax(
     sampled at gradient sizes from 1e-5 to 1e5, closely where the rule changes its behaviour, and taken to be powers
     of the size beyond. A rule that acts at every k-th step is averaged over its period; one that changes with the
     step count is refused. How long it averages gradients and remembers their size, and how its first steps differ, is
-    measured too, and results warn where that is too much for d. The first use takes about ten seconds for Gaussian
+    measured too, and results warn where that is too much for d. Weight decay (``optax.add_decayed_weights`` at the end
+    of a chain, or before a rule that is linear in the gradient) is found, and the rest of the rule measured by itself;
+    see ``Optimizer.with_weight_decay``. The first use takes about ten seconds for Gaussian
     label noise or none, up to a minute for other laws; results stay in memory, the last 64 of them.
 
     Args:
@@ -78,6 +81,10 @@ def from_optax(
 
 @memoized(size=MEASURED)
 def _from_optax(transform, name, relative_error, seed):
+    decay = weight_decay_of(transform, seed)
+    if decay is not None:
+        rule = _from_optax(decay.rest, name, relative_error, seed).with_weight_decay(decay.rate, coupled=decay.coupled)
+        return dataclasses.replace(rule, name=name, transform=transform)
     try:
         counters = _checked(transform, seed)
         known = recognize(transform)

@@ -1,15 +1,19 @@
 """An optimizer is a rule and a limit."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import optax
 
 from sdelimit.limits.limit import Limit
 from sdelimit.limits.measured.step_counts import StartUp
+from sdelimit.limits.weight_decay import decayed_limit
 from sdelimit.optimizers.formula import UpdateFormula
 from sdelimit.schedules import PositiveFunction, Scan
 from sdelimit.support import arguments as check
+
+DECAYED = {"adam": "adamw", "nadam": "nadamw"}
+"""What rules with decoupled weight decay are called, where they have names of their own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +84,54 @@ class Optimizer:
     def scans(self, times) -> tuple[Scan, ...]:
         """The function of t that the rule follows from 0 to times[-1], if any. Raises ValueError if it is not > 0."""
         return () if self.scheduled is None else (self.scheduled.scan(times),)
+
+    def with_weight_decay(self, weight_decay: float, *, coupled: bool = False) -> "Optimizer":
+        """The same rule with weight decay: theta <- theta - (eta/d) (u + omega theta), as AdamW is to Adam.
+
+        Decoupled decay has a limit for every rule: the means of the modes no longer fade but are pulled towards
+        theta = 0 (theory: section 19). Decay of a rule that has one already is added to it.
+
+        Args:
+            weight_decay: omega >= 0. It acts at rate eta omega per unit of t = steps/d, so that in a step theta loses
+                the fraction eta omega / d.
+            coupled: whether decay enters the gradient instead, g + omega theta (L2 regularization, PyTorch's SGD):
+                for rules that are linear in the gradient, SGD with or without momentum. Without momentum both are one.
+
+        Raises:
+            TypeError, ValueError: naming the argument; ValueError from solvers for ``coupled`` decay of other rules.
+
+        Source: arXiv:1711.05101.
+
+        >>> import sdelimit as sl
+        >>> sl.sign_sgd().with_weight_decay(0.1).name
+        'sign_sgd_decay'
+        """
+        rate = check.real("weight_decay", weight_decay, nonnegative=True)
+        coupled = check.flag("coupled", coupled)
+        if rate == 0:
+            return self
+        decay = optax.add_decayed_weights(rate)
+
+        def limit(problem, batch_size):
+            return decayed_limit(self.limit(problem, batch_size), rate, coupled, self.name)
+
+        def chained(rule):
+            return optax.chain(decay, rule) if coupled else optax.chain(rule, decay)
+
+        def rule(problem, batch_size):
+            return chained(self.rule(problem, batch_size))
+
+        fixed = isinstance(self.transform, optax.GradientTransformation)
+        name = DECAYED.get(self.name, self.name if "weight_decay" in self.hyperparameters else f"{self.name}_decay")
+        settings = {**self.hyperparameters, "weight_decay": self.hyperparameters.get("weight_decay", 0.0) + rate}
+        return replace(
+            self,
+            name=name,
+            transform=chained(self.transform) if fixed else rule,
+            limit=limit,
+            hyperparameters={**settings, "coupled": True} if coupled else settings,
+            formula=None,
+        )
 
     def doubts(self, end: float, d: int) -> tuple[str, ...]:
         """Reasons to think that this function is not what it is read as up to t = ``end``: for ``.warnings``."""

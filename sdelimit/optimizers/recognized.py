@@ -87,7 +87,9 @@ def advice(transform) -> str:
     rules = [_call(name, numbers) for name, numbers in known if name not in LEFT_OUT]
     rule = f"optax.chain({', '.join(rules)})" if len(rules) > 1 else "".join(rules) or "optax.identity()"
     rate = f" (its rate {rates[0]:g} is lr={rates[0]:g} * d here, where a step is lr / d)" if rates else ""
-    return f"Write sl.from_optax({rule}) and give the rate as lr={rate}"
+    decays = [numbers["weight_decay"] for _, numbers in known if numbers.get("weight_decay")]
+    decay = f".with_weight_decay({decays[0]:g})" if decays else ""
+    return f"Write sl.from_optax({rule}){decay} and give the rate as lr={rate}"
 
 
 def _call(name, numbers) -> str:

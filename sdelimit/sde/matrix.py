@@ -3,10 +3,12 @@
     dy = -eta A Khat y dt + eta sqrt(D N(R) D / d) dB,    A = diag(sigma_i^2 phi_i(R)).
 
 Each step is half a step of decay, the noise, and another half (second order in law), with phi, N and eta at a
-predicted midpoint. D N(R) D is its exact trace with Khat, tr(K N(R)), times a shape that is interpolated linearly in
-log R between a few risks, as independent increments with nonnegative variances.
+predicted midpoint; weight decay takes half a step before and after. D N(R) D is its exact trace with Khat, tr(K N(R)),
+times a shape that is interpolated linearly in log R between a few risks, as independent increments with nonnegative
+variances.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -18,16 +20,18 @@ from sdelimit.numerics.jit import jit
 from sdelimit.numerics.matrices import semidefinite_root
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.matrix import MatrixSystem, matrix_system
-from sdelimit.sde.noise_increments import MARGIN, SPACING, risks_of, standard_normals
+from sdelimit.sde.noise_increments import MARGIN, SPACING, decayed, risks_of, standard_normals
 
 
 def matrix_stepper(problem, operators: Operators, theory):
     """(advance, state of one path at t = 0, largest decay rate at eta phi = 1)."""
     system = matrix_system(problem, operators, theory.t, 1e-4, None, theory.lr)
+    pull = None if system.target is None else (system.weight_decay, system.target)
+    system = replace(system, target=None)
     log_R, factors = _knots(system, theory)
     top = float(np.linalg.eigvalsh(problem.covariance.to_dense())[-1])
     y0 = np.sqrt(system.decay) * problem.delta0
-    return partial(_advance, system, log_R, factors), y0, _steepness(system, theory) * top
+    return partial(_advance, system, log_R, factors, pull), y0, _steepness(system, theory) * top
 
 
 def _coefficients(system, risks):
@@ -51,7 +55,7 @@ def _knots(system: MatrixSystem, theory):
 
 
 @jit
-def _advance(system: MatrixSystem, log_R, factors, y, keys, index, dt, eta):
+def _advance(system: MatrixSystem, log_R, factors, pull, y, keys, index, dt, eta):
     d = system.decay.shape[0]
     khat, factors = jnp.asarray(system.matrices.khat), jnp.asarray(factors)
     noise_power = jax.vmap(lambda R: system.coefficients(R)[1] @ system.matrices.noise_power)
@@ -81,12 +85,14 @@ def _advance(system: MatrixSystem, log_R, factors, y, keys, index, dt, eta):
 
     def step(y, inputs):
         index, dt, eta = inputs
+        y = decayed(pull, eta * dt / 2, y)
         R = system.positive(risk(y))
         half = y - eta * dt / 2 * strength(R) * (y @ khat)
         R = system.positive(risk(half) + eta**2 * dt / (4 * d) * noise_power(R))
         a = eta * dt / 2 * strength(R)
         z = standard_normals(keys, index, (log_R.size, d))
         y = decay(decay(y, a) + eta * jnp.sqrt(dt / d) * increment(R, z), a)
+        y = decayed(pull, eta * dt / 2, y)
         return y, risk(y)
 
     return jax.lax.scan(step, y, (index, dt, eta))

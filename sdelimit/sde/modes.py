@@ -13,6 +13,7 @@ from sdelimit.numerics.jit import jit
 from sdelimit.numerics.matrices import exponentials
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.sde.noise_increments import (
+    decayed,
     float32_transpose,
     mean_decay,
     noise_increments,
@@ -25,15 +26,18 @@ from sdelimit.sde.noise_increments import (
 def mode_stepper(problem, law: Law, current: Modes, factors, theory):
     """(advance, state of one path at t = 0, largest decay rate at eta phi = 1).
 
-    Each step takes the drift of every mode exactly, with coefficients at a midpoint predicted from the present.
+    Each step takes the drift of every mode exactly, with coefficients at a midpoint predicted from the present, between
+    two halves of decoupled weight decay.
     """
-    increments = noise_increments(law, current, factors, theory)
+    pull = None if law.weight_decay == 0 else (law.weight_decay, current.target)
     along = None if law.fluctuations is None else float32_transpose(noise_along_mean(problem, law))
+    law = law.undecayed
+    increments = noise_increments(law, current, factors, theory)
     floor = NEGLIGIBLE * max(float(theory.risk[0]), float(theory.lr.max()) ** 2 * current.decay.max(), TINY)
     arrays = current.decay, current.rates, current.forcing / problem.d
-    state = current.w0 if law.size == 1 else law.initial_state(current.w0)
+    state = current.w0 if law.size == 1 else law.initial_state(current.w0, current.target)
     state = (state, law.initial_scalars()) if law.has_scalars else state
-    return partial(_advance, law, *arrays, increments, along, floor), state, _fastest(law, current, theory)
+    return partial(_advance, law, *arrays, increments, along, floor, pull), state, _fastest(law, current, theory)
 
 
 def _fastest(law, current, theory):
@@ -49,12 +53,15 @@ def _fastest(law, current, theory):
 
 
 @jit
-def _advance(law, decay, rates, forcing, increments, along, floor, state, keys, index, dt, eta):
+def _advance(law, decay, rates, forcing, increments, along, floor, pull, state, keys, index, dt, eta):
     d, step_of = decay.shape[0], _scalar_step if law.size == 1 else _vector_step
 
     def step(state, inputs):
         w, scalars = state if law.has_scalars else (state, jnp.zeros((len(keys), 0)))
+        half = inputs[1] * inputs[2] / 2
+        w = decayed(pull, half, w) if law.size == 1 else w.at[:, 0].set(decayed(pull, half, w[:, 0]))
         w, scalars = step_of(law, decay, rates, forcing, increments, along, floor, d, w, scalars, keys, inputs)
+        w = decayed(pull, half, w) if law.size == 1 else w.at[:, 0].set(decayed(pull, half, w[:, 0]))
         energy = w**2 if law.size == 1 else w[:, 0] ** 2
         return (w, scalars) if law.has_scalars else w, jnp.sum(decay * energy, axis=-1) / 2
 

@@ -153,3 +153,14 @@ def float32_transpose(factor):
 def row_products(factor, z):
     """F z for the vectors in the rows of ``z``: one float32 product with F' = ``factor`` for all of them."""
     return factor * z if factor.ndim == 1 else (z.astype(factor.dtype) @ factor).astype(z.dtype)
+
+
+def decayed(pull, clock, w: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """w of every path after decoupled weight decay, dw = -omega (w + w*) dt, for a time ``clock`` = int eta dt.
+
+    ``pull`` is (omega, w*), or None without decay.
+    """
+    if pull is None:
+        return w
+    rate, target = pull
+    return w + jnp.expm1(-rate * clock) * (w + target)

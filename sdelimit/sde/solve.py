@@ -100,9 +100,8 @@ def solve_sde(
     limit = optimizer.limit(problem, batch_size)
     theory, response = _theory(problem, optimizer, limit, lr, times, batch_size, aligned)
     advance, state, fastest = path_stepper(problem, limit, theory, response)
-    edges, saved = _steps(
-        theory, times, step_tolerance, fastest, Stepping.along(lr.scan(times), *optimizer.scans(times))
-    )
+    stepping = Stepping.along(lr.scan(times), *optimizer.scans(times))
+    edges, saved = _steps(theory, times, step_tolerance, fastest, limit.weight_decay, stepping)
     middle = lr.at((edges[1:] + edges[:-1]) / 2)
     with x64():
         risk = _run(advance, state, problem.initial_risk, np.diff(edges), middle, n_paths, seed, progress)[:, saved]
@@ -134,7 +133,7 @@ def _theory(problem, optimizer, limit, lr, times, batch_size, aligned):
     return with_alignment(curve, limit, lr, aligned, given)
 
 
-def _steps(theory, times, tolerance, fastest, stepping):
+def _steps(theory, times, tolerance, fastest, weight_decay, stepping):
     """Step edges and the positions of ``times`` among them.
 
     The mean risk and its clock eta phi, from the ODE, say how small steps must be; steps end where eta jumps.
@@ -144,7 +143,8 @@ def _steps(theory, times, tolerance, fastest, stepping):
     risk, slope, clock = (
         np.where(finite, a, b) for a, b in ((theory.risk, 1), (theory.slope, 0), (theory.lr * theory.phi, 0))
     )
-    rate = np.maximum(np.abs(slope) / risk / tolerance, clock * fastest / (5 * tolerance))
+    fastest_decay = clock * fastest + theory.lr * weight_decay
+    rate = np.maximum(np.abs(slope) / risk / tolerance, fastest_decay / (5 * tolerance))
     breaks = np.zeros(0) if stepping.breaks is None else stepping.breaks[stepping.breaks < times[-1]]
     longest = np.inf if stepping.longest is None else stepping.longest
     edges = np.unique(np.concatenate([[0.0], times, breaks]))

@@ -108,7 +108,12 @@ PAIRS = [
     pytest.param(SIGN, SGD, marks=pytest.mark.slow),
     *(
         pytest.param(SGD, rule, marks=pytest.mark.slow)
-        for rule in (sl.clip_norm(0.8), sl.clip_coordinate(0.5), sl.adam(0.9, 0.999, memory="long"), sl.adam(0.5, 0.8))
+        for rule in (
+            sl.clip_norm(0.8),
+            sl.clip_coordinate(0.5),
+            sl.adam(0.9, 0.999, memory="long"),
+            sl.adam(0.5, 0.8, memory="fixed"),
+        )
     ),
     pytest.param(sl.adam(0.9, 0.999, memory="long"), sl.clip_norm(0.8), marks=pytest.mark.slow),
 ]

@@ -36,6 +36,7 @@ TABLE = [
         kind(made_here, "missing .* required positional argument")
         for made_here in (
             sl.BestLearningRate,
+            sl.BestWeightDecay,
             sl.Effects,
             sl.OptimalClipping,
             sl.OptimizedSchedule,

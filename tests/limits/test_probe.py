@@ -121,7 +121,7 @@ def test_memory_of_adam_is_that_of_its_averages():
     [
         (optax.clip_by_global_norm(1.0), "each coordinate by itself"),
         (optax.add_noise(0.1, 0.5, 0), "random"),
-        (optax.add_decayed_weights(0.1), "weight decay"),
+        (optax.adamw(1e-3), "weight decay towards zero"),
         (optax.scale_by_trust_ratio(), "parameters"),
         (optax.adam(1e-3), r"against it.*Write sl.from_optax\(optax.scale_by_adam"),
         (optax.set_to_zero(), "zero updates"),

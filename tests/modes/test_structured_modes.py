@@ -27,7 +27,7 @@ BLOCK = sl.covariance.block(
 
 def both(covariance, power, basis=KERNELS):
     """Modes from structure and from eigenvectors, for the same random start."""
-    delta0 = np.random.default_rng(1).standard_normal(covariance.d)
+    delta0 = np.random.default_rng(1).standard_normal((1, covariance.d))
     pairs = dense.eigenpairs(covariance, power)
     return structured_modes(covariance, power, basis, delta0), in_eigenvectors(covariance, power, basis, delta0, *pairs)
 
@@ -38,7 +38,7 @@ def responses(found: ModeArrays):
     sum_i lambda_i exp(-2 lambda_i tau) w_i^2 / 2, and for every kernel sum_i c_i (1 - exp(-2 lambda_i tau)) / 4.
     """
     decayed = np.exp(-2 * np.outer(CLOCK, found.decay))
-    return decayed @ (found.decay * found.w0**2) / 2, (1 - decayed) @ found.forcing.T / 4
+    return decayed @ (found.decay * found.w[0] ** 2) / 2, (1 - decayed) @ found.forcing.T / 4
 
 
 def errors(covariance, power, basis=KERNELS):
@@ -53,7 +53,7 @@ def errors(covariance, power, basis=KERNELS):
 def test_ar1_modes_are_the_eigenvectors_of_k(d, rho):
     found, expected = both(sl.covariance.ar1(d, rho), 1)
     np.testing.assert_allclose(found.decay, expected.decay, rtol=1e-12)
-    np.testing.assert_allclose(found.w0**2, expected.w0**2, atol=1e-8)  # eigenvectors of close eigenvalues
+    np.testing.assert_allclose(found.w[0] ** 2, expected.w[0] ** 2, atol=1e-8)  # eigenvectors of close eigenvalues
     np.testing.assert_allclose(found.forcing, expected.forcing, rtol=1e-11)
 
 
@@ -99,7 +99,7 @@ def test_spiked_modes_of_sgd_are_exact():
     assert start < 1e-13
     assert forced < 1e-13
     for tall in (covariance.scaled(1.5), sl.covariance.spiked(4, [4.0, 2.0, -0.5])):
-        delta0 = np.ones(tall.d)
+        delta0 = np.ones((1, tall.d))
         found = structured_modes(tall, 0, ("rho",), delta0)
         assert (found is None) == (tall.d == 4)  # too small for a bulk
 
@@ -121,7 +121,7 @@ def test_spiked_modes_are_as_accurate_as_they_say(strengths, monkeypatch):
 def test_spiked_modes_that_would_not_be_accurate_are_those_of_eigenvectors():
     problem = sl.LinearRegression(sl.covariance.spiked(200, [4.0]))
     sign, sgd = (rule.limit(problem, 1) for rule in (sl.sign_sgd(), sl.sgd()))
-    assert structured_modes(problem.covariance, 1, ("arcsin",), problem.delta0) is None
+    assert structured_modes(problem.covariance, 1, ("arcsin",), problem.delta0[None]) is None
     assert modes(problem, sign) is dense_modes(problem, sign)
     assert modes(problem, sgd).vectors is None
     assert spiked.is_accurate(sl.covariance.spiked(10_000, [4.0]), 1, ("arcsin",))
@@ -163,13 +163,13 @@ def test_risk_curves_and_sharpness_do_not_depend_on_how_k_is_given():
     ids=["ar1", "spiked", "block"],
 )
 def test_modes_at_large_d_keep_energies_and_traces_in_little_memory(covariance):
-    delta0 = np.random.default_rng(3).standard_normal(covariance.d)
+    delta0 = np.random.default_rng(3).standard_normal((1, covariance.d))
     tracemalloc.start()
     found = structured_modes(covariance, 1, ("arcsin",), delta0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     std = covariance.std
-    assert np.sum(found.w0**2) == pytest.approx(np.sum(std * delta0**2), rel=1e-10)
+    assert np.sum(found.w[0] ** 2) == pytest.approx(np.sum(std * delta0**2), rel=1e-10)
     assert np.sum(found.decay) == pytest.approx(np.sum(std), rel=1e-10)
     assert np.sum(found.forcing) == pytest.approx(np.sum(std), rel=1e-10)
     assert peak < 100 * 2**20

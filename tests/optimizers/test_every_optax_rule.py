@@ -71,6 +71,15 @@ NAMED = {
     "ema and sign": (optax.chain(optax.ema(0.9), optax.scale_by_sign()), sl.signum(0.9)),
     "scale_by_galore": (contrib.scale_by_galore(), sl.adam(0.9, 0.999)),  # it leaves vectors alone
     "clip": (optax.clip(0.5), sl.clip_coordinate(0.5)),
+    "add_decayed_weights": (optax.add_decayed_weights(1e-2), sl.sgd().with_weight_decay(1e-2)),
+    "adam with weight decay": (
+        optax.chain(optax.scale_by_adam(0.9, 0.95), optax.add_decayed_weights(0.1)),
+        sl.adamw(0.9, 0.95, weight_decay=0.1),
+    ),
+    "L2 before momentum": (
+        optax.chain(optax.add_decayed_weights(0.1), optax.trace(0.9)),
+        sl.sgd(momentum=0.9).with_weight_decay(0.1, coupled=True),
+    ),
 }
 """Transformations that are a named rule, and which."""
 
@@ -117,7 +126,7 @@ MEASURED = {
 
 ASKS = "also asks for"
 SIGNED = "point along the gradient.*give the rate as lr"
-DECAY = "weight decay has no limit here yet"
+DECAY = "weight decay towards zero.*with_weight_decay"
 PARAMETERS = "must not depend on the parameters"
 ALONE = "each coordinate by itself"
 COUNTS = "must not change with the step count.*lr="
@@ -179,8 +188,6 @@ REFUSED = {
     "schedule_free": (lambda: contrib.schedule_free(optax.sgd(1.0), 1.0), PARAMETERS),
     "schedule_free_sgd": (contrib.schedule_free_sgd, PARAMETERS),
     "lookahead": (lambda: optax.lookahead(optax.sgd(0.1), 5, 0.5), "lookahead"),
-    "add_decayed_weights": (lambda: optax.add_decayed_weights(1e-4), DECAY),
-    "adam with weight decay": (lambda: optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(1e-4)), DECAY),
     "add_noise": (lambda: optax.add_noise(0.1, 0.5, 0), "draw random numbers"),
     "set_to_zero": (optax.set_to_zero, "zero updates"),
     "freeze(True)": (lambda: optax.freeze(True), "zero updates"),

@@ -4,7 +4,7 @@ With a(R), Mhat, chi(R) and Nhat of ``sdelimit.effects``, every one of them has 
 
     dV/dt = -eta alpha (Mhat K V + V K Mhat) + (eta^2/d) alpha^2 chi (2P/b) Nhat,
 
-where an effect that is off leaves alpha = 1, Mhat = I, chi = 1 or Nhat = K.
+where an effect that is off leaves alpha = 1, Mhat = I, chi = 1 or Nhat = K. Weight decay adds its pull where it is on.
 """
 
 from dataclasses import replace
@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from sdelimit.analysis.effects.names import EFFECTS
+from sdelimit.analysis.effects.names import EFFECTS, WEIGHT_DECAY
 from sdelimit.analysis.effects.second_moments import Coefficients, Dynamics
 from sdelimit.limits.exact.sgd import UnitDrift
 from sdelimit.limits.law import ScalarLaw
 from sdelimit.limits.limit import Limit
+from sdelimit.limits.weight_decay import DecayedLaw
 from sdelimit.modes.decoupled import dense_modes
-from sdelimit.ode.matrix import matrices_of, system_of_matrices
+from sdelimit.ode.matrix import matrices_of, system_of_matrices, with_weight_decay
 from sdelimit.ode.modes import mode_system
 from sdelimit.ode.system import System
 
@@ -74,8 +75,9 @@ class IntermediateLaw(ScalarLaw):
 class Intermediates:
     """Builds the systems of all combinations; what does not depend on the combination is made once."""
 
-    def __init__(self, dynamics: Dynamics, batch_size: int, times, rtol: float, atol: float | None):
+    def __init__(self, dynamics: Dynamics, weight_decay, batch_size: int, times, rtol: float, atol: float | None):
         self.dynamics, self.batch_size, self.settings = dynamics, batch_size, (times, rtol, atol)
+        self.weight_decay = weight_decay
         self._cache = {}
 
     def system(self, on: frozenset, eta) -> System:
@@ -89,9 +91,12 @@ class Intermediates:
             switches=np.array([name in on for name in EFFECTS]),
             rates=len(self.dynamics.members) if own else 1,
         )
+        decayed = WEIGHT_DECAY in on
         if own and self.dynamics.coordinates is None:
-            return system_of_matrices(problem, self._once("matrices", self._matrices), law, *self.settings, eta)
+            system = system_of_matrices(problem, self._once("matrices", self._matrices), law, *self.settings, eta)
+            return with_weight_decay(system, problem, self.weight_decay) if decayed else system
         current = self._once(("coordinates", own), lambda: self._coordinates(own))
+        law = DecayedLaw(law, self.weight_decay) if decayed else law
         return mode_system(current, law, problem.d, *self.settings, eta)
 
     def _once(self, key, compute):
@@ -104,9 +109,10 @@ class Intermediates:
         problem = self.dynamics.problem
         matrices = np.concatenate([self.dynamics.covariance[None], self.dynamics.noise])
         if own and self.dynamics.law.power is None:
-            return replace(self.dynamics.coordinates, forcing=matrices)
+            return replace(self.dynamics.coordinates, forcing=matrices, target=problem.theta_star)
         power = self.dynamics.law.power if own else 0
-        current = dense_modes(problem, Limit(UnitDrift(), UnitDrift(), power, ("rho",)))
+        limit = Limit(UnitDrift(), UnitDrift(), power, ("rho",))
+        current = dense_modes(problem, DecayedLaw(limit, self.weight_decay) if self.weight_decay > 0 else limit)
         root = problem.covariance.std ** (power / 2)
         if current.vectors is None:
             return replace(current, forcing=matrices * root**2)

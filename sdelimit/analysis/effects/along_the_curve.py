@@ -93,17 +93,17 @@ class Factors:
         return value
 
 
-def identity_error(factors: Factors) -> float:
+def identity_error(factors: Factors, weight_decay: float = 0.0) -> float:
     """See ``Effects.identity_error``: at the start of every rule, and along the curve where its ODE has modes."""
     curve = factors.curve
-    errors = [_error_at_start(factors)]
-    energies = _dissipation(factors)
+    errors = [_error_at_start(factors, weight_decay)]
+    energies = _dissipation(factors) if weight_decay == 0 else None
     if energies is not None:
         errors.append(_mismatch(factors, factors.drift, factors.noise, curve.lr, energies, curve.slope))
     return float(max(np.max(e, initial=0.0) for e in errors))
 
 
-def _error_at_start(factors):
+def _error_at_start(factors, weight_decay):
     """dR/dt at theta0, in the original coordinates against the rule's own system of equations."""
     rule, problem, curve = factors.rule, factors.rule.problem, factors.curve
     if problem.initial_risk == 0:
@@ -114,7 +114,11 @@ def _error_at_start(factors):
         slope = np.asarray(system.observe(curve.lr[0], system.initial(), False)["slope"])
     gradient = evaluate_in_float64(problem.covariance.apply, problem.delta0)
     dissipation = factors.preconditioner(drift) @ gradient**2
-    return _mismatch(factors, drift, noise, curve.lr[:1], dissipation, slope)
+    errors = _mismatch(factors, drift, noise, curve.lr[:1], dissipation, slope)
+    if weight_decay == 0 or curve.t[0] > 0:
+        return errors
+    own = curve.slope[0] + curve.lr[0] * weight_decay * gradient @ problem.theta0
+    return np.maximum(errors, _mismatch(factors, drift, noise, curve.lr[:1], dissipation, own))
 
 
 def _dissipation(factors):

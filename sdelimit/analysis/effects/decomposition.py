@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from sdelimit.analysis.effects.names import EFFECTS, NAMES
+from sdelimit.analysis.effects.names import EFFECTS, NAMES, WEIGHT_DECAY
 from sdelimit.report.text import align
 from sdelimit.support import arguments as check
 
@@ -36,9 +36,15 @@ class Decomposition:
     name: str
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the four effects, and of weight decay if the rule has it."""
+        every = frozenset().union(*self.risks)
+        return tuple(name for name in (*EFFECTS, WEIGHT_DECAY) if name in every)
+
+    @property
     def orders(self) -> tuple[tuple[str, ...], ...]:
         """The orders that are averaged over."""
-        return possible_orders(self.order, np.isfinite(self.risks[frozenset()][0]))
+        return possible_orders(self.names, self.order, np.isfinite(self.risks[frozenset()][0]))
 
     def log_shares(self, t: float | None = None, order=None) -> dict[str, float]:
         """Change of ln R at time ``t`` (default the last) that each effect makes; negative is better than without.
@@ -62,7 +68,7 @@ class Decomposition:
         """Smallest and largest ``log_shares`` of each effect over ``orders``."""
         values = self._log_risk(t)
         every = [self._shares(values, order) for order in self.orders]
-        return {name: (min(s[name] for s in every), max(s[name] for s in every)) for name in EFFECTS}
+        return {name: (min(s[name] for s in every), max(s[name] for s in every)) for name in self.names}
 
     def path(self, order=None) -> list[tuple[str, Float[np.ndarray, " n"]]]:
         """The curves along one order, SGD's first: (what was switched on last, risk)."""
@@ -75,7 +81,7 @@ class Decomposition:
         infinite_sgd = not np.isfinite(self.risks[frozenset()][0])
         for on, value in self._log_risk_between(t).items():
             if not np.isfinite(value) and not (infinite_sgd and not on):
-                what = " and ".join(["SGD", *(NAMES[name] for name in EFFECTS if name in on)])
+                what = " and ".join(["SGD", *(NAMES[name] for name in self.names if name in on)])
                 state = "has diverged" if value > 0 else "has risk 0"
                 return f"{what} {state} by t = {self.time(t):.4g}: take an earlier t, or a smaller lr or sgd_lr"
         return None
@@ -91,12 +97,20 @@ class Decomposition:
         changes = {n: change if abs(logs[n]) > 1e-13 else 0.0 for n, change in changes.items()}
         rows = [
             (NAMES[n], f"{np.exp(logs[n]):.4g}", _with_sign(logs[n], 4), _interval(*ranges[n]), f"{changes[n]:+.4g}")
-            for n in EFFECTS
+            for n in self.names
         ]
         total = sum(logs.values())
-        rows.append(("all four", f"{np.exp(total):.4g}", f"{total:+.4f}", "", f"{sum(changes.values()):+.4g}"))
+        rows.append(
+            (
+                "all four" if len(self.names) == 4 else "all five",
+                f"{np.exp(total):.4g}",
+                f"{total:+.4f}",
+                "",
+                f"{sum(changes.values()):+.4g}",
+            )
+        )
         log_risk = self._log_risk_between(t)
-        ends = [np.exp(log_risk[on]) for on in (frozenset(), frozenset(EFFECTS))]
+        ends = [np.exp(log_risk[on]) for on in (frozenset(), frozenset(self.names))]
         way = "mean over orders" if len(self.orders) > 1 else "in the order " + ", ".join(NAMES[n] for n in self.order)
         title = f"from SGD (R = {ends[0]:.4g}) to {self.name} (R = {ends[1]:.4g}) at t = {t:.4g}, {way}"
         return title + "\n" + align([header, *rows])
@@ -135,7 +149,7 @@ class Decomposition:
 
     def _shares(self, values, order):
         orders = self.orders if order is None else (self._check(order),)
-        shares = dict.fromkeys(EFFECTS, 0.0)
+        shares = dict.fromkeys(self.names, 0.0)
         for one in orders:
             for i, name in enumerate(one):
                 step = values[frozenset(one[: i + 1])] - values[frozenset(one[:i])]
@@ -143,32 +157,32 @@ class Decomposition:
         return shares
 
     def _check(self, order):
-        order = check_order(order)
+        order = check_order(order, self.names)
         if order not in self.orders:
             raise ValueError(f"order must be one of those solved, got {order}: see .orders")
         return order
 
 
-def check_order(order) -> tuple[str, ...]:
-    """``order`` as a tuple of the four effects' names, each once."""
+def check_order(order, names) -> tuple[str, ...]:
+    """``order`` as a tuple of the effects' ``names``, each once."""
     if not isinstance(order, (tuple, list)):
-        raise TypeError(f"order must be a sequence of the names {EFFECTS}, got {check.describe(order)}")
-    order = tuple(check.choice("order", name, EFFECTS) for name in order)
-    if sorted(order) != sorted(EFFECTS):
-        raise ValueError(f"order must name each of {EFFECTS} once, got {order}")
+        raise TypeError(f"order must be a sequence of the names {names}, got {check.describe(order)}")
+    order = tuple(check.choice("order", name, names) for name in order)
+    if sorted(order) != sorted(names):
+        raise ValueError(f"order must name each of {names} once, got {order}")
     return order
 
 
-def possible_orders(order, sgd_is_finite: bool) -> tuple[tuple[str, ...], ...]:
+def possible_orders(names, order, sgd_is_finite: bool) -> tuple[tuple[str, ...], ...]:
     """The given order, or all; compression comes first where SGD has no risk curve."""
     if order is not None:
         return (order,)
-    return tuple(o for o in itertools.permutations(EFFECTS) if sgd_is_finite or o[0] == "noise_compression")
+    return tuple(o for o in itertools.permutations(names) if sgd_is_finite or o[0] == "noise_compression")
 
 
 def combinations(orders) -> list[frozenset]:
     """Every set of effects that is on at some point of one of the orders, small sets first."""
-    sets = {frozenset(order[:k]) for order in orders for k in range(len(EFFECTS) + 1)}
+    sets = {frozenset(order[:k]) for order in orders for k in range(len(order) + 1)}
     return sorted(sets, key=lambda on: (len(on), sorted(on)))
 
 

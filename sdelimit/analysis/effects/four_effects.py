@@ -12,8 +12,9 @@ Then Phi = a Mhat and N = a^2 chi (2P/b) Nhat, so the risk obeys, exactly and wi
 
     dR/dt = -eta a tr(K Mhat K V) + (eta a)^2/(2d) chi (2P/b) tr(K Nhat),
 
-which is SGD's equation where a = 1, Mhat = I, chi = 1, Nhat = K. The normalization by the trace of the noise that Mhat
-makes of SGD's is what gives chi = kappa(1)/(phi^2 2P/b) for M = D^-1 whatever the scales of the coordinates.
+which is SGD's equation where a = 1, Mhat = I, chi = 1, Nhat = K. (Weight decay omega adds a fifth term,
+-eta omega E[delta' K theta].) The normalization by the trace of the noise that Mhat makes of SGD's is what gives
+chi = kappa(1)/(phi^2 2P/b) for M = D^-1 whatever the scales of the coordinates.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from sdelimit.analysis.effects import parts
 from sdelimit.analysis.effects.ablations import Intermediates
 from sdelimit.analysis.effects.along_the_curve import Factors, identity_error
 from sdelimit.analysis.effects.decomposition import Decomposition, check_order, combinations, possible_orders
-from sdelimit.analysis.effects.names import EFFECTS
+from sdelimit.analysis.effects.names import effects_of
 from sdelimit.analysis.effects.second_moments import dynamics
 from sdelimit.limits.law import without_memory
 from sdelimit.numerics.precision import x64
@@ -53,7 +54,9 @@ class Effects:
             ``.table()`` and ``.plot()``.
         decomposition: what switching them on one at a time does to SGD's risk curve.
         identity_error: largest difference, over the curve, between dR/dt put together from the four effects in the
-            original coordinates and dR/dt of the rule's own ODE, relative to the sizes of its two terms.
+            original coordinates and dR/dt of the rule's own ODE, relative to the sizes of its two terms. With weight
+            decay at the start only.
+        weight_decay: omega, of rules with decoupled weight decay, which the decomposition then counts as a fifth.
     """
 
     problem: LinearRegression
@@ -66,6 +69,7 @@ class Effects:
     noise_reshaping: parts.NoiseReshaping
     decomposition: Decomposition
     identity_error: float
+    weight_decay: float = 0.0
 
     def table(self, t: float | None = None) -> str:
         """All effects at time ``t`` (default the last) of the rule's curve, and each one's share of the risk."""
@@ -79,6 +83,8 @@ class Effects:
             ("noise compression", "chi(R)", "1", f"{self.noise_compression.chi[at]:.4g}"),
             ("noise reshaping", "trace ratio", "1", f"{self.noise_reshaping.ratio[at]:.4g}"),
         ]
+        if self.weight_decay > 0:
+            rows.append(("weight decay", "rate eta omega", "0", f"{self.curve.lr[at] * self.weight_decay:.4g}"))
         title = f"{self.optimizer.name} on {self.problem.noise}, d = {self.problem.d}, "
         title += f"t = {self.curve.t[at]:.4g}, R = {self.curve.risk[at]:.4g}"
         numbers = align([("effect", "number", "SGD", self.optimizer.name), *rows])
@@ -147,16 +153,19 @@ def effects(
     doubts = tuple(dict.fromkeys([*doubts, *optimizer.doubts(times[-1], problem.d)]))
     sgd_eta = sgd_lr.at(times)
     finite = bool(np.isfinite(problem.noise.second_moment))
-    order = None if order is None else _checked_order(order, finite, problem.noise)
-    atol = 1e-10 * problem.initial_risk or None
     limit = without_memory(optimizer.limit(problem, batch_size))
+    names = effects_of(limit)
+    order = None if order is None else _checked_order(order, names, finite, problem.noise)
+    atol = 1e-10 * problem.initial_risk or None
     curve = solve_limit(problem, optimizer, limit, lr, times, batch_size=batch_size, rtol=RTOL, atol=atol)
     curve = with_limit_warnings(replace(curve, warnings=doubts), limit)
     if not np.isfinite(curve.risk).all():
         raise ValueError(f"lr must be one at which {optimizer.name} is stable until t = {times[-1]:g}: {curve.status}")
-    rule = dynamics(problem, limit)
-    build = Intermediates(rule, batch_size, times, RTOL, atol)
-    risks, scalars = _solve_between(build, lr, sgd_lr, optimizer.scans(times), times, possible_orders(order, finite))
+    rule = dynamics(problem, limit.undecayed)
+    build = Intermediates(rule, limit.weight_decay, batch_size, times, RTOL, atol)
+    risks, scalars = _solve_between(
+        build, lr, sgd_lr, optimizer.scans(times), times, possible_orders(names, order, finite)
+    )
     factors = Factors(rule, batch_size, curve, scalars)
     return Effects(
         problem=problem,
@@ -168,12 +177,13 @@ def effects(
         noise_compression=factors.noise_compression(),
         noise_reshaping=factors.noise_reshaping(),
         decomposition=Decomposition(times, risks, order, optimizer.name),
-        identity_error=identity_error(factors),
+        identity_error=identity_error(factors, limit.weight_decay),
+        weight_decay=limit.weight_decay,
     )
 
 
-def _checked_order(order, finite, noise):
-    order = check_order(order)
+def _checked_order(order, names, finite, noise):
+    order = check_order(order, names)
     if not finite and order[0] != "noise_compression":
         raise ValueError(
             f"order must begin with 'noise_compression' under {noise}, whose variance is infinite and under which SGD "
@@ -198,6 +208,6 @@ def _solve_between(build, lr, sgd_lr, scans, times, orders):
         if not (out["finished"] or out["blown_up"]):
             raise RuntimeError(f"effects: SGD with {sorted(on)} took {MAX_STEPS} steps; take a smaller lr or horizon")
         risks[on] = check.read_only(np.where(np.isfinite(out["risk"]), out["risk"], np.inf))
-        if len(on) == len(EFFECTS):
+        if len(on) == len(orders[0]):
             scalars = out.get("scalars", scalars)
     return risks, scalars

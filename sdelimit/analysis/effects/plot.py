@@ -5,11 +5,13 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sdelimit.analysis.effects.names import EFFECTS, NAMES
+from sdelimit.analysis.effects.names import EFFECTS, NAMES, WEIGHT_DECAY
 from sdelimit.report.plot import COLOURS
 
 SGD_COLOUR, RULE_COLOUR = "#666666", COLOURS[0]
-STEP_COLOURS = dict(zip(EFFECTS, (COLOURS[4], COLOURS[2], COLOURS[1], COLOURS[3]), strict=True))
+STEP_COLOURS = dict(
+    zip((*EFFECTS, WEIGHT_DECAY), (COLOURS[4], COLOURS[2], COLOURS[1], COLOURS[3], COLOURS[5]), strict=True)
+)
 """One colour for each effect, the same in curves and bars."""
 
 
@@ -86,15 +88,16 @@ def draw_reshaping(axis, part, name):
 
 def draw_curves(axis, decomposition):
     """Risk curves as effects are switched on, in the first of the orders."""
+    last = len(decomposition.names)
     for i, (name, risk) in enumerate(decomposition.path()):
         colour = STEP_COLOURS.get(name, SGD_COLOUR)
-        label = "SGD" if i == 0 else f"+ {NAMES[name]}" + (f" = {decomposition.name}" if i == len(EFFECTS) else "")
+        label = "SGD" if i == 0 else f"+ {NAMES[name]}" + (f" = {decomposition.name}" if i == last else "")
         if i == 0 and not np.isfinite(risk).any():
             axis.plot([], [], color=colour, linestyle="--", label="SGD: infinite")
             continue
         shown = np.where(np.isfinite(risk) & (risk > 0), risk, np.nan)
-        style = {0: "--", len(EFFECTS): "-"}.get(i, "-.")
-        line = {"linestyle": style, "linewidth": 2.2 if i == len(EFFECTS) else 1.5, "marker": _marker(shown)}
+        style = {0: "--", last: "-"}.get(i, "-.")
+        line = {"linestyle": style, "linewidth": 2.2 if i == last else 1.5, "marker": _marker(shown)}
         axis.plot(decomposition.t, shown, color=colour, label=label, **line)
     axis.set(title="SGD, one effect after the other", xlabel="time t = steps / d", ylabel="excess risk R(t)")
     _finish(axis, y="log")
@@ -111,8 +114,8 @@ def draw_shares(axis, decomposition):
         return
     shares, ranges = decomposition.log_shares(), decomposition.log_range()
     total = sum(shares.values())
-    bars = {NAMES[n]: (shares[n], *ranges[n], STEP_COLOURS[n]) for n in EFFECTS}
-    bars["all four"] = (total, total, total, RULE_COLOUR)
+    bars = {NAMES[n]: (shares[n], *ranges[n], STEP_COLOURS[n]) for n in decomposition.names}
+    bars["all four" if len(decomposition.names) == 4 else "all five"] = (total, total, total, RULE_COLOUR)
     for y, (value, low, high, colour) in enumerate(bars.values()):
         if not np.isfinite(value):
             axis.text(1.0, y, " 0: SGD's risk is infinite", va="center", fontsize=9)

@@ -210,9 +210,9 @@ def _require_no_parameters(rule, gradients, updates):
     decay = np.sum(change * params) / np.sum(params**2)
     if _relative(decay * params, change) < 0.01:
         raise ValueError(
-            f"transform must not depend on the parameters, but it adds {decay:.3g} times them to the update: decoupled "
-            "weight decay has no limit here yet. Take it out: pass the scale_by_... transformation without "
-            "add_decayed_weights, or weight_decay=0"
+            f"transform must not depend on the parameters, but it adds {decay:.3g} times them to the update: only "
+            "weight decay towards zero that does not change from step to step has a limit. Pass the direction, without "
+            "its rate and sign: optax.chain(scale_by_..., optax.add_decayed_weights(...))"
         )
     raise ValueError(
         f"transform must not depend on the parameters, but its updates change by {error:.2g} of their size with "
