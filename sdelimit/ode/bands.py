@@ -6,15 +6,19 @@ from dataclasses import dataclass, field, replace
 import jax
 import numpy as np
 from jaxtyping import Float
+from scipy.interpolate import PchipInterpolator
 
 from sdelimit.limits.law import operators_of
 from sdelimit.modes.decoupled import coordinates, noise_coordinates
 from sdelimit.numerics.floors import TINY_RISK
+from sdelimit.numerics.integers import ceil_div
 from sdelimit.numerics.jit import by_computation_in, shared_size
 from sdelimit.numerics.precision import x64
 from sdelimit.ode.integrate import Stepping, integrate, states
+from sdelimit.ode.matrix import matrix_system
 from sdelimit.ode.modes import mode_system
 from sdelimit.ode.spread import Along, spread_between_modes, spread_of_risk
+from sdelimit.ode.spread_matrix import largest_drifts, spread_of_matrices
 from sdelimit.ode.system import System
 from sdelimit.optimizers.optimizer import Optimizer
 from sdelimit.problem.linear_regression import LinearRegression
@@ -26,6 +30,10 @@ STEPS = 128
 """Steps, beside those that end at the times asked for: equal ones in t^(1/2) / T^(1/2) + |change of log R|."""
 SHARED_STEPS, SHARED_OUTPUTS = 64, 8
 """Steps and outputs are padded to multiples of these; see ``shared_size``."""
+FEW_OUTPUTS, REACH, MOST_PIECES = 24, 0.7, 16
+"""Where nothing decouples: at most about so many outputs, the largest decay of a step, and into how many one is cut."""
+LARGEST_MATRICES = 2**28
+"""Numbers that all moments of a d x d system may take."""
 LARGEST_BLOCK = 2**23
 """Numbers that dR/dy of all outputs may take at once: more outputs are taken in several passes."""
 
@@ -46,6 +54,11 @@ class Spread:
     rtol: float
     atol: float | None
     found: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def covers_aligned(self) -> bool:
+        """Paths of rules that are linear in the gradient are those of the limit, whatever their features."""
+        return self.limit.gradient_batch is not None
 
     def std(self, exact: bool) -> Float[np.ndarray, "*m n"]:
         """The standard deviation of R at every time, for each learning rate; infinite from a divergence on.
@@ -77,6 +90,11 @@ class OneOf:
     spread: Spread
     index: int
 
+    @property
+    def covers_aligned(self):
+        """As of a ``Spread``."""
+        return self.spread.covers_aligned
+
     def std(self, exact):
         """As of a ``Spread``."""
         return self.spread.std(exact)[self.index]
@@ -87,11 +105,12 @@ def variance(spread: Spread, lr: LearningRate, exact: bool) -> Float[np.ndarray,
     problem, times = spread.problem, spread.times
     operators = operators_of(problem, spread.limit)
     found = noise_coordinates(problem, operators) if exact else (coordinates(problem, operators), None)
-    if found is None or found[0] is None:
-        raise NotImplementedError("dense")
-    current, factors = found
     scan = lr.scan(times)
     stepping = Stepping.along(scan, *spread.optimizer.scans(times))
+    if found is None or found[0] is None:
+        system = matrix_system(problem, operators, times, spread.rtol, spread.atol, scan.eta)
+        return _variance_of_matrices(lr, system, stepping, times, spread.optimizer.name)
+    current, factors = found
     system = mode_system(current, operators.law, problem.d, times, spread.rtol, spread.atol, scan.eta)
     edges = _edges(lr, system, stepping, times)
     along, finite = _along(lr, system, stepping, edges)
@@ -100,7 +119,7 @@ def variance(spread: Spread, lr: LearningRate, exact: bool) -> Float[np.ndarray,
     result = np.where((steps >= 0) & ~finite[np.maximum(steps, 0)], np.inf, 0.0)
     padded = replace(system, times=system.times[:1]).with_shared_shapes()
     block = max(LARGEST_BLOCK // max(along.Y[0].size, 1), SHARED_OUTPUTS)
-    for part in np.array_split(wanted, max(1, -(-wanted.size // block))):
+    for part in np.array_split(wanted, max(1, ceil_div(wanted.size, block))):
         starts = np.full(shared_size(part.size, SHARED_OUTPUTS), -1)
         starts[: part.size] = steps[part]
         value, means = spread_of_risk(padded, float(problem.d), along, starts, exact)
@@ -111,6 +130,51 @@ def variance(spread: Spread, lr: LearningRate, exact: bool) -> Float[np.ndarray,
             v0, matrices = np.pad(v0, ((0, 0), (0, extra))), np.pad(matrices, ((0, 0), (0, extra), (0, extra)))
             result[part] += np.asarray(spread_between_modes(padded, v0, along, matrices, means))[: part.size]
     return result
+
+
+def _variance_of_matrices(lr, system, stepping, times, name):
+    """``variance`` where nothing decouples: at a few times, and between them by interpolation of Var R / R^2."""
+    d, end = system.decay.size, times[-1]
+    top = np.linalg.eigvalsh(system.matrices.khat * np.sqrt(np.outer(system.decay, system.decay)))[-1]
+    outputs = np.unique(np.concatenate([times[:: max(1, ceil_div(times.size, FEW_OUTPUTS))], times[-1:]]))
+    outputs = np.concatenate([outputs[outputs > 0], end * np.array([0.003, 0.02])[: 2 * (outputs.size < times.size)]])
+    edges = _edges(lr, system, stepping, np.unique(outputs))
+    while True:  # steps in which the fastest mode decays by half at most
+        middle = (edges[1:] + edges[:-1]) / 2
+        count = shared_size(middle.size, SHARED_STEPS)
+        padded = np.concatenate([middle, np.full(count + 1 - middle.size, end)])
+        y = states(by_computation_in(lr.schedule), replace(system, times=padded), stepping)
+        Z, eta = np.asarray(y)[:-1], lr.at(padded[:-1])
+        finite = np.logical_and.accumulate(np.isfinite(Z).all(axis=(1, 2)))
+        Z = np.where(finite[:, None, None], Z, 0.0)
+        h = np.pad(np.diff(edges), (0, count - middle.size))
+        strength = np.asarray(largest_drifts(system, Z)) * eta
+        pieces = np.clip(np.where(finite, np.ceil(h * strength * top / REACH), 1), 1, MOST_PIECES)
+        pieces = pieces[: middle.size].astype(int)
+        if pieces.max() == 1 or edges.size > STEPS * MOST_PIECES:
+            break
+        if (pieces.sum() + 1) * d**2 > LARGEST_MATRICES:
+            raise ValueError(
+                f"the spread of {name} on a covariance that is not diagonal takes {pieces.sum()} matrices of {d} x {d} "
+                "here: solve_sde draws paths"
+            )
+        parts = [np.linspace(a, b, n + 1)[:-1] for a, b, n in zip(edges[:-1], edges[1:], pieces, strict=True)]
+        edges = np.append(np.concatenate(parts), end)
+    outputs = np.unique(outputs)
+    steps = np.searchsorted(edges, outputs * (1 - 1e-12)) - 1
+    starts = np.pad(steps, (0, shared_size(steps.size, SHARED_OUTPUTS) - steps.size), constant_values=-1)
+    single = replace(system, times=system.times[:1])
+    value = np.asarray(spread_of_matrices(single, h, eta, Z, starts))[: steps.size]
+    value = np.where(finite[steps], value, np.inf)
+    if np.isin(times[times > 0], outputs).all():
+        return np.array([0.0 if t == 0 else value[np.searchsorted(outputs, t)] for t in times])
+    known = np.isfinite(value)
+    grid = np.concatenate([[0.0], outputs[known]])
+    risk = integrate(lr, replace(system, times=np.unique(np.concatenate([grid, times]))), stepping, False)["risk"]
+    risk_at = dict(zip(np.unique(np.concatenate([grid, times])), risk, strict=True))
+    relative = np.concatenate([[0.0], value[known] / np.array([risk_at[t] for t in outputs[known]]) ** 2])
+    at = PchipInterpolator(grid, relative)(times) * np.array([risk_at[t] for t in times]) ** 2
+    return np.where(times > grid[-1], np.inf, at)
 
 
 def _edges(lr, system: System, stepping: Stepping, times):

@@ -25,7 +25,12 @@ __all__ = ["DivergenceWarning", "LimitWarning", "RiskCurve", "RiskCurves", "mark
 
 
 class Spread(Protocol):
-    """How single runs spread around a curve, computed when it is asked for."""
+    """How single runs spread around a curve, computed when it is asked for.
+
+    ``covers_aligned`` says whether it is known where features are correlated with the residual.
+    """
+
+    covers_aligned: bool
 
     def std(self, exact: bool) -> Float[np.ndarray, "*m n"]:
         """The standard deviation of a single run's risk at each time."""
@@ -95,8 +100,8 @@ class RiskCurve:
         call. Correlations between different modes are left out, which costs up to 2% where noise mixes the modes
         (signSGD on a K that is not diagonal) and theta_0 - theta* is without structure; ``exact_std`` has them.
 
-        Raises ValueError where it is not known: features correlated with the residual (``aligned``), a curve of
-        ``finite_d=True``, of ``sl.data.solve_ode``, or traced by JAX.
+        Raises ValueError where it is not known: features correlated with the residual (``aligned``; SGD's paths are
+        those of the limit all the same), a curve of ``finite_d=True``, of ``sl.data.solve_ode``, or traced by JAX.
         """
         return self._std(False)
 
@@ -107,7 +112,7 @@ class RiskCurve:
 
     def _std(self, exact):
         self._require_spread()
-        return self.spread.std(exact)
+        return np.where(np.isfinite(self.risk), self.spread.std(exact), np.inf)
 
     def quantile(self, q) -> Float[np.ndarray, "..."]:
         """Quantile(s) of the risk of a single run, lognormal with the mean ``risk`` and the deviation ``std``.
@@ -127,12 +132,12 @@ class RiskCurve:
     @property
     def has_spread(self) -> bool:
         """Whether ``std`` and ``quantile`` are known."""
-        return self.spread is not None and not np.any(self.aligned)
+        return self.spread is not None and (self.spread.covers_aligned or not np.any(self.aligned))
 
     def _require_spread(self):
         if self.has_spread:
             return
-        if self.spread is not None or np.any(self.aligned):
+        if self.spread is not None:
             raise ValueError(
                 f"the spread of single runs of {self.optimizer.name} is not known for a curve that takes features to be "
                 "correlated with the residual (.aligned): solve_sde draws paths, aligned=False asks for the other law"
