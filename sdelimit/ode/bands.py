@@ -27,9 +27,11 @@ from sdelimit.schedules import LearningRate
 PROBE = 257
 """Times at which the risk is looked at to place the steps."""
 STEPS = 128
-"""Steps, beside those that end at the times asked for: equal ones in t^(1/2) / T^(1/2) + |change of log R|."""
+"""Steps, beside those that end at outputs: equal ones in t^(1/2) / T^(1/2) + |change of log R|."""
 SHARED_STEPS, SHARED_OUTPUTS = 64, 8
 """Steps and outputs are padded to multiples of these; see ``shared_size``."""
+MOST_OUTPUTS = 48
+"""At most so many outputs; between them Var R / R^2 is interpolated, to about 1e-3."""
 FEW_OUTPUTS, REACH, MOST_PIECES = 24, 0.7, 16
 """Where nothing decouples: at most about so many outputs, the largest decay of a step, and into how many one is cut."""
 LARGEST_MATRICES = 2**28
@@ -112,15 +114,17 @@ def variance(spread: Spread, lr: LearningRate, exact: bool) -> Float[np.ndarray,
         return _variance_of_matrices(lr, system, stepping, times, spread.optimizer.name)
     current, factors = found
     system = mode_system(current, operators.law, problem.d, times, spread.rtol, spread.atol, scan.eta)
-    edges = _edges(lr, system, stepping, times)
+    probe, clock = _clock(lr, system, stepping)
+    outputs = _outputs(times, probe, clock, MOST_OUTPUTS)
+    edges = _edges(stepping, outputs, probe, clock)
     along, finite = _along(lr, system, stepping, edges)
-    steps = np.searchsorted(edges, times) - 1
-    wanted = np.flatnonzero((steps >= 0) & finite[np.maximum(steps, 0)])
-    result = np.where((steps >= 0) & ~finite[np.maximum(steps, 0)], np.inf, 0.0)
+    steps = np.searchsorted(edges, outputs) - 1
+    wanted = np.flatnonzero(finite[steps])
+    result = np.full(outputs.size, np.inf)
     padded = replace(system, times=system.times[:1]).with_shared_shapes()
     block = max(LARGEST_BLOCK // max(along.Y[0].size, 1), SHARED_OUTPUTS)
     for part in np.array_split(wanted, max(1, ceil_div(wanted.size, block))):
-        starts = np.full(shared_size(part.size, SHARED_OUTPUTS), -1)
+        starts = np.full(shared_size(max(part.size, 1), SHARED_OUTPUTS), -1)
         starts[: part.size] = steps[part]
         value, means = spread_of_risk(padded, float(problem.d), along, starts, exact)
         result[part] = np.asarray(value)[: part.size]
@@ -129,16 +133,16 @@ def variance(spread: Spread, lr: LearningRate, exact: bool) -> Float[np.ndarray,
             v0, extra = operators.law.initial_state(current.w0), padded.decay.size - current.decay.size
             v0, matrices = np.pad(v0, ((0, 0), (0, extra))), np.pad(matrices, ((0, 0), (0, extra), (0, extra)))
             result[part] += np.asarray(spread_between_modes(padded, v0, along, matrices, means))[: part.size]
-    return result
+    return _at_times(lr, system, stepping, outputs, result, times)
 
 
 def _variance_of_matrices(lr, system, stepping, times, name):
-    """``variance`` where nothing decouples: at a few times, and between them by interpolation of Var R / R^2."""
+    """``variance`` where nothing decouples."""
     d, end = system.decay.size, times[-1]
     top = np.linalg.eigvalsh(system.matrices.khat * np.sqrt(np.outer(system.decay, system.decay)))[-1]
-    outputs = np.unique(np.concatenate([times[:: max(1, ceil_div(times.size, FEW_OUTPUTS))], times[-1:]]))
-    outputs = np.concatenate([outputs[outputs > 0], end * np.array([0.003, 0.02])[: 2 * (outputs.size < times.size)]])
-    edges = _edges(lr, system, stepping, np.unique(outputs))
+    probe, clock = _clock(lr, system, stepping)
+    outputs = _outputs(times, probe, clock, FEW_OUTPUTS)
+    edges = _edges(stepping, outputs, probe, clock)
     while True:  # steps in which the fastest mode decays by half at most
         middle = (edges[1:] + edges[:-1]) / 2
         count = shared_size(middle.size, SHARED_STEPS)
@@ -160,34 +164,54 @@ def _variance_of_matrices(lr, system, stepping, times, name):
             )
         parts = [np.linspace(a, b, n + 1)[:-1] for a, b, n in zip(edges[:-1], edges[1:], pieces, strict=True)]
         edges = np.append(np.concatenate(parts), end)
-    outputs = np.unique(outputs)
     steps = np.searchsorted(edges, outputs * (1 - 1e-12)) - 1
     starts = np.pad(steps, (0, shared_size(steps.size, SHARED_OUTPUTS) - steps.size), constant_values=-1)
     single = replace(system, times=system.times[:1])
     value = np.asarray(spread_of_matrices(single, h, eta, Z, starts))[: steps.size]
     value = np.where(finite[steps], value, np.inf)
+    return _at_times(lr, system, stepping, outputs, value, times)
+
+
+def _at_times(lr, system, stepping, outputs, variance, times):
+    """The variance at ``times`` from that at ``outputs``: the same, or by interpolation of Var R / R^2."""
     if np.isin(times[times > 0], outputs).all():
-        return np.array([0.0 if t == 0 else value[np.searchsorted(outputs, t)] for t in times])
-    known = np.isfinite(value)
-    grid = np.concatenate([[0.0], outputs[known]])
-    risk = integrate(lr, replace(system, times=np.unique(np.concatenate([grid, times]))), stepping, False)["risk"]
-    risk_at = dict(zip(np.unique(np.concatenate([grid, times])), risk, strict=True))
-    relative = np.concatenate([[0.0], value[known] / np.array([risk_at[t] for t in outputs[known]]) ** 2])
-    at = PchipInterpolator(grid, relative)(times) * np.array([risk_at[t] for t in times]) ** 2
-    return np.where(times > grid[-1], np.inf, at)
+        return np.array([0.0 if t == 0 else variance[np.searchsorted(outputs, t)] for t in times])
+    known = np.isfinite(variance)
+    nodes = np.concatenate([[0.0], outputs[known]])
+    together = np.unique(np.concatenate([nodes, times]))
+    risk = integrate(lr, replace(system, times=together), stepping, False)["risk"]
+    square = np.where(np.isfinite(risk), risk, 0.0) ** 2
+    here, there = np.searchsorted(together, nodes[1:]), np.searchsorted(together, times)
+    relative = np.divide(variance[known], square[here], out=np.zeros(here.size), where=square[here] > 0)
+    if not relative.size:
+        return np.where(times > 0, np.inf, 0.0)
+    value = PchipInterpolator(nodes, np.concatenate([[0.0], relative]))(times) * square[there]
+    return np.where(times > nodes[-1], np.inf, value)
 
 
-def _edges(lr, system: System, stepping: Stepping, times):
-    """Ends of steps, the times among them."""
-    end = times[-1]
-    probe = end * np.linspace(0.0, 1.0, PROBE) ** 2
+def _clock(lr, system: System, stepping: Stepping):
+    """(times, clock): t^(1/2) / T^(1/2) + |change of log R|, from 0 to T."""
+    probe = system.times[-1] * np.linspace(0.0, 1.0, PROBE) ** 2
     risk = integrate(lr, replace(system, times=probe), stepping, False)["risk"]
     log_R = np.log(np.where(np.isfinite(risk), np.maximum(risk, TINY_RISK), 1.0))
     moved = np.abs(np.diff(log_R)) * np.isfinite(risk[1:])
-    clock = np.linspace(0.0, 1.0, PROBE) + np.concatenate([[0.0], np.cumsum(moved)])
+    return probe, np.linspace(0.0, 1.0, PROBE) + np.concatenate([[0.0], np.cumsum(moved)])
+
+
+def _outputs(times, probe, clock, most):
+    """Times after 0 to find the variance at: ``times`` themselves if they are at most ``most``."""
+    later = times[times > 0]
+    if later.size <= most:
+        return later
+    return np.append(np.interp(np.linspace(0.0, clock[-1], most + 1)[1:-1], clock, probe), times[-1])
+
+
+def _edges(stepping: Stepping, outputs, probe, clock):
+    """Ends of steps, the outputs among them."""
+    end = probe[-1]
     graded = np.interp(np.linspace(0.0, clock[-1], STEPS + 1), clock, probe)
     breaks = np.zeros(0) if stepping.breaks is None else stepping.breaks[stepping.breaks < end]
-    fixed = np.unique(np.concatenate([[0.0], times, breaks]))
+    fixed = np.unique(np.concatenate([[0.0], outputs, breaks, [end]]))
     # Of the graded ones those that shorten a step by a tenth at least.
     pieces = [fixed]
     for low, high in itertools.pairwise(fixed):
