@@ -73,8 +73,8 @@ def solve_ode(
     Returns:
         A ``RiskCurve``. A risk that grows beyond all bounds is reported in ``.status`` and
         ``.diverged_at`` and by a ``DivergenceWarning``; the curve is infinite from there on. All warnings are
-        also in ``.warnings``. ``.std`` and ``.quantile(q)`` are those of the risk of single runs, computed when they are
-        asked for.
+        also in ``.warnings``. ``.std`` and ``.quantile(q)`` are those of the risk of single runs, computed when asked
+        for.
 
     Differentiable in reverse mode with respect to ``lr``, by the law without correlations: inside ``jax.grad`` or
     ``jax.jit`` the arrays of the result are JAX arrays of the surrounding precision, while the solve itself stays in

@@ -13,7 +13,6 @@ The terms i = j need O(d) numbers; ``exact`` adds the others, which need d x d m
 overlaps and scalars alone, so that over a step, with coefficients held at its middle, p of each mode has a closed form.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax

@@ -4,8 +4,8 @@ For a run's Z = y y', y = D delta, and p = dR/dZ = P, which starts as Khat / 2,
 
     -dP/ds = -(Khat A P + P A Khat) + <P, dF/dR> Khat / 2,    Var R(t) = (4 eta^2 / d) int_0^t tr(P N P Z) ds,
 
-with the drift F = eta^2/d D N(R) D - (A Khat Z + Z Khat A) of the mean of Z, A = eta diag(sigma_i^2 phi_i(R)), and D N D
-for N. Four products of d x d matrices for each step and output.
+with the drift F = eta^2/d D N(R) D - (A Khat Z + Z Khat A) of the mean of Z, A = eta diag(sigma_i^2 phi_i(R)), and with
+D N D for N. Four products of d x d matrices for each step and output.
 """
 
 import jax

@@ -64,12 +64,14 @@ def test_sgd_has_a_std_where_single_steps_along_directions_count():
     assert np.array_equal(curve.std, sl.solve_ode(sphere(), sl.sgd(), ETA, t=TIMES, aligned=False).std)
 
 
+@pytest.mark.long
 def test_a_learning_rate_that_changes_is_that_of_the_moment():
     schedule = sl.schedules.cosine(0.8, 4.0)
     curve = sl.solve_ode(sphere(), sl.sgd(), schedule, t=TIMES)
     assert curve.std == pytest.approx(sgd_std(sphere(), lambda t: 0.4 * (1 + np.cos(np.pi * t / 4))), rel=1e-3)
 
 
+@pytest.mark.long
 def test_signsgd_on_the_sphere_obeys_its_scalar_equation():
     phi = lambda R: 2 / np.pi / np.sqrt(2 * R + S2)  # noqa: E731
     expected = scalar_std(
@@ -104,6 +106,7 @@ def with_mean(rule):
     return sl.Optimizer("with mean", rule.transform, limit)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("along", [0.0, 1.0])
 def test_momentum_on_the_sphere_obeys_the_equation_of_its_three_overlaps(along):
     """f = (w'w, w'y, y'y): df = J f dt + noise, with a 3 x 3 covariance; gradients have 2P I, and w w' perhaps."""
@@ -166,6 +169,7 @@ def correlated():
     return sl.LinearRegression(covariance, sl.noise.Gaussian(S2**0.5), theta_star=1.5 * rng.normal(size=32) / 32**0.5)
 
 
+@pytest.mark.long
 def test_exact_std_is_that_of_d_x_d_matrices(correlated):
     curve = sl.solve_ode(correlated, sl.sign_sgd(), 0.5, t=[0.3, 1.0, 3.0], aligned=False)
     expected = [dense_sign_std(correlated, 0.5, t) for t in curve.t]
@@ -174,12 +178,14 @@ def test_exact_std_is_that_of_d_x_d_matrices(correlated):
     assert not curve.std == pytest.approx(expected, rel=2e-3)
 
 
+@pytest.mark.long
 def test_exact_std_sees_a_start_that_one_direction_dominates():
     ones = sl.LinearRegression(sl.covariance.ar1(32, 0.6), sl.noise.Gaussian(S2**0.5), theta_star=np.full(32, 0.2))
     curve = sl.solve_ode(ones, sl.sign_sgd(), 0.5, t=[0.3, 1.0, 3.0], aligned=False)
     assert curve.exact_std == pytest.approx([dense_sign_std(ones, 0.5, t) for t in curve.t], rel=2e-3)
 
 
+@pytest.mark.long
 def test_rules_that_decouple_in_no_coordinates_have_the_std_of_their_neighbour_that_does():
     d, rule, t = 16, sl.clip_coordinate(1.0), np.linspace(0.0, 2.0, 5)
     theta = np.random.default_rng(2).normal(size=d) / d**0.5
@@ -212,6 +218,7 @@ def test_quantiles_are_lognormal_with_the_mean_and_the_std():
     assert np.all(curve.quantile([0.1, 0.9])[:, 0] == curve.risk[0])
 
 
+@pytest.mark.long
 def test_curves_without_a_known_spread_say_so():
     sparse = sl.LinearRegression(np.ones(300), sl.noise.Gaussian(0.1), theta_star=np.eye(300)[0])
     curve = sl.solve_ode(sparse, sl.sign_sgd(), 0.1, t=[0.5, 1.0])
@@ -220,3 +227,28 @@ def test_curves_without_a_known_spread_say_so():
         curve.std  # noqa: B018
     with pytest.raises(ValueError, match="not known for this ODE curve"):
         sl.solve_ode(sphere(), sl.sgd(), ETA, t=[0.5], finite_d=True).quantile(0.5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rule", [sl.sign_sgd(), sl.sgd(momentum=0.9)], ids=["signsgd", "momentum"])
+def test_many_times_have_the_std_of_few(rule):
+    given = {"aligned": False}
+    few = sl.solve_ode(sphere(), rule, 0.1, t=TIMES, **given)
+    many = sl.solve_ode(sphere(), rule, 0.1, t=np.linspace(0, 4, 161), **given)
+    assert many.std[::20] == pytest.approx(few.std, rel=2e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rule", "lr"),
+    [(sl.sgd(), 0.4), (sl.sign_sgd(), 0.5), (sl.adam(0.9, 0.95), 0.4), (sl.sgd(momentum=0.9), 0.04)],
+    ids=["sgd", "signsgd", "adam", "momentum"],
+)
+def test_std_is_that_of_the_paths_of_the_sde(rule, lr):
+    """Within 2% and 4 standard errors of 4096 paths at d = 256, once paths resolve the memory."""
+    d, n, t = 256, 4096, np.array([0.5, 1.0, 2.0, 3.0])
+    theta = 1.5 * np.random.default_rng(5).normal(size=d) / d**0.5
+    problem = sl.LinearRegression(sl.covariance.ar1(d, 0.6), sl.noise.Gaussian(0.5), theta_star=theta)
+    paths = sl.solve_sde(problem, rule, lr, t=t, n_paths=n, aligned=False)
+    curve = sl.solve_ode(problem, rule, lr, t=t, aligned=False)
+    assert curve.std == pytest.approx(paths.risk.std(axis=0, ddof=1), rel=0.02 + 4 / np.sqrt(2 * n))
