@@ -139,12 +139,12 @@ class RiskCurve:
             return
         if self.spread is not None:
             raise ValueError(
-                f"the spread of single runs of {self.optimizer.name} is not known for a curve that takes features to be "
-                "correlated with the residual (.aligned): solve_sde draws paths, aligned=False asks for the other law"
+                f"the spread of single runs of {self.optimizer.name} is not known for a curve that takes features to "
+                "be correlated with the residual (.aligned): solve_sde draws paths, aligned=False asks for the other law"
             )
         raise ValueError(
-            f"the spread of single runs is not known for this {self.kind} curve of {self.optimizer.name}: it comes with "
-            "those of solve_ode for learning rates that JAX does not trace"
+            f"the spread of single runs is not known for this {self.kind} curve of {self.optimizer.name}: it comes "
+            "with those of solve_ode for learning rates that JAX does not trace"
         )
 
     def at(self, t) -> Float[np.ndarray, "*m k"]:
