@@ -140,7 +140,7 @@ class RiskCurve:
         if self.spread is not None:
             raise ValueError(
                 f"the spread of single runs of {self.optimizer.name} is not known for a curve that takes features to "
-                "be correlated with the residual (.aligned): solve_sde draws paths, aligned=False asks for the other law"
+                "be correlated with the residual (.aligned): solve_sde draws paths, aligned=False takes the other law"
             )
         raise ValueError(
             f"the spread of single runs is not known for this {self.kind} curve of {self.optimizer.name}: it comes "
