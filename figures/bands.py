@@ -1,6 +1,7 @@
 """Bands without sampling: the 10, 50 and 90% quantiles of single runs from the ODE alone, and those of runs.
 
-See: the bands of the theory, without a single path, have a tenth of the runs above and a tenth below them, at all times.
+See: the bands of the theory, without a single path, have a tenth of the runs above and a tenth
+below them, at all times.
 Claim: the spread of single runs follows from the same law as their mean, by one backward equation.
 """
 
