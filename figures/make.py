@@ -24,6 +24,7 @@ NAMES = (
     "directional_sharpness",
     "real_data",
     "memory",
+    "bands",
 )
 
 

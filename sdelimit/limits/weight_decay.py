@@ -134,6 +134,10 @@ class DecayedLaw(Law):
     def risk_noise(self, eta, q, m):
         return self.rule.risk_noise(eta, self._own(q), m)
 
+    def gradient_noise(self, eta, q, m):
+        """As of a law with memory."""
+        return self.rule.gradient_noise(eta, self._own(q), m)
+
     def along_mean(self, R):
         return self.rule.along_mean(R)
 

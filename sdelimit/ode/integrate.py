@@ -72,34 +72,12 @@ ENDS = ("end_time", "end_risk", "finished", "blown_up")
 
 @jit
 def _integrate(schedule, system, stepping, save_modes):
-    limits = system.tolerances
-
     def observe(t, y, args):
         eta = schedule(t) + 0.0 * t
         return {"risk": system.risk(y), "lr": eta, **system.observe(eta, y, save_modes)}
 
-    controller = diffrax.PIDController(rtol=limits.rtol, atol=limits.atol, dtmax=stepping.longest)
-    if stepping.breaks is not None:
-        controller = diffrax.ClipStepSizeController(controller, jump_ts=stepping.breaks)
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, args: system.field(schedule(t), y)),
-        system.solver(),
-        t0=0.0,
-        t1=system.times[-1],
-        dt0=None,
-        y0=system.initial(),
-        args=(schedule, system),
-        saveat=diffrax.SaveAt(
-            subs=[
-                diffrax.SubSaveAt(ts=system.times, fn=observe),
-                diffrax.SubSaveAt(t1=True, fn=lambda t, y, args: system.risk(y)),
-            ]
-        ),
-        stepsize_controller=controller,
-        event=diffrax.Event(lambda t, y, args, **_: ~(system.risk(y) < limits.ceiling)),
-        max_steps=MAX_STEPS,
-        throw=False,
-    )
+    end_of = diffrax.SubSaveAt(t1=True, fn=lambda t, y, args: system.risk(y))
+    solution = _solution(schedule, system, stepping, diffrax.SubSaveAt(ts=system.times, fn=observe), end_of)
     out, end = solution.ys
     return {
         **out,
@@ -108,6 +86,34 @@ def _integrate(schedule, system, stepping, save_modes):
         "finished": solution.result == diffrax.RESULTS.successful,
         "blown_up": solution.result == diffrax.RESULTS.event_occurred,
     }
+
+
+def _solution(schedule, system, stepping, *saved):
+    """What diffrax finds, with the parts ``saved``."""
+    limits = system.tolerances
+    controller = diffrax.PIDController(rtol=limits.rtol, atol=limits.atol, dtmax=stepping.longest)
+    if stepping.breaks is not None:
+        controller = diffrax.ClipStepSizeController(controller, jump_ts=stepping.breaks)
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: system.field(schedule(t), y)),
+        system.solver(),
+        t0=0.0,
+        t1=system.times[-1],
+        dt0=None,
+        y0=system.initial(),
+        args=(schedule, system),
+        saveat=diffrax.SaveAt(subs=list(saved)),
+        stepsize_controller=controller,
+        event=diffrax.Event(lambda t, y, args, **_: ~(system.risk(y) < limits.ceiling)),
+        max_steps=MAX_STEPS,
+        throw=False,
+    )
+
+
+@jit
+def states(schedule, system, stepping):
+    """The states of one curve at the system's times, a leading axis; infinite from a divergence on."""
+    return _solution(schedule, system, stepping, diffrax.SubSaveAt(ts=system.times)).ys[0]
 
 
 @jit

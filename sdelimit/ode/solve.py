@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax
 
 from sdelimit.ode.alignment import with_alignment
+from sdelimit.ode.bands import Spread
 from sdelimit.ode.limit_curve import solve_limit, solve_step_by_step
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
@@ -72,7 +73,8 @@ def solve_ode(
     Returns:
         A ``RiskCurve``. A risk that grows beyond all bounds is reported in ``.status`` and
         ``.diverged_at`` and by a ``DivergenceWarning``; the curve is infinite from there on. All warnings are
-        also in ``.warnings``.
+        also in ``.warnings``. ``.std`` and ``.quantile(q)`` are those of the risk of single runs, computed when asked
+        for.
 
     Differentiable in reverse mode with respect to ``lr``, by the law without correlations: inside ``jax.grad`` or
     ``jax.jit`` the arrays of the result are JAX arrays of the surrounding precision, while the solve itself stays in
@@ -113,6 +115,7 @@ def solve_ode(
             raise TypeError("aligned must be None or False where JAX traces lr, got True")
         return curve
     curve, _ = with_alignment(curve, limit, rate, aligned, given)
+    curve = replace(curve, spread=Spread(problem, optimizer, limit, rate, times, rtol, atol))
     return with_limit_warnings(replace(curve, warnings=doubts), limit)
 
 

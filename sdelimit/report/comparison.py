@@ -49,7 +49,10 @@ class Report:
         return format_table([self])
 
     def plot(self, path=None):
-        """Figure of ODE line, SDE band and run quantiles; saved to ``path`` if given."""
+        """Figure of ODE line, band and run quantiles; saved to ``path`` if given.
+
+        The band is that of the paths, without paths that of ``theory.quantile``, where it is known.
+        """
         from sdelimit.report.plot import plot_reports
 
         return plot_reports([self], path)

@@ -13,7 +13,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 
 def plot_reports(reports, path=None) -> Figure:
-    """One panel for each noise law: ODE line, SDE 10-90% band, median and 10-90% range of the runs.
+    """One panel for each noise law: ODE line, 10-90% band of the SDE or else the ODE, median and 10-90% range of runs.
 
     Args:
         reports: ``Report`` objects, or objects with ``theory`` None where a rule has no limit.
@@ -57,13 +57,17 @@ def plot_reports(reports, path=None) -> Figure:
 
 
 def draw_report(axis, report, colour):
-    """ODE line, SDE band and run quantiles of one report on a matplotlib axis."""
+    """ODE line, band and run quantiles of one report on a matplotlib axis."""
     runs, name = report.runs, report.runs.optimizer.name
     label = f"{name}, lr {describe_lr(runs.lr)}"
     if report.paths is not None:
         low, high = (_finite(q) for q in report.paths.quantile(BAND))
         axis.fill_between(
             report.paths.t, low, high, color=colour, alpha=0.22, linewidth=0, label=f"{label}: SDE 10-90%"
+        )
+    elif report.theory is not None and (band := theory_band(report.theory)) is not None:
+        axis.fill_between(
+            report.theory.t, *map(_finite, band), color=colour, alpha=0.22, linewidth=0, label=f"{label}: ODE 10-90%"
         )
     if report.theory is not None:
         theory, style = report.theory, "-" if report.theory.kind == "ODE" else "--"
@@ -75,6 +79,16 @@ def draw_report(axis, report, colour):
         markerfacecolor="white", elinewidth=0.9, capsize=1.8,
         label=f"{label}: {runs.risk.shape[0]} runs, median and 10-90%",
     )  # fmt: skip
+
+
+def theory_band(theory):
+    """The 10 and 90% quantiles of single runs around a curve; None where they are not known."""
+    if not theory.has_spread:
+        return None
+    try:
+        return theory.quantile(BAND)
+    except ValueError:  # too large for d x d matrices, where only these would tell
+        return None
 
 
 def _finite(values):

@@ -1,10 +1,12 @@
 """Immutable results: what was computed, and the inputs that made it."""
 
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.interpolate import CubicHermiteSpline
+from scipy.special import ndtri
 
 from sdelimit.numerics.floors import BLOW_UP, HUGE, TINY_RISK
 from sdelimit.optimizers.optimizer import Optimizer
@@ -20,6 +22,21 @@ from sdelimit.results.trust import (
 from sdelimit.support import arguments as check
 
 __all__ = ["DivergenceWarning", "LimitWarning", "RiskCurve", "RiskCurves", "mark_divergence", "with_limit_warnings"]
+
+
+class Spread(Protocol):
+    """How single runs spread around a curve, computed when it is asked for.
+
+    ``covers_aligned`` says whether it is known where features are correlated with the residual.
+    """
+
+    covers_aligned: bool
+
+    def std(self, exact: bool) -> Float[np.ndarray, "*m n"]:
+        """The standard deviation of a single run's risk at each time."""
+
+    def select(self, index: int) -> "Spread":
+        """That of one learning rate of several."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +64,7 @@ class RiskCurve:
             step saturates; the law keeps its first order.
         aligned: whether the curve takes those correlations into account.
         kind: what tables and legends call the theory: "ODE", or "data ODE" from ``sl.data.solve_ode``.
+        spread: what ``std`` and ``quantile`` are computed from; None where they are not known.
     """
 
     t: Float[np.ndarray, " n"]
@@ -66,11 +84,68 @@ class RiskCurve:
     drift_error: float | Float[np.ndarray, " m"] | None = None
     aligned: bool | Bool[np.ndarray, " m"] = False
     saturation: float | Float[np.ndarray, " m"] = 0.0
+    spread: Spread | None = field(default=None, repr=False)
 
     def select(self, index: int) -> "RiskCurve":
         """The curve of one learning rate of an array of them."""
         names = ("risk", "modes", "lr", "phi", "slope", "diverged_at", "status", "drift_error", "aligned", "saturation")
-        return _select(self, index, names)
+        chosen = _select(self, index, names)
+        return chosen if self.spread is None else replace(chosen, spread=self.spread.select(index))
+
+    @property
+    def std(self) -> Float[np.ndarray, "*m n"]:
+        """Standard deviation of the risk of a single run at each time: zero at t = 0, infinite after a divergence.
+
+        That of ``solve_sde``'s paths to first order in 1/d, without paths (theory: section 18), computed at the first
+        call. Correlations between different modes are left out, which costs up to 2% where noise mixes the modes
+        (signSGD on a K that is not diagonal) and theta_0 - theta* is without structure; ``exact_std`` has them.
+
+        Raises ValueError where it is not known: features correlated with the residual (``aligned``; SGD's paths are
+        those of the limit all the same), a curve of ``finite_d=True``, of ``sl.data.solve_ode``, or traced by JAX.
+        """
+        return self._std(False)
+
+    @property
+    def exact_std(self) -> Float[np.ndarray, "*m n"]:
+        """``std`` with the correlations between different modes, which are d x d numbers. Raises as ``std``."""
+        return self._std(True)
+
+    def _std(self, exact):
+        self._require_spread()
+        return np.where(np.isfinite(self.risk), self.spread.std(exact), np.inf)
+
+    def quantile(self, q) -> Float[np.ndarray, "..."]:
+        """Quantile(s) of the risk of a single run, lognormal with the mean ``risk`` and the deviation ``std``.
+
+        The shape is that of ``q``, then (m,) for m learning rates, then (n,). Raises as ``std``, and ValueError unless
+        0 < q < 1.
+        """
+        q = check.array("q", q, ndim=(0, 1))
+        if np.any((q <= 0) | (q >= 1)):
+            raise ValueError(f"q must lie in (0, 1), got {q}")
+        std, known = self.std, np.isfinite(self.risk) & (self.risk > 0)
+        relative = np.divide(std, self.risk, out=np.zeros_like(std), where=known)
+        log_variance = np.log1p(relative**2)
+        normal = ndtri(q).reshape(*q.shape, *[1] * std.ndim)
+        return self.risk * np.exp(np.sqrt(log_variance) * normal - log_variance / 2)
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether ``std`` and ``quantile`` are known."""
+        return self.spread is not None and (self.spread.covers_aligned or not np.any(self.aligned))
+
+    def _require_spread(self):
+        if self.has_spread:
+            return
+        if self.spread is not None:
+            raise ValueError(
+                f"the spread of single runs of {self.optimizer.name} is not known for a curve that takes features to "
+                "be correlated with the residual (.aligned): solve_sde draws paths, aligned=False takes the other law"
+            )
+        raise ValueError(
+            f"the spread of single runs is not known for this {self.kind} curve of {self.optimizer.name}: it comes "
+            "with those of solve_ode for learning rates that JAX does not trace"
+        )
 
     def at(self, t) -> Float[np.ndarray, "*m k"]:
         """R at other times in [t[0], t[-1]], by the cubic that matches R and dR/dt at the saved times."""

@@ -30,6 +30,11 @@ TABLE = [
     value(MANY.select, "index must be < 2", 2),
     kind(MANY.select, "index must be an integer", "last"),
     value(RUNS.quantile, "q must lie in", 1.5),
+    value(CURVE.quantile, "q must lie in", [0.1, 1.0]),
+    kind(CURVE.quantile, "q must", "median"),
+    value(CURVE.quantile, "spread of single runs is not known", 0.5),
+    value(getattr, "spread of single runs is not known", CURVE, "std"),
+    value(getattr, "spread of single runs is not known", CURVE, "exact_std"),
     kind(RUNS.quantile, "q must", "median"),
     value(getattr, "sharpness was not recorded", RUNS, "mean_sharpness"),
     *(

@@ -90,3 +90,14 @@ def test_select_picks_one_learning_rate(experiment):
     np.testing.assert_array_equal(runs.risk, runs_many.risk[1])
     expected = np.abs(runs_many.risk[1].mean(axis=0) / many.risk[1] - 1)
     np.testing.assert_allclose(sl.compare(one, runs).relative_error, expected, rtol=1e-6)
+
+
+def test_without_paths_the_band_is_that_of_the_ode():
+    problem = sl.LinearRegression(sl.covariance.identity(64), sl.noise.Gaussian(0.5))
+    t = np.linspace(0.0, 4.0, 9)
+    theory = sl.solve_ode(problem, sl.sgd(), 0.4, t=t)
+    report = sl.compare(theory, sl.simulate(problem, sl.sgd(), 0.4, t=t, n_runs=4))
+    (band,) = report.plot().axes[0].collections[:1]
+    drawn = band.get_paths()[0].vertices
+    for q in (0.1, 0.9):
+        assert np.any(np.isclose(drawn[:, 1], theory.quantile(q)[-1], rtol=1e-9))
