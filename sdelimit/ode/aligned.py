@@ -74,7 +74,8 @@ class AlignedSystem(System):
         features = Z if self.khat is None else jnp.asarray(self.khat) @ Z
         variance = features if self.khat is None else jnp.sum(features * self.khat, axis=1)
         mean, variance = jnp.clip(mixed / s, -1.0, 1.0), variance / s**2
-        found = self.response.averages(self.law, extra, R, mean, variance)
+        fading = self.fading(eta, R, features, variance, extra)
+        found = self.response.averages(self.law, extra, R, mean, variance, fading)
         dm = -eta * std * found.mean
         strength = eta * std * found.slope / s
         if self.khat is None:
@@ -83,7 +84,14 @@ class AlignedSystem(System):
             decay = strength[:, None] * features
             noise = std[:, None] * std[None, :] * self.noise(R, mean, found)
             dZ = eta**2 / d * noise - decay - decay.T
-        return dm, dZ, self.response.relaxation(extra, R, mean, variance)
+        rates, targets = self.response.relaxation(extra, R, mean, variance)
+        return dm, dZ, jax.tree.map(lambda x, rate, target: rate * (target - x), extra, rates, targets)
+
+    def fading(self, eta, R, features, variance, extra):
+        """The rate at which fluctuations decay, that of their part of the risk: r_i of ``variance``, Khat Z."""
+        energy = jnp.sum(features) if self.khat is None else jnp.trace(features)
+        lost = eta * self.response.rate(self.law, extra, R) * jnp.sum(jnp.asarray(self.std) * variance) * 2 * R
+        return jnp.where(energy > 0, lost / jnp.where(energy > 0, energy, 1.0), 0.0)
 
     def noise(self, R, mean, found) -> Float[np.ndarray, "d d"]:
         """N."""
@@ -107,11 +115,7 @@ class AlignedSystem(System):
             dm, dZ, _ = self.field(eta, y)
             slope = jnp.sum(m * dm) + jnp.sum(dZ) / 2
             modes = (m**2 + Z) / self.std if save_modes else modes
-        # phi of features that are not correlated: E G' / s there.
-        none = jnp.zeros_like(m)
-        found = self.response.averages(self.law, extra, R, none, none)
-        phi = jnp.sum(self.std * found.slope) / (jnp.sqrt(2 * R) * jnp.sum(self.std))
-        return {"modes": modes, "phi": phi, "slope": slope}
+        return {"modes": modes, "phi": self.response.rate(self.law, extra, R), "slope": slope}
 
     def many(self, function, schedules):
         """One after the other: the state may be d x d."""

@@ -136,7 +136,9 @@ def _fastest_rate(curve):
 
 def _resolves_memory(curve, limit):
     """Whether the law that gave the curve holds for memories of any length."""
-    return limit.resolves_memory and (limit.gradient_batch is not None or not np.any(curve.aligned))
+    if not limit.resolves_memory or limit.gradient_batch is not None or not np.any(curve.aligned):
+        return limit.resolves_memory
+    return limit.response_remembers
 
 
 def _long_momentum(curve, limit):

@@ -58,8 +58,12 @@ def _advance(system: AlignedSystem, factor, inverse, state, keys, index, dt, eta
     def responses(y, extra):
         R, r = correlations(y)
         G, k = jax.vmap(partial(system.response.at, system.law))(extra, R, r)
-        rates = jax.vmap(lambda e, R, r: system.response.relaxation(e, R, r, jnp.zeros_like(r)))(extra, R, r)
-        return G, k, rates
+        return R, r, G, k
+
+    def relaxed(extra, R, r, h):
+        """extra a time h later, exactly while R and r stay."""
+        rates, targets = system.response.relaxation(extra, R, r, jnp.zeros_like(r))
+        return jax.tree.map(lambda x, rate, target: x - (target - x) * jnp.expm1(-rate * h), extra, rates, targets)
 
     def noise(G, k, z):
         if not system.shares_signs:
@@ -74,16 +78,16 @@ def _advance(system: AlignedSystem, factor, inverse, state, keys, index, dt, eta
 
     def drift(y, extra, h):
         """y and extra a time h later without noise, by the midpoint rule; ``h`` holds (time, eta time)."""
-        G, _, rates = responses(y, extra)
-        middle = y - h[1] / 2 * std * G, jax.tree.map(lambda x, rate: x + h[0] / 2 * rate, extra, rates)
-        G, _, rates = responses(*middle)
-        return y - h[1] * std * G, jax.tree.map(lambda x, rate: x + h[0] * rate, extra, rates)
+        later = jax.vmap(relaxed, (0, 0, 0, None))
+        R, r, G, _ = responses(y, extra)
+        R, r, G, _ = responses(y - h[1] / 2 * std * G, later(extra, R, r, h[0] / 2))
+        return y - h[1] * std * G, later(extra, R, r, h[0])
 
     def step(state, inputs):
         index, dt, eta = inputs
         half = dt / 2, eta * dt / 2
         y, extra = drift(*state, half)
-        G, k, _ = responses(y, extra)
+        _, _, G, k = responses(y, extra)
         y = y + eta * jnp.sqrt(dt / d) * std * noise(G, k, standard_normals(keys, index, (d,)))
         y, extra = drift(y, extra, half)
         return (y, extra), jnp.sum(y * mixed(y), axis=-1) / 2

@@ -98,8 +98,8 @@ def solve_sde(
     lr = lr.require_one_concrete("solve_sde")
     eta = lr.at(times)
     limit = optimizer.limit(problem, batch_size)
-    theory, response = _theory(problem, optimizer, limit, lr, times, batch_size, aligned)
-    advance, state, fastest = path_stepper(problem, limit, theory, response)
+    theory, answering = _theory(problem, optimizer, limit, lr, times, batch_size, aligned)
+    advance, state, fastest = path_stepper(problem, limit, theory, answering)
     edges, saved = _steps(
         theory, times, step_tolerance, fastest, Stepping.along(lr.scan(times), *optimizer.scans(times))
     )
@@ -125,7 +125,7 @@ def solve_sde(
 
 
 def _theory(problem, optimizer, limit, lr, times, batch_size, aligned):
-    """The mean risk on a fine grid, and the response it was solved with. Warns of nothing: paths report their own."""
+    """The mean risk on a fine grid, and the law and the response of correlated features, if any. Warns of nothing: paths report their own."""
     grid = np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
     given = {"batch_size": batch_size, "rtol": 1e-4, "save_modes": False}
     curve = solve_limit(problem, optimizer, limit, lr, grid, **given)
