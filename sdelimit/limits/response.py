@@ -90,6 +90,10 @@ class Response(eqx.Module):
         """g(r; R), where ``extra`` has settled."""
         raise NotImplementedError
 
+    def settled(self, law, mean_R, mean_square, R, r, fading) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
+        """``at`` in a stationary state of mean risk ``mean_R`` and mean f^2 = 2 R r^2, that decay at ``fading``."""
+        return self.at(law, self.initial(r.shape[0]), R, r)
+
 
 class ResponseTable(Response):
     """g and k between nodes of arcsin r and log R.
@@ -142,6 +146,12 @@ class LongMemoryResponse(Response):
 
     def initial(self, d):
         return jnp.zeros(d), jnp.zeros(())
+
+    def settled(self, law, mean_R, mean_square, R, r, fading):
+        share = self.forgets / (self.forgets + 2 * fading)
+        square = mean_square / (2 * mean_R) + share * (r**2 - mean_square / (2 * mean_R))
+        Vhat = self._square(mean_R + share * (R - mean_R), square)
+        return jnp.sqrt(2 * R / Vhat) * r, self._variance(R, r**2) / Vhat
 
     def _square(self, R, square):
         """E[g^2] / sigma^2 where E r^2 = ``square``."""

@@ -15,9 +15,9 @@ MARGIN = 4.0
 
 
 def with_alignment(curve, limit, lr, aligned, given):
-    """(curve, (law, response)): solved with correlated features for the learning rates that need it, all, or none (None).
+    """(curve, (law, response)): solved with correlated features for the learning rates that need it, or (curve, None).
 
-    The law is that of a short memory, and what the rule remembers is part of its response, where it is known.
+    The law is that of a short memory; what the rule remembers is part of its response, where it is known.
     """
     curve = with_drift_error(curve, limit)
     if aligned is False:

@@ -125,7 +125,10 @@ def solve_sde(
 
 
 def _theory(problem, optimizer, limit, lr, times, batch_size, aligned):
-    """The mean risk on a fine grid, and the law and the response of correlated features, if any. Warns of nothing: paths report their own."""
+    """The mean risk on a fine grid, and the law and response of correlated features, None without.
+
+    Warns of nothing: paths report their own.
+    """
     grid = np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
     given = {"batch_size": batch_size, "rtol": 1e-4, "save_modes": False}
     curve = solve_limit(problem, optimizer, limit, lr, grid, **given)

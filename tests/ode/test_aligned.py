@@ -36,7 +36,7 @@ class Linear(Response):
 
     factor: float = eqx.field(static=True, default=1.0)
 
-    def averages(self, law, extra, R, mean, variance):
+    def averages(self, law, extra, R, mean, variance, fading=0.0):
         none = jnp.zeros(0)
         slope = jnp.sqrt(2 * R) * law.drift_coefficients(R, none)[0] * jnp.ones_like(mean)
         return Averages(slope * mean, slope, law.noise_coefficients(R, none).sum() * jnp.ones_like(mean))

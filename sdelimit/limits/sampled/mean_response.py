@@ -108,7 +108,8 @@ def ratio_transform(r: float, noise: NoiseLaw, R: float, batch_size: int):
 
 
 def _ratio(a, w, r, components, batch_size):
-    return integrate_over_history(a, w, *_transform(r, components, batch_size)) / np.sqrt(np.pi)
+    x, log_even, ratio = _transform(r, components, batch_size)
+    return integrate_over_history(a, w, x, log_even, ratio) / np.sqrt(np.pi)
 
 
 def _transform(r, components, batch_size):

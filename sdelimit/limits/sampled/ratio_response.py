@@ -3,11 +3,12 @@
 With f = s r the mean gradient of a coordinate over sigma_i, the rule filters f and divides by what it remembers of the
 size of gradients, the risk Rbar and the square Q of the coordinate's own f:
 
-    E u = gamma(k, rho) phi(Rbar) g(rbar; Rbar) (p0 f + p1 y),    rbar^2 = Q / (2 Rbar),    rho^2 = Q / (2 Rbar + E eps^2),
+    E u = gamma(k, rho) phi(Rbar) g(rbar; Rbar) (p0 f + p1 y),
+    rbar^2 = Q / (2 Rbar),    rho^2 = Q / (2 Rbar + E eps^2),
     dy/dt = c (f - y),    dQ/dt = c2 (f^2 - Q),    dRbar/dt = c2 (R - Rbar),
 
-Q and Rbar with bias correction. Where nothing changes this is G(r) = phi(R) s r g(r; R). gamma(k, rho) is the mean update
-of histories of k gradients over that of long ones: lower than 1 for a feature that is not correlated, and up to
+Q and Rbar with bias correction. Where nothing changes this is G(r) = phi(R) s r g(r; R). gamma(k, rho) is the mean
+update of histories of k gradients over that of long ones: lower than 1 for a feature that is not correlated, and up to
 1.7 for one that is, as the first step of all these rules is a sign.
 """
 
@@ -67,7 +68,8 @@ def start_table(a: Weights, w: Weights, batch_size: int) -> StartTable:
     steps = np.unique(np.rint(np.exp(log_k)).astype(int))
     angles = np.linspace(0.0, np.pi / 2, START_NODES)
     rho = np.append(SMALLEST_RHO, np.sin(angles[1:]))
-    means = np.array([ratio_means(a, w, ratio_transform(r, NoNoise(), 0.5, batch_size), [*steps, FOREVER]) for r in rho])
+    transforms = (ratio_transform(r, NoNoise(), 0.5, batch_size) for r in rho)
+    means = np.array([ratio_means(a, w, transform, [*steps, FOREVER]) for transform in transforms])
     gamma = means[:, :-1] / means[:, -1:]
     factor = PchipInterpolator(np.log(steps), (gamma / gamma[:1]).T, extrapolate=True)(log_k)
     cubics = CubicSpline(np.arange(START_NODES), factor, axis=1, bc_type=((1, np.zeros(log_k.size)), "not-a-knot"))
@@ -102,20 +104,28 @@ class RatioResponse(Response):
         return rates, (target, 2 * R * (mean**2 + variance), jnp.sqrt(2 * R) * mean if filters else jnp.zeros(0))
 
     def rate(self, law, extra, R):
-        newest, past, filled, Rbar, _ = self._moment(extra, R)
+        newest, past, filled, Rbar = self._moment(extra, R)
         return (newest + past * filled) * law.drift_coefficients(Rbar, jnp.zeros(0))[0]
 
+    def lasting(self, fading):
+        return self.gains.remembered.rate / (self.gains.remembered.rate + 2 * fading)
+
+    def settled(self, law, mean_R, mean_square, R, r, fading):
+        share, f, none = self.lasting(fading), jnp.sqrt(2 * R) * r, jnp.zeros(0)
+        Rbar = mean_R + share * (R - mean_R)
+        square = jnp.clip(mean_square + share * (f**2 - mean_square), 0.0, 2 * Rbar)
+        factor, lasting = self._factors(law, jnp.asarray(self.gains.horizon), R, r, Rbar, square)
+        # What fades within the memory leaves the size of the gradient, (2P + f^2) / b, as it is.
+        now = law.noise_coefficients(R, none).sum() / law.drift_coefficients(R, none)[0] ** 2
+        passing = factor**2 * now * (1 + f**2 / (2 * R + self.gains.unit))
+        return factor * f, share * lasting + (1 - share) * passing
+
     def _moment(self, extra, R):
-        """p0 / phi, p1 / phi, the filled share of the filter, Rbar, and the function that corrects Q for its start."""
+        """p0 / phi, p1 / phi, the filled share of the filter, and Rbar."""
         (t, E), gains = extra[0], self.gains
         k = jnp.minimum(1 + gains.d * t, gains.horizon)
         filled = -jnp.expm1(-gains.filter_rate * t) if gains.filters else jnp.ones(())
-        return gains.newest(k), gains.past(k), filled, gains.remembered(R, t, E), lambda Q, now: self._mean(Q, now, t)
-
-    def _mean(self, Q, now, t):
-        x = self.gains.remembered.rate * t
-        started = x > 1e-9
-        return jnp.where(started, Q / -jnp.expm1(-jnp.where(started, x, 1.0)), now)
+        return gains.newest(k), gains.past(k), filled, gains.remembered(R, t, E)
 
     def _factors(self, law: ScalarLaw, t, R, r, Rbar, square) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         """gamma / gamma(k, 0) phi g of what is remembered, and the noise in u that goes with it, over (p0 + p1)^2."""
@@ -132,21 +142,22 @@ class RatioResponse(Response):
         return factor, (factor / now) ** 2 * variance * law.noise_coefficients(R, none).sum()
 
     def at(self, law, extra, R, r):
-        newest, past, filled, Rbar, corrected = self._moment(extra, R)
+        newest, past, filled, Rbar = self._moment(extra, R)
         f = jnp.sqrt(2 * R) * r
-        square = jnp.clip(corrected(extra[1], f**2), 0.0, 2 * Rbar)
+        square = jnp.clip(self.gains.remembered(f**2, extra[0][0], extra[1]), 0.0, 2 * Rbar)
         factor, noise = self._factors(law, extra[0][0], R, r, Rbar, square)
         older = extra[2] if self.gains.filters else f
         return factor * (newest * f + past * older), (newest + past * filled) ** 2 * noise
 
     def averages(self, law, extra, R, mean, variance, fading=0.0):
-        newest, past, filled, Rbar, corrected = self._moment(extra, R)
+        newest, past, filled, Rbar = self._moment(extra, R)
         width, s = jnp.sqrt(jnp.maximum(variance, SMALLEST_VARIANCE)), jnp.sqrt(2 * R)
         x, weights = jnp.asarray(HERMITE_X)[:, None], jnp.asarray(HERMITE_WEIGHTS)
         r = jnp.clip(mean + width * x, -1.0, 1.0)
         expected = 2 * R * (mean**2 + variance)
-        lasting = self.gains.remembered.rate / (self.gains.remembered.rate + 2 * fading)
-        square = corrected(extra[1], expected) + lasting * (2 * R * r**2 - expected)
+        square = self.gains.remembered(expected, extra[0][0], extra[1]) + self.lasting(fading) * (
+            2 * R * r**2 - expected
+        )
         factor, noise = self._factors(law, extra[0][0], R, r, Rbar, jnp.clip(square, 0.0, 2 * Rbar))
         now = weights @ (factor * r)
         slope = weights @ (x * factor * r) / width
