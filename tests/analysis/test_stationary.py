@@ -316,26 +316,26 @@ def test_a_rule_as_sgd_has_its_risk():
 
 
 def dominated(d, *spikes, noise=0.3):
-    """The identity plus a few directions of large variance."""
+    """The identity plus a few directions of large variance, from the optimum on."""
     axes = np.linalg.qr(np.random.default_rng(1).standard_normal((d, len(spikes))))[0]
-    return sl.LinearRegression(np.eye(d) + axes * spikes @ axes.T, sl.noise.Gaussian(noise))
+    return sl.LinearRegression(np.eye(d) + axes * spikes @ axes.T, sl.noise.Gaussian(noise), theta_star=np.zeros(d))
 
 
 def long_average(problem, rule, lr, t_max, n_runs=256):
-    """The mean over runs and over the last two thirds of the time, and its standard error."""
+    """The mean over runs and over the last half of the time, and its standard error."""
     runs = sl.simulate(problem, rule, lr=lr, t=np.linspace(0, t_max, 200), n_runs=n_runs, progress=False)
-    per_run = runs.risk[:, runs.t > t_max / 3].mean(axis=1)
+    per_run = runs.risk[:, runs.t > t_max / 2].mean(axis=1)
     return per_run.mean(), per_run.std(ddof=1) / np.sqrt(n_runs)
 
 
 TEN = dominated(100, *[30.0] * 10)
 CORRELATED = {
     # The linear law is 11% too high, 3% too low and 5% too low.
-    "sign_sgd": (sl.sign_sgd(), dominated(100, 300.0, 40.0, noise=0.03), 60.0, 0.02, 0.08),
+    "sign_sgd": (sl.sign_sgd(), dominated(100, 300.0, 40.0, noise=0.03), 80.0, 0.02, 0.06),
     "rmsprop": pytest.param(sl.rmsprop(0.99), TEN, 60.0, 0.02, 0.02, marks=pytest.mark.slow),
     "diagonal": pytest.param(
         sl.rmsprop(0.99),
-        sl.LinearRegression(np.append([3000.0, 1000.0], np.ones(98)), sl.noise.Gaussian(0.3)),
+        sl.LinearRegression(np.append([3000.0, 1000.0], np.ones(98)), sl.noise.Gaussian(0.3), theta_star=np.zeros(100)),
         30.0, 0.02, 0.04, marks=pytest.mark.slow,
     ),
     "adam": pytest.param(sl.adam(0.9, 0.95), TEN, 60.0, 0.02, 0.0, marks=pytest.mark.slow),
@@ -365,7 +365,7 @@ def test_sgd_settles_at_the_fixed_point_of_its_exact_moments(beta, b):
     """E of delta delta', delta m' and m m' in matrix form, from the fourth moments of Gaussian features."""
     K, d = np.diag([30.0, 4.0, 1.0, 0.5]), 4
     problem = sl.LinearRegression(K, sl.noise.Gaussian(0.5))
-    lr = 0.4 * sl.max_stable_lr(problem, sl.sgd(momentum=beta), b)
+    lr = (0.4 if beta else 0.15) * sl.max_stable_lr(problem, sl.sgd(momentum=beta), b)
     g, eye = lr / d, np.eye(d)
     step = np.block([[eye - g * K, -g * beta * eye], [K, beta * eye]])
     kick = np.concatenate([-g * eye, eye])
