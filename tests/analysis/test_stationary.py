@@ -351,6 +351,7 @@ def test_runs_of_few_directions_settle_where_correlated_features_do(rule, proble
     assert abs(linear / mean - 1) > linear_gap
 
 
+@pytest.mark.long
 def test_where_the_risk_itself_fluctuates_a_memory_of_sizes_is_warned_of():
     problem = dominated(100, 300.0, 40.0, noise=0.03)
     with pytest.warns(sl.LimitWarning, match=r"up to \d+\.\d% off; what the risk is then is not known"):
@@ -382,6 +383,7 @@ def test_sgd_settles_at_the_fixed_point_of_its_exact_moments(beta, b):
     assert sl.stationary_risk(problem, sl.sgd(momentum=beta), edge, b, aligned=True) == np.inf
 
 
+@pytest.mark.long
 def test_dense_problems_keep_the_linear_balance():
     problem = sl.LinearRegression(sl.covariance.ar1(300, 0.5), GAUSSIAN)
     for rule in (sl.sign_sgd(), sl.adam(0.9, 0.95)):
