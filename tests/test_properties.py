@@ -181,7 +181,7 @@ def test_the_stationary_risk_balances_drift_and_noise_and_grows_with_the_learnin
     """R phi(R) = eta psi(R) tr D^(2-p) / (4 d) (theory: section 4); relative to the edge 2 d / tr K of SGD."""
     rule, std = RULES[name], problem.covariance.std
     lrs = np.array(shares) * 2 * D / problem.covariance.trace
-    R = sl.stationary_risk(problem, rule, lrs)
+    R = sl.stationary_risk(problem, rule, lrs, aligned=False)
     P2 = 2 * R + problem.noise.second_moment
     phi, noise = (1.0, P2 * np.sum(std**2)) if name == "sgd" else (2 / np.pi / np.sqrt(P2), np.sum(std))
     np.testing.assert_allclose(R * phi, lrs * noise / (4 * D), rtol=1e-8)
@@ -194,7 +194,7 @@ def test_the_stationary_risk_balances_drift_and_noise_and_grows_with_the_learnin
 def test_the_risk_settles_where_and_as_fast_as_is_said(name, problem, share):
     rule = RULES[name]
     lr = share * 2 * D / problem.covariance.trace
-    end, rate = sl.stationary_risk(problem, rule, lr), sl.convergence_rate(problem, rule, lr)
+    end, rate = sl.stationary_risk(problem, rule, lr, aligned=False), sl.convergence_rate(problem, rule, lr)
     far = np.log(1 + problem.initial_risk / end)
     if name == "sign_sgd":  # the decay is that much slower at first
         far *= np.sqrt(1 + 2 * problem.initial_risk / (2 * end + problem.noise.second_moment))
@@ -205,8 +205,8 @@ def test_the_risk_settles_where_and_as_fast_as_is_said(name, problem, share):
 def test_sgd_is_stable_up_to_its_threshold(problem, batch_size):
     edge = sl.max_stable_lr(problem, RULES["sgd"], batch_size)
     assert edge == pytest.approx(2 * D * batch_size / problem.covariance.trace, rel=1e-12)
-    assert np.isfinite(sl.stationary_risk(problem, RULES["sgd"], 0.99 * edge, batch_size))
-    assert sl.stationary_risk(problem, RULES["sgd"], 1.01 * edge, batch_size) == np.inf
+    assert np.isfinite(sl.stationary_risk(problem, RULES["sgd"], 0.99 * edge, batch_size, aligned=False))
+    assert sl.stationary_risk(problem, RULES["sgd"], 1.01 * edge, batch_size, aligned=False) == np.inf
 
 
 # Learning rates

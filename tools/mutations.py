@@ -88,6 +88,10 @@ DEBIASED = _tests(
     "limits/test_momentum", "test_an_average_without_the_bias_of_its_start_is_resolved_from_the_first_step"
 )
 DRIFT_ERROR = _tests("ode/test_aligned", "test_without_the_correction_the_size_of_the_error_is_named")
+REMEMBERED = _tests("ode/test_aligned", "test_where_nothing_changes_the_memory_makes_no_difference")
+START_TABLE = _tests("ode/test_aligned", "test_the_first_steps_at_a_correlation_are_those_of_short_histories")
+SETTLED = _tests("analysis/test_stationary", "test_dense_problems_keep_the_linear_balance")
+SETTLED_SGD = _tests("analysis/test_stationary", "test_sgd_settles_at_the_fixed_point_of_its_exact_moments")
 CHEBYSHEV = _tests("ode/test_aligned", "test_chebyshev_polynomials_take_the_exponential_of_a_covariance")
 CHI = _tests("limits/test_clip", "test_norm_clipping_of_gaussian_residuals_is_an_integral_over_their_length")
 NORM = _tests("limits/test_clip", "test_norm_clipping_coefficients_match_monte_carlo")
@@ -169,6 +173,8 @@ MEAN_PY = "sdelimit/limits/sampled/mean_response.py"
 ALIGNED_PY, RECURSION_PY = "sdelimit/ode/aligned.py", "sdelimit/ode/recursion.py"
 MOMENTUM_PY = "sdelimit/limits/exact/sgd_momentum.py"
 ALIGNMENT_PY = "sdelimit/modes/alignment.py"
+RATIO_RESPONSE_PY = "sdelimit/limits/sampled/ratio_response.py"
+SETTLED_PY = "sdelimit/analysis/correlated_stationary.py"
 
 MUTATIONS = tuple(
     Mutation(*row)
@@ -194,6 +200,10 @@ MUTATIONS = tuple(
         ),
         ("aligned-mean", ALIGNED_PY, "dm = -eta * std * found.mean", "dm = -1.05 * eta * std * found.mean", CLOSURE),
         ("aligned-error", ALIGNMENT_PY, "x**2 * (factor - 1)", "x**2 * (1.05 * factor - 1)", DRIFT_ERROR),
+        ("remembered-older", RATIO_RESPONSE_PY, "s * mean + past * older", "s * mean + 1.1 * past * older", REMEMBERED),
+        ("remembered-start", RATIO_RESPONSE_PY, "gamma / gamma[:1]).T", "gamma / gamma[:1]).T ** 1.1", START_TABLE),
+        ("settled-noise", SETTLED_PY, "eta / (4 * problem.d)", "eta / (3.7 * problem.d)", SETTLED),
+        ("settled-recursion", SETTLED_PY, "own / (b - own)", "own / (b - 1.1 * own)", SETTLED_SGD),
         ("aligned-chebyshev", ALIGNMENT_PY, "special.ive(k, span / 2)", "special.ive(k, span / 2.1)", CHEBYSHEV),
         (
             "recursion-square",

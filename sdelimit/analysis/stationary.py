@@ -6,14 +6,16 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import brentq
 
+from sdelimit.analysis.correlated_stationary import correlated_stationary_risk, settled_recursion, settles
 from sdelimit.analysis.equilibrium import Balance, balance_of
 from sdelimit.limits.law import without_memory
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import x64
+from sdelimit.ode.alignment import LARGEST_ALIGNED
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.trust import warn_of_correlations
+from sdelimit.results.trust import LARGEST_DRIFT_ERROR, stationary_drift_error, warn_of_correlations
 from sdelimit.support import arguments as check
 
 LOWEST, HIGHEST, PER_DECADE = -40, 20, 10
@@ -24,7 +26,9 @@ SAME_LOG_RISK = 1e-9
 """Risks whose logarithms differ by less count as equal."""
 
 
-def stationary_risk(problem: LinearRegression, optimizer: Optimizer, lr, batch_size: int = 1):
+def stationary_risk(
+    problem: LinearRegression, optimizer: Optimizer, lr, batch_size: int = 1, *, aligned: bool | None = None
+):
     """The risk at which the ODE settles for a constant learning rate.
 
     Setting the ODE's right-hand side to zero, w_i^2 = eta psi(R).c_i / (2 d phi(R) lambda_i), so R solves
@@ -34,11 +38,18 @@ def stationary_risk(problem: LinearRegression, optimizer: Optimizer, lr, batch_s
     the sum over modes with lambda_i > 0: eta kappa(1; R) tr(D) / (4d) on the right for a scale-free rule and a K of
     full rank. For a rule that depends on scale, R = (eta/4d) sum_i N_ii(R) / phi_i(R), for any K.
 
+    Where few directions carry the risk that may be percents to tens of percents off: features are correlated with the
+    residual, the risk itself fluctuates, and single steps are not small. There the balance is that of averages over
+    these fluctuations (theory: section 15), and of SGD and its kin the fixed point of their recursion.
+
     Args:
         problem: the regression problem.
         optimizer: the rule.
         lr: eta > 0, a number or an array.
         batch_size: samples per step.
+        aligned: whether features may be correlated with the residual, as in ``solve_ode``: by default where the linear
+            drift is estimated to be more than 1% off, if K is diagonal or d <= 2048. Known for sign_sgd and its kin,
+            Adam, NAdam, RMSprop and S3 (unless the risk fluctuates too much), SGD, its momentum forms and DANA.
 
     Returns:
         A float, or an array of the shape of ``lr``. Infinite where the risk grows without bounds (SGD from
@@ -49,8 +60,7 @@ def stationary_risk(problem: LinearRegression, optimizer: Optimizer, lr, batch_s
         TypeError, ValueError: naming the argument; as ``solve_ode`` for a rule that has no limit on ``problem``.
 
     Warns:
-        LimitWarning: where few directions carry the risk, so that features are correlated with the residual or single
-            steps of SGD are not small, with the size of the error.
+        LimitWarning: where few directions carry the risk and ``aligned`` is not used, with the size of the error.
 
     Source: theory section 4; arXiv:2411.12135 (signSGD), arXiv:2308.08977 (SGD).
 
@@ -60,10 +70,40 @@ def stationary_risk(problem: LinearRegression, optimizer: Optimizer, lr, batch_s
     0.5
     """
     eta = _positive_rates(lr)
-    balance, grid, limit = _prepare(problem, optimizer, batch_size)
+    aligned = check.flag("aligned", aligned, optional=True)
+    balance, grid, full = _prepare(problem, optimizer, batch_size)
+    limit = without_memory(full)
     risks = np.array([_stationary_risk(balance, grid, rate, problem.initial_risk) for rate in eta.ravel()])
-    warn_of_correlations(problem, optimizer, limit, eta.ravel(), risks)
+    errors = np.array([stationary_drift_error(problem, limit, *pair) for pair in zip(eta.ravel(), risks, strict=True)])
+    if aligned is not False:
+        correct = _correction(problem, optimizer, full, aligned)
+        for i in np.flatnonzero((errors > LARGEST_DRIFT_ERROR) | (aligned is True)):
+            risk = correct(eta.ravel()[i], risks[i])
+            if not np.isnan(risk):
+                risks[i], errors[i] = risk, 0.0
+    warn_of_correlations(optimizer, errors.max(initial=0.0), tried=aligned is not False)
     return risks.reshape(eta.shape) if eta.ndim else float(risks[0])
+
+
+def _correction(problem, optimizer, limit, aligned):
+    """(learning rate, risk of the linear law) -> the stationary risk with correlated features, NaN where not known."""
+    optimizer = as_optimizer(optimizer)
+    if limit.gradient_batch is not None:
+        return lambda eta, risk: settled_recursion(problem, limit, eta)
+    if not settles(limit):
+        if aligned:
+            raise ValueError(
+                f"aligned must be None or False for {optimizer.name}, whose stationary state with features that are "
+                "correlated with the residual is not known, got True"
+            )
+        return lambda eta, risk: np.nan
+    if not (aligned or problem.covariance.is_diagonal or problem.d <= LARGEST_ALIGNED):
+        return lambda eta, risk: np.nan
+
+    def correct(eta, risk):
+        return correlated_stationary_risk(problem, limit, eta, risk, optimizer.memory) if 0 < risk < np.inf else risk
+
+    return correct
 
 
 def max_stable_lr(problem: LinearRegression, optimizer: Optimizer, batch_size: int = 1) -> float:
@@ -137,7 +177,7 @@ def _prepare(problem, optimizer, batch_size):
     """The balance, log eta(R) on a grid of log R, and the limit."""
     problem, optimizer = check_problem(problem), as_optimizer(optimizer)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
-    limit = without_memory(optimizer.limit(problem, batch_size))
+    limit = optimizer.limit(problem, batch_size)
     return *_balance_on_grid(problem, optimizer, limit), limit
 
 
@@ -148,7 +188,7 @@ def stationary_risk_of(problem, optimizer, limit, eta: float) -> float:
 
 
 def _balance_on_grid(problem, optimizer, limit):
-    balance = balance_of(problem, limit)
+    balance = balance_of(problem, without_memory(limit))
     sizes = [size for size in (problem.initial_risk, problem.covariance.trace / problem.d) if size > 0]
     low, high = np.log10(min(sizes)) + LOWEST, np.log10(max(sizes)) + HIGHEST
     log_R = np.log(10) * np.linspace(low, high, int(PER_DECADE * (high - low)))

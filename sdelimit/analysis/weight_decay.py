@@ -12,7 +12,7 @@ from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.limit_curve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.trust import warn_of_correlations
+from sdelimit.results.trust import stationary_drift_error, warn_of_correlations
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 
@@ -101,7 +101,8 @@ def best_weight_decay(
     near = log_omega[max(best - 1, 0)], log_omega[best + 1]
     answer = minimize_scalar(risk, bounds=near, method="bounded", options={"xatol": ACCURACY})
     if t_max is None:
-        warn_of_correlations(problem, optimizer, limit, np.array([eta]), np.array([answer.fun]))
+        decayed = decayed_limit(limit, float(np.exp(answer.x)), False, optimizer.name)
+        warn_of_correlations(optimizer, stationary_drift_error(problem, decayed, eta, float(answer.fun)), tried=True)
     return BestWeightDecay(float(np.exp(answer.x)), float(answer.fun), undecayed)
 
 

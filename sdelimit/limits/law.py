@@ -12,7 +12,7 @@ A rule states its ``Law``; ``Law.on(problem)`` gives its ``Operators``, the rate
 coefficients there.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -137,6 +137,16 @@ class Law(eqx.Module):
     def responds(self) -> bool:
         """Whether ``response`` is the rule's own, not an estimate."""
         return True
+
+    def with_response(self, risks: tuple[float, float]) -> tuple["Law", Any]:
+        """The law and the response of which the equations of correlated features are made; None if not known."""
+        short = self.without_memory
+        return short, short.response(risks) if short.power == 1 and short.responds else None
+
+    @property
+    def response_remembers(self) -> bool:
+        """Whether that response holds for memories comparable to d, from the first step on."""
+        return False
 
     @property
     def gradient_batch(self) -> int | None:

@@ -59,6 +59,13 @@ class Remembering(Protocol):
     def gains(self, q, m, eta=0.0) -> Gains:
         """The gains at overlaps q and scalars m; the rest of the noise depends on the learning rate eta too."""
 
+    @property
+    def response_remembers(self) -> bool:
+        """As of a ``Law``."""
+
+    def with_response(self, risks: tuple[float, float]):
+        """As of a ``Law``, where ``response_remembers``."""
+
 
 class RememberedRisk(eqx.Module):
     """Scalars (t, E): the time, and E with dE/dt = rate (R - E), so that E / (1 - exp(-rate t)) is a past mean of R."""
@@ -132,6 +139,13 @@ class _MemoryLaw(Law):
     @property
     def without_memory(self):
         return self.stationary
+
+    @property
+    def response_remembers(self):
+        return self.rule.response_remembers
+
+    def with_response(self, risks):
+        return self.rule.with_response(risks) if self.response_remembers else super().with_response(risks)
 
     @property
     def power(self):

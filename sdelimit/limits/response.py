@@ -70,12 +70,16 @@ class Response(eqx.Module):
         """``extra`` at t = 0."""
         return jnp.zeros(0)
 
-    def relaxation(self, extra, R, mean, variance) -> Any:
-        """d extra / dt."""
-        return jnp.zeros(0)
+    def relaxation(self, extra, R, mean, variance) -> tuple[Any, Any]:
+        """Rates and targets of d extra / dt = rate (target - extra); a rate may be a number for a whole array."""
+        return jnp.zeros(0), jnp.zeros(0)
 
-    def averages(self, law, extra, R, mean, variance) -> Averages:
-        """G and k averaged over r ~ N(mean, variance)."""
+    def rate(self, law, extra, R) -> Float[Array, ""]:
+        """phi: E G' / s of features that are not correlated."""
+        return law.drift_coefficients(R, jnp.zeros(0))[0]
+
+    def averages(self, law, extra, R, mean, variance, fading=0.0) -> Averages:
+        """G and k averaged over r ~ N(mean, variance), fluctuations that decay at the rate ``fading``."""
         raise NotImplementedError
 
     def at(self, law, extra, R, r) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
@@ -85,6 +89,10 @@ class Response(eqx.Module):
     def mean_factor(self, R, r: Float[Array, "..."]) -> Float[Array, "..."]:
         """g(r; R), where ``extra`` has settled."""
         raise NotImplementedError
+
+    def settled(self, law, mean_R, mean_square, R, r, fading) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
+        """``at`` in a stationary state of mean risk ``mean_R`` and mean f^2 = 2 R r^2, that decay at ``fading``."""
+        return self.at(law, self.initial(r.shape[0]), R, r)
 
 
 class ResponseTable(Response):
@@ -118,7 +126,7 @@ class ResponseTable(Response):
         G = jnp.sqrt(2 * R) * law.drift_coefficients(R, none)[0] * r * g
         return G, law.noise_coefficients(R, none).sum() * k
 
-    def averages(self, law, extra, R, mean, variance):
+    def averages(self, law, extra, R, mean, variance, fading=0.0):
         width = jnp.sqrt(jnp.maximum(variance, SMALLEST_VARIANCE))
         x, weights = jnp.asarray(HERMITE_X)[:, None], jnp.asarray(HERMITE_WEIGHTS)
         G, k = self.at(law, extra, R, jnp.clip(mean + width * x, -1.0, 1.0))
@@ -132,12 +140,18 @@ class LongMemoryResponse(Response):
     G = s r / sqrt(Vhat_i),    k = (2P + s^2 r^2) / (b Vhat_i),    Vhat_i = V_i / (1 - exp(-c2 t)).
     """
 
-    rate: float
+    forgets: float
     noise_variance: float
     batch_size: float
 
     def initial(self, d):
         return jnp.zeros(d), jnp.zeros(())
+
+    def settled(self, law, mean_R, mean_square, R, r, fading):
+        share = self.forgets / (self.forgets + 2 * fading)
+        square = mean_square / (2 * mean_R) + share * (r**2 - mean_square / (2 * mean_R))
+        Vhat = self._square(mean_R + share * (R - mean_R), square)
+        return jnp.sqrt(2 * R / Vhat) * r, self._variance(R, r**2) / Vhat
 
     def _square(self, R, square):
         """E[g^2] / sigma^2 where E r^2 = ``square``."""
@@ -150,14 +164,16 @@ class LongMemoryResponse(Response):
         return jnp.sqrt(self._square(R, jnp.zeros(())) / self._square(R, r**2))
 
     def relaxation(self, extra, R, mean, variance):
-        V, W = extra
-        return self.rate * (self._square(R, mean**2 + variance) - V), self.rate * (1 - W)
+        return (self.forgets, self.forgets), (self._square(R, mean**2 + variance), jnp.ones(()))
+
+    def rate(self, law, extra, R):
+        return self.averages(law, extra, R, jnp.zeros(()), jnp.zeros(())).slope.mean() / jnp.sqrt(2 * R)
 
     def at(self, law, extra, R, r):
         found = self.averages(law, extra, R, r, jnp.zeros_like(r))
         return found.mean, found.variance
 
-    def averages(self, law, extra, R, mean, variance):
+    def averages(self, law, extra, R, mean, variance, fading=0.0):
         V, W = extra
         square = mean**2 + variance
         started = W > 0

@@ -43,10 +43,11 @@ class ScaleDependentLimit(eqx.Module):
     nonlinearity: ClassVar[float] = 0.0
     basis: ClassVar[tuple[str, ...]] = ()
     needs_fourth_moment: ClassVar[bool] = False
-    resolves_memory: ClassVar[bool] = False
     has_scalars: ClassVar[bool] = False
     has_target: ClassVar[bool] = False
     weight_decay: ClassVar[float] = 0.0
+    resolves_memory: ClassVar[bool] = False
+    response_remembers: ClassVar[bool] = False
     kurtosis: ClassVar[float] = 0.0
     errors: ClassVar[None] = None
     fluctuations: ClassVar[None] = None
@@ -61,6 +62,10 @@ class ScaleDependentLimit(eqx.Module):
     def without_memory(self):
         """The limit itself: it takes memories to be short."""
         return self
+
+    def with_response(self, risks) -> tuple["ScaleDependentLimit", None]:
+        """The limit itself; its response to features that are correlated with the residual is not known."""
+        return self, None
 
     @property
     def key(self) -> tuple:

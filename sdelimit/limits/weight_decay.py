@@ -71,7 +71,11 @@ class DecayedLaw(Law):
 
     @property
     def responds(self):
-        return False
+        return self.rule.responds and not self.coupled
+
+    @property
+    def response_remembers(self):
+        return self.rule.response_remembers
 
     @property
     def nonlinearity(self):
@@ -143,6 +147,10 @@ class DecayedLaw(Law):
 
     def response(self, risks):
         return self.rule.response(risks)
+
+    def with_response(self, risks):
+        law, response = self.rule.with_response(risks)
+        return replace(self, rule=law), response
 
     def faded(self):
         found = self.rule.faded()

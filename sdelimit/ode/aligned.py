@@ -7,6 +7,7 @@ noiseless residual, r ~ N(Khat y / s, diag(Khat Z Khat) / s^2) coordinate by coo
     dZ/dt = -eta (A Khat Z + Z Khat A) + (eta^2/d) D N D,    A = diag(sigma_i E G'(r_i) / s),
     R = (y' Khat y + tr(Khat Z)) / 2,
 
+(and with weight decay omega dy/dt has -eta omega (y + D theta*) and dZ/dt has -2 eta omega Z beside)
 with a scale-free rule's mean update G and its long-run variance kappa(1) k, and between coordinates
 
     N_ij = (kappa(1)^2 k_i k_j)^(1/2) kappa(rho_ij) / kappa(1),
@@ -49,6 +50,8 @@ class AlignedSystem(System):
     response: Response
     times: Float[np.ndarray, " n"]
     tolerances: Tolerances
+    target: Float[np.ndarray, " d"] | None
+    weight_decay: float
     shares_signs: bool = eqx.field(static=True)
 
     def initial(self):
@@ -74,7 +77,8 @@ class AlignedSystem(System):
         features = Z if self.khat is None else jnp.asarray(self.khat) @ Z
         variance = features if self.khat is None else jnp.sum(features * self.khat, axis=1)
         mean, variance = jnp.clip(mixed / s, -1.0, 1.0), variance / s**2
-        found = self.response.averages(self.law, extra, R, mean, variance)
+        fading = self.fading(eta, R, features, variance, extra)
+        found = self.response.averages(self.law, extra, R, mean, variance, fading)
         dm = -eta * std * found.mean
         strength = eta * std * found.slope / s
         if self.khat is None:
@@ -83,7 +87,16 @@ class AlignedSystem(System):
             decay = strength[:, None] * features
             noise = std[:, None] * std[None, :] * self.noise(R, mean, found)
             dZ = eta**2 / d * noise - decay - decay.T
-        return dm, dZ, self.response.relaxation(extra, R, mean, variance)
+        if self.target is not None:
+            dm, dZ = dm - eta * self.weight_decay * (m + self.target), dZ - 2 * eta * self.weight_decay * Z
+        rates, targets = self.response.relaxation(extra, R, mean, variance)
+        return dm, dZ, jax.tree.map(lambda x, rate, target: rate * (target - x), extra, rates, targets)
+
+    def fading(self, eta, R, features, variance, extra):
+        """The rate at which fluctuations decay, that of their part of the risk: r_i of ``variance``, Khat Z."""
+        energy = jnp.sum(features) if self.khat is None else jnp.trace(features)
+        lost = eta * self.response.rate(self.law, extra, R) * jnp.sum(jnp.asarray(self.std) * variance) * 2 * R
+        return jnp.where(energy > 0, lost / jnp.where(energy > 0, energy, 1.0), 0.0)
 
     def noise(self, R, mean, found) -> Float[np.ndarray, "d d"]:
         """N."""
@@ -107,11 +120,7 @@ class AlignedSystem(System):
             dm, dZ, _ = self.field(eta, y)
             slope = jnp.sum(m * dm) + jnp.sum(dZ) / 2
             modes = (m**2 + Z) / self.std if save_modes else modes
-        # phi of features that are not correlated: E G' / s there.
-        none = jnp.zeros_like(m)
-        found = self.response.averages(self.law, extra, R, none, none)
-        phi = jnp.sum(self.std * found.slope) / (jnp.sqrt(2 * R) * jnp.sum(self.std))
-        return {"modes": modes, "phi": phi, "slope": slope}
+        return {"modes": modes, "phi": self.response.rate(self.law, extra, R), "slope": slope}
 
     def many(self, function, schedules):
         """One after the other: the state may be d x d."""
@@ -131,7 +140,8 @@ def slopes(times: Float[np.ndarray, " n"], risk: Float[np.ndarray, "*m n"]) -> F
 
 def aligned_system(problem, law: ScalarLaw, response: Response, times, rtol, atol, eta) -> AlignedSystem:
     """The risk ODE of ``law`` on ``problem``, with its rule's ``response``."""
-    risk0, covariance = problem.initial_risk, problem.covariance
+    risk0, covariance, decay = problem.initial_risk, problem.covariance, law.weight_decay
+    target, law = covariance.std * problem.theta_star if decay > 0 else None, law.undecayed
     scalars = jnp.asarray(law.initial_scalars())
     noise = evaluate_in_float64(lambda R: law.noise_coefficients(R, scalars), max(risk0, TINY_RISK))
     noise_risk = float(noise.sum()) * np.sum(covariance.std**law.power) / (2 * problem.d)
@@ -140,4 +150,5 @@ def aligned_system(problem, law: ScalarLaw, response: Response, times, rtol, ato
     rtol = rtol if khat is None else min(rtol * problem.d**0.5, 1e-3)
     bounds = tolerances(risk0, noise_risk, problem.d, rtol, atol, eta)
     signs = law.basis == ("arcsin",)
-    return AlignedSystem(covariance.std, covariance.std, problem.delta0, khat, law, response, times, bounds, signs)
+    std = covariance.std
+    return AlignedSystem(std, std, problem.delta0, khat, law, response, times, bounds, target, decay, signs)

@@ -15,9 +15,9 @@ MARGIN = 4.0
 
 
 def with_alignment(curve, limit, lr, aligned, given):
-    """(curve, response): solved with correlated features for the learning rates that need it, all, or none (None).
+    """(curve, (law, response)): solved with correlated features for the learning rates that need it, or (curve, None).
 
-    The law of correlated features takes memories to be short.
+    The law is that of a short memory; what the rule remembers is part of its response, where it is known.
     """
     curve = with_drift_error(curve, limit)
     if aligned is False:
@@ -27,14 +27,13 @@ def with_alignment(curve, limit, lr, aligned, given):
     if not needed.any():
         return curve, None
     chosen = lr if lr.count is None else LearningRate.of(np.atleast_2d(curve.lr)[needed, 0])
-    response, limit = None, limit.without_memory
+    answering = None
     if limit.gradient_batch is not None:
         kept = curve.modes is not None if given["save_modes"] is None else given["save_modes"]
         new = solve_step_by_step(problem, curve.optimizer, limit, chosen, curve.t, kept)
     elif aligned or problem.covariance.is_diagonal or problem.d <= LARGEST_ALIGNED:
         risks = curve.risk[(curve.risk > 0) & np.isfinite(curve.risk)]
-        known = limit.power == 1 and limit.responds
-        response = limit.response((risks.min() / MARGIN, risks.max() * MARGIN)) if known else None
+        law, response = limit.with_response((risks.min() / MARGIN, risks.max() * MARGIN))
         if response is None and aligned:
             raise ValueError(
                 f"aligned must be None or False for {curve.optimizer.name}, whose response to features that are "
@@ -42,12 +41,13 @@ def with_alignment(curve, limit, lr, aligned, given):
             )
         if response is None:
             return curve, None
-        new = solve_limit(problem, curve.optimizer, limit, chosen, curve.t, response=response, **given)
+        answering = law, response
+        new = solve_limit(problem, curve.optimizer, law, chosen, curve.t, response=response, **given)
     else:
         return curve, None
     if lr.count is not None:
-        return _merge(curve, new, needed), response
-    return replace(new, drift_error=curve.drift_error), response
+        return _merge(curve, new, needed), answering
+    return replace(new, drift_error=curve.drift_error), answering
 
 
 def _merge(curve, new, rows):

@@ -136,7 +136,9 @@ def _fastest_rate(curve):
 
 def _resolves_memory(curve, limit):
     """Whether the law that gave the curve holds for memories of any length."""
-    return limit.resolves_memory and (limit.gradient_batch is not None or not np.any(curve.aligned))
+    if not limit.resolves_memory or limit.gradient_batch is not None or not np.any(curve.aligned):
+        return limit.resolves_memory
+    return limit.response_remembers
 
 
 def _long_momentum(curve, limit):
@@ -230,21 +232,24 @@ def with_drift_error(curve, limit):
     return replace(curve, drift_error=np.array(errors) if curve.risk.ndim == 2 else errors[0])
 
 
-def warn_of_correlations(problem, optimizer, limit, lr, risks):
-    """A LimitWarning where the stationary ``risks`` of learning rates are those of a linear drift and that is off."""
-    settled = np.isfinite(risks) & (risks > 0)
-    if not settled.any():
-        return
-    if limit.gradient_batch is not None:
-        current, largest = modes(problem, limit), float(lr[settled].max())
-        gain = limit.settled_gain(largest, current.decay)
-        worst = largest / problem.d * infinitesimal_error(current, limit.gradient_batch, gain)
-    else:
-        worst = max(abs(stationary_error(problem, limit, float(R))) for R in risks[settled])
+def stationary_drift_error(problem, limit, lr: float, R: float) -> float:
+    """The relative error of a linear drift, or of infinitesimal steps, where the risk has settled at ``R``."""
+    if not (np.isfinite(R) and R > 0):
+        return 0.0
+    if limit.gradient_batch is None:
+        return abs(stationary_error(problem, limit, R))
+    current = modes(problem, limit)
+    gain = limit.settled_gain(lr, current.decay)
+    return lr / problem.d * infinitesimal_error(current, limit.gradient_batch, gain)
+
+
+def warn_of_correlations(optimizer, worst: float, tried: bool):
+    """A LimitWarning where a stationary risk is that of a linear drift, which is off by up to ``worst``."""
     if worst > LARGEST_DRIFT_ERROR:
         text = (
             f"stationary_risk({optimizer.name}): few directions carry the risk, so that its linear drift is "
-            f"up to {worst:.1%} off; solve_ode(..., aligned=True) over a long time takes that into account"
+            f"up to {worst:.1%} off; "
+            + ("what the risk is then is not known: simulate it" if tried else "aligned=True takes that into account")
         )
         warnings.warn(text, LimitWarning, stacklevel=3)
 

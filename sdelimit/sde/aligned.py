@@ -3,9 +3,11 @@
     dy = -eta D G(r) dt + eta d^(-1/2) D N^(1/2) dB,    r = Khat y / s,    s = sqrt(2R),    R = y' Khat y / 2,
 
 with the rule's mean update G and N_ij = kappa(1) (k(r_i) k(r_j))^(1/2) kappa(Khat_ij) / kappa(1); for signs of single
-gradients N = (2/pi) arcsin(Khat) - G G'. A step is half a step of drift, the noise, and another half.
+gradients N = (2/pi) arcsin(Khat) - G G'. A step is half a step of drift, the noise, and another half, between two
+halves of weight decay.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -20,12 +22,13 @@ from sdelimit.numerics.jit import jit
 from sdelimit.numerics.matrices import semidefinite_root
 from sdelimit.numerics.precision import evaluate_in_float64, x64
 from sdelimit.ode.aligned import AlignedSystem, aligned_system
-from sdelimit.sde.noise_increments import risks_of, standard_normals
+from sdelimit.sde.noise_increments import decayed, risks_of, standard_normals
 
 
 def aligned_stepper(problem, law: ScalarLaw, response: Response, theory):
     """(advance, state of one path at t = 0, largest decay rate at eta phi = 1)."""
     system = aligned_system(problem, law, response, theory.t, 1e-4, None, theory.lr)
+    pull, law = None if system.target is None else (system.weight_decay, system.target), law.undecayed
     factor = inverse = None
     top = float(system.std.max())
     if system.khat is not None:
@@ -39,11 +42,11 @@ def aligned_stepper(problem, law: ScalarLaw, response: Response, theory):
         top = float(np.linalg.eigvalsh(root[:, None] * system.khat * root)[-1])
     with x64():
         y0, _, extra = jax.tree.map(np.asarray, system.initial())
-    return partial(_advance, system, factor, inverse), (y0, extra), top
+    return partial(_advance, replace(system, target=None), factor, inverse, pull), (y0, extra), top
 
 
 @jit
-def _advance(system: AlignedSystem, factor, inverse, state, keys, index, dt, eta):
+def _advance(system: AlignedSystem, factor, inverse, pull, state, keys, index, dt, eta):
     d = system.std.shape[0]
     std = jnp.asarray(system.std)
 
@@ -58,8 +61,12 @@ def _advance(system: AlignedSystem, factor, inverse, state, keys, index, dt, eta
     def responses(y, extra):
         R, r = correlations(y)
         G, k = jax.vmap(partial(system.response.at, system.law))(extra, R, r)
-        rates = jax.vmap(lambda e, R, r: system.response.relaxation(e, R, r, jnp.zeros_like(r)))(extra, R, r)
-        return G, k, rates
+        return R, r, G, k
+
+    def relaxed(extra, R, r, h):
+        """extra a time h later, exactly while R and r stay."""
+        rates, targets = system.response.relaxation(extra, R, r, jnp.zeros_like(r))
+        return jax.tree.map(lambda x, rate, target: x - (target - x) * jnp.expm1(-rate * h), extra, rates, targets)
 
     def noise(G, k, z):
         if not system.shares_signs:
@@ -74,18 +81,20 @@ def _advance(system: AlignedSystem, factor, inverse, state, keys, index, dt, eta
 
     def drift(y, extra, h):
         """y and extra a time h later without noise, by the midpoint rule; ``h`` holds (time, eta time)."""
-        G, _, rates = responses(y, extra)
-        middle = y - h[1] / 2 * std * G, jax.tree.map(lambda x, rate: x + h[0] / 2 * rate, extra, rates)
-        G, _, rates = responses(*middle)
-        return y - h[1] * std * G, jax.tree.map(lambda x, rate: x + h[0] * rate, extra, rates)
+        later = jax.vmap(relaxed, (0, 0, 0, None))
+        R, r, G, _ = responses(y, extra)
+        R, r, G, _ = responses(y - h[1] / 2 * std * G, later(extra, R, r, h[0] / 2))
+        return y - h[1] * std * G, later(extra, R, r, h[0])
 
     def step(state, inputs):
         index, dt, eta = inputs
         half = dt / 2, eta * dt / 2
-        y, extra = drift(*state, half)
-        G, k, _ = responses(y, extra)
+        y, extra = state
+        y, extra = drift(decayed(pull, half[1], y), extra, half)
+        _, _, G, k = responses(y, extra)
         y = y + eta * jnp.sqrt(dt / d) * std * noise(G, k, standard_normals(keys, index, (d,)))
         y, extra = drift(y, extra, half)
+        y = decayed(pull, half[1], y)
         return (y, extra), jnp.sum(y * mixed(y), axis=-1) / 2
 
     return jax.lax.scan(step, state, (index, dt, eta))

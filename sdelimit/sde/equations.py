@@ -1,21 +1,22 @@
 """The SDE steps of a limit on a problem."""
 
-from sdelimit.limits.law import operators_of, without_memory
+from sdelimit.limits.law import operators_of
 from sdelimit.modes.decoupled import noise_coordinates
 from sdelimit.sde.aligned import aligned_stepper
 from sdelimit.sde.matrix import matrix_stepper
 from sdelimit.sde.modes import mode_stepper
 
 
-def path_stepper(problem, limit, theory, response=None):
+def path_stepper(problem, limit, theory, answering=None):
     """``(advance, state, fastest)`` for the SDE around the mean curve ``theory``.
 
     ``advance(states, keys, index, dt, eta)`` takes a chunk of steps of all paths and gives their states and risks;
-    ``state`` is one path's at t = 0; ``fastest`` is the largest decay rate where eta phi = 1. With the ``response`` of
-    the rule, features may be correlated with the residual.
+    ``state`` is one path's at t = 0; ``fastest`` is the largest decay rate where eta phi = 1. With ``answering``, a
+    law and the response of the rule, features may be correlated with the residual.
     """
-    if response is not None:
-        return aligned_stepper(problem, operators_of(problem, without_memory(limit)).law, response, theory)
+    if answering is not None:
+        law, response = answering
+        return aligned_stepper(problem, operators_of(problem, law).law, response, theory)
     operators = operators_of(problem, limit)
     found = noise_coordinates(problem, operators)
     if found is None:

@@ -98,8 +98,8 @@ def solve_sde(
     lr = lr.require_one_concrete("solve_sde")
     eta = lr.at(times)
     limit = optimizer.limit(problem, batch_size)
-    theory, response = _theory(problem, optimizer, limit, lr, times, batch_size, aligned)
-    advance, state, fastest = path_stepper(problem, limit, theory, response)
+    theory, answering = _theory(problem, optimizer, limit, lr, times, batch_size, aligned)
+    advance, state, fastest = path_stepper(problem, limit, theory, answering)
     stepping = Stepping.along(lr.scan(times), *optimizer.scans(times))
     edges, saved = _steps(theory, times, step_tolerance, fastest, limit.weight_decay, stepping)
     middle = lr.at((edges[1:] + edges[:-1]) / 2)
@@ -124,7 +124,10 @@ def solve_sde(
 
 
 def _theory(problem, optimizer, limit, lr, times, batch_size, aligned):
-    """The mean risk on a fine grid, and the response it was solved with. Warns of nothing: paths report their own."""
+    """The mean risk on a fine grid, and the law and response of correlated features, None without.
+
+    Warns of nothing: paths report their own.
+    """
     grid = np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
     given = {"batch_size": batch_size, "rtol": 1e-4, "save_modes": False}
     curve = solve_limit(problem, optimizer, limit, lr, grid, **given)

@@ -25,6 +25,8 @@ TABLE = [
     value(COEFFICIENTS.phi_standard_error, "R must be > 0", -1.0),
     value(COEFFICIENTS.kappa_standard_error, "rho must lie in", 2.0, 1.0),
     value(COEFFICIENTS.figure_of_merit, "R must be > 0", 0.0),
+    kind(sl.stationary_risk, "aligned must be True, False or None", P, SGD, 0.1, aligned=1),
+    value(sl.stationary_risk, "aligned must be None or False for clip_norm", P, sl.clip_norm(1.0), 0.1, aligned=True),
     *(
         row
         for ask in (sl.stationary_risk, sl.convergence_rate)

@@ -93,7 +93,7 @@ def test_where_it_settles_does_not_depend_on_the_memory():
     """Theta = eta tr K / 2d and R = Theta / (1 - Theta) E[eps^2] / 2, as without momentum."""
     theta = ETA * PROBLEM.covariance.trace / (2 * D)
     for c in (0.5, 5.0, 50.0):
-        settled = sl.stationary_risk(PROBLEM, momentum(c), ETA)
+        settled = sl.stationary_risk(PROBLEM, momentum(c), ETA, aligned=False)
         assert settled == pytest.approx(theta / (1 - theta) * NOISE**2 / 2, rel=1e-8)
 
 
@@ -133,7 +133,7 @@ class Constant(Momentum):
 def test_where_moments_do_not_settle_no_stationary_risk_is_made_up():
     rule = sl.Optimizer("constant", sl.sgd().transform, lambda problem, b: Constant(1.0, NOISE**2))
     with pytest.raises(ValueError, match="no finite limit coefficients"):
-        sl.stationary_risk(PROBLEM, rule, ETA)
+        sl.stationary_risk(PROBLEM, rule, ETA, aligned=False)
 
 
 def test_exponentials_of_small_matrices_are_those_of_scipy():

@@ -72,7 +72,7 @@ def test_a_rule_that_depends_on_scale_has_the_same_curve_with_modes_and_with_mat
     curves = [sl.solve_ode(problem, rule, lr=0.4, t=t, aligned=False) for problem in (DIAGONAL, dense)]
     np.testing.assert_allclose(curves[1].risk, curves[0].risk, rtol=1e-5)
     np.testing.assert_allclose(curves[1].slope, curves[0].slope, rtol=1e-4)
-    settled = [sl.stationary_risk(problem, rule, 0.4) for problem in (DIAGONAL, dense)]
+    settled = [sl.stationary_risk(problem, rule, 0.4, aligned=False) for problem in (DIAGONAL, dense)]
     assert settled[1] == pytest.approx(settled[0], rel=1e-7)
     assert sl.solve_ode(DIAGONAL, rule, 0.4, t=[100.0]).risk[0] == pytest.approx(settled[0], rel=1e-6)
 
@@ -140,9 +140,9 @@ def test_stationary_risk_and_best_decay_of_isotropic_features_are_in_closed_form
     q = phi + omega
     assert found.risk == pytest.approx(omega**2 * T / (2 * q**2) + lr * kappa / (4 * q), rel=1e-8)
     assert omega == pytest.approx(lr * kappa * phi / (4 * phi * T - lr * kappa), rel=1e-4)
-    assert found.risk < found.undecayed == pytest.approx(sl.stationary_risk(ISOTROPIC, rule, lr))
+    assert found.risk < found.undecayed == pytest.approx(sl.stationary_risk(ISOTROPIC, rule, lr, aligned=False))
     decayed = rule.with_weight_decay(omega)
-    assert sl.stationary_risk(ISOTROPIC, decayed, lr) == pytest.approx(found.risk, rel=1e-9)
+    assert sl.stationary_risk(ISOTROPIC, decayed, lr, aligned=False) == pytest.approx(found.risk, rel=1e-9)
     assert sl.solve_ode(ISOTROPIC, decayed, lr, t=[80.0]).risk[0] == pytest.approx(found.risk, rel=1e-6)
 
 
@@ -169,7 +169,7 @@ def test_the_rate_at_which_the_risk_settles_is_that_of_the_ode(rule, lr):
     t = np.array([18.0, 19.0, 20.0]) / rate
     risk = sl.solve_ode(problem, decayed, lr, t=t, rtol=1e-11, atol=1e-14, aligned=False).risk
     assert np.log((risk[0] - risk[1]) / (risk[1] - risk[2])) == pytest.approx(1.0, rel=0.02)
-    assert risk[-1] == pytest.approx(sl.stationary_risk(problem, decayed, lr), rel=1e-4)
+    assert risk[-1] == pytest.approx(sl.stationary_risk(problem, decayed, lr, aligned=False), rel=1e-4)
 
 
 def test_of_isotropic_features_the_risk_solves_a_scalar_pair_of_equations():
@@ -265,6 +265,28 @@ def test_features_that_decay_keeps_correlated_are_warned_of():
     with pytest.warns(sl.LimitWarning):
         curve = sl.solve_ode(problem, sl.sign_sgd().with_weight_decay(1.0), 0.1, 5.0, aligned=False)
     assert curve.drift_error > 0.05
+
+
+@pytest.mark.parametrize("covariance", [sl.covariance.identity(200), sl.covariance.ar1(200, 0.3)], ids=["I", "AR(1)"])
+def test_correlated_features_with_decay_follow_runs(covariance):
+    """theta_0 = 0, theta* = e_1: the linear law is several percent off at all times."""
+    problem = sl.LinearRegression(covariance, sl.noise.Gaussian(0.1), theta_star=np.eye(200)[0])
+    rule, t = sl.sign_sgd().with_weight_decay(0.5), np.array([0.5, 2.0, 5.0])
+    runs = sl.simulate(problem, rule, 0.1, t=t, n_runs=128)
+    aligned, linear = (sl.solve_ode(problem, rule, 0.1, t=t, aligned=choice).risk for choice in (None, False))
+    error = 4 * runs.standard_error
+    assert np.all(np.abs(aligned - runs.mean) < error + 0.01 * runs.mean)
+    assert np.all(np.abs(linear - runs.mean) > error + 0.02 * runs.mean)
+    paths = sl.solve_sde(problem, rule, 0.1, t=t, n_paths=256)
+    assert np.all(np.abs(paths.mean - aligned) < 4 * paths.standard_error + 0.01 * aligned)
+
+
+@pytest.mark.parametrize(("rule", "lr"), [(sl.sgd(), 0.3), (sl.sgd(momentum=0.9), 0.03)], ids=["sgd", "momentum"])
+def test_the_recursion_with_decay_settles_at_its_fixed_point(rule, lr):
+    problem = sl.LinearRegression(sl.covariance.spiked(40, [6.0]), NOISE, seed=2)
+    decayed = rule.with_weight_decay(0.4)
+    settled = sl.solve_ode(problem, decayed, lr, t=[300.0], finite_d=True).risk[0]
+    assert sl.stationary_risk(problem, decayed, lr, aligned=True) == pytest.approx(settled, rel=1e-6)
 
 
 def test_spiked_modes_follow_both_vectors():

@@ -102,7 +102,17 @@ def _sign_of_sum(b, r, components, batch_size):
     return 2 / np.pi * np.sum(np.exp(older + log_chi(y + np.log(b.first / b.past))).imag) * step
 
 
+def ratio_transform(r: float, noise: NoiseLaw, R: float, batch_size: int):
+    """(log u, log E exp(-u g^2), E[g exp(-u g^2)] / E exp(-u g^2)), u and g in units of s, at the correlation r."""
+    return _transform(r, _components(noise, R), batch_size)
+
+
 def _ratio(a, w, r, components, batch_size):
+    x, log_even, ratio = _transform(r, components, batch_size)
+    return integrate_over_history(a, w, x, log_even, ratio) / np.sqrt(np.pi)
+
+
+def _transform(r, components, batch_size):
     log_t = (LOG_U + np.log(2)) / 2
     chi, change = characteristic(log_t, r, *components, batch_size)
     kernel = STEP * np.exp(LOG_XI_SQUARE / 2 - np.exp(LOG_XI_SQUARE) / 2) / np.sqrt(2 * np.pi)
@@ -110,7 +120,7 @@ def _ratio(a, w, r, components, batch_size):
     odd = np.convolve(change.imag * np.exp(-log_t), kernel[::-1], mode="valid")
     x = LOG_U[: even.size] - LOG_XI_SQUARE[0]
     log_even, log_ratio = _continued(even, odd)
-    return integrate_over_history(a, w, x, log_even, np.exp(log_ratio)) / np.sqrt(np.pi)
+    return x, log_even, np.exp(log_ratio)
 
 
 def _continued(even, odd):

@@ -29,6 +29,7 @@ from sdelimit.limits.noise_kernel import SPLIT_BASIS
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.response import Aside
 from sdelimit.limits.sampled.ratio import RatioRule
+from sdelimit.limits.sampled.ratio_response import FOREVER, MEMORIES, SPACING, RatioResponse, start_table
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.truncated_history import ratio_drifts
 from sdelimit.limits.sampled.weights import Weights
@@ -39,12 +40,7 @@ from sdelimit.numerics.memo import memoized
 LONGEST_RATE = 2000.0
 """d (1 - b) from which on a memory is so short that its limit takes it to be: its effects are below eta phi lambda over
 this."""
-MEMORIES = 12
-"""Memories after which a history counts as stationary."""
-SPACING = 0.2
-"""Of the table in log k."""
 SMALLEST = 1e-12
-FOREVER = 10**9
 
 
 class RatioGains(eqx.Module):
@@ -61,6 +57,7 @@ class RatioGains(eqx.Module):
         kurtosis: k4 of the signal over coordinates, 0 without momentum.
         unit: variance of the label noise, the square of its scale where that is infinite.
         d: dimension.
+        correlated: the rule's ``Correlated`` response, where it is known.
     """
 
     stationary: Limit
@@ -75,11 +72,22 @@ class RatioGains(eqx.Module):
     kurtosis: float
     unit: float
     d: float
+    correlated: Aside = eqx.field(static=True, default=Aside(None))
 
     @property
     def filters(self):
         """Whether there is momentum to resolve."""
         return self.filter_rate is not None
+
+    @property
+    def response_remembers(self):
+        return self.correlated.value is not None
+
+    def with_response(self, risks):
+        found = self.correlated.value
+        start = start_table(found.rule.a, found.rule.w, found.batch_size)
+        gains = replace(self, correlated=Aside(None))
+        return self.stationary, RatioResponse(found.table(risks), start, gains)
 
     def initial_scalars(self):
         return np.append(self.remembered.initial(), [0.0] * self.filters)
@@ -143,6 +151,7 @@ def ratio_memory_limit(rule: RatioRule, correction: Callable, problem, batch_siz
         bend=3 * _bend(rule, batch_size) / float(problem.covariance.std.sum()),
         unit=float(noise.second_moment if np.isfinite(noise.second_moment) else noise_scale(noise) ** 2),
         d=float(d),
+        correlated=stationary.correlated,
     )
     short, residuals = stationary if short is None else short, Residuals.of(noise, batch_size)
     if unfiltered:

@@ -115,6 +115,10 @@ class SignGains(eqx.Module):
     signal_decay: float
     d: float
 
+    @property
+    def response_remembers(self):
+        return False
+
     def initial_scalars(self):
         return np.append(self.remembered.initial(), 0.0)
 

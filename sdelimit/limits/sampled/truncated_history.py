@@ -65,7 +65,15 @@ def ratio_drifts(a: Weights, w: Weights, batch_size: int, steps: list[int]) -> F
 
     That is c(k), with phi = c(k) / s after k steps; not normalized by the sums of the weights.
     """
-    grid = _grid(a, w, *with_xi(*residual_transform(NoNoise(), batch_size)(0.5)))
+    return ratio_means(a, w, with_xi(*residual_transform(NoNoise(), batch_size)(0.5)), steps)
+
+
+def ratio_means(a: Weights, w: Weights, transform, steps: list[int]) -> Float[np.ndarray, " k"]:
+    """pi^(-1/2) int t^(-1/2) sum_{j<k} a_j (D/chi)(t w_j) prod_{i<k} chi(t w_i) dt, for k in ``steps``.
+
+    ``transform`` is (log t, log chi, D / chi). With ``mean_response.ratio_transform`` that is E F_k at a correlation.
+    """
+    grid = _grid(a, w, *transform)
     root = np.exp(grid.log_t / 2)
 
     def drift(k):
