@@ -331,8 +331,8 @@ MUTATIONS = tuple(
         (
             "noise-density",
             "sdelimit/noise/density.py",
-            "np.exp(-a * e**2)), TINY",
-            "np.exp(-1.05 * a * e**2)), TINY",
+            "np.exp(-a * squares[used])",
+            "np.exp(-1.05 * a * squares[used])",
             PHI,
         ),
         (

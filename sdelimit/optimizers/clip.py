@@ -68,7 +68,7 @@ def _of_function(threshold):
         return _clip_by_norm_of_t(schedule, np.sqrt(problem.covariance.trace), problem.d)
 
     limit = of_noise(scheduled_clip_limit, C.schedule)
-    return Optimizer("clip_norm", transform, limit, {"threshold": threshold}, scheduled=C)
+    return Optimizer("clip_norm", transform, limit, {"threshold": threshold}, scheduled=(C,))
 
 
 @memoized

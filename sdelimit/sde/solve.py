@@ -94,15 +94,15 @@ def solve_sde(
     progress = check.flag("progress", progress, optional=True)
     aligned = check.flag("aligned", aligned, optional=True)
     lr = LearningRate.of(lr)
-    doubts = *lr.require_times(times[-1], problem.d), *optimizer.doubts(times[-1], problem.d)
+    doubts = *lr.doubts(times[-1], problem.d), *optimizer.doubts(times[-1], problem.d)
     lr = lr.require_one_concrete("solve_sde")
     eta = lr.at(times)
     limit = optimizer.limit(problem, batch_size)
-    theory, response = _theory(problem, optimizer, limit, lr, times, batch_size, aligned)
+    stepping = Stepping.along(lr.scan(times), *optimizer.scans(times))
+    breaks = np.zeros(0) if stepping.breaks is None else stepping.breaks[stepping.breaks < times[-1]]
+    theory, response = _theory(problem, optimizer, limit, lr, np.union1d(times, breaks), batch_size, aligned)
     advance, state, fastest = path_stepper(problem, limit, theory, response)
-    edges, saved = _steps(
-        theory, times, step_tolerance, fastest, Stepping.along(lr.scan(times), *optimizer.scans(times))
-    )
+    edges, saved = _steps(theory, times, step_tolerance, fastest, breaks, stepping.longest)
     middle = lr.at((edges[1:] + edges[:-1]) / 2)
     with x64():
         risk = _run(advance, state, problem.initial_risk, np.diff(edges), middle, n_paths, seed, progress)[:, saved]
@@ -134,7 +134,7 @@ def _theory(problem, optimizer, limit, lr, times, batch_size, aligned):
     return with_alignment(curve, limit, lr, aligned, given)
 
 
-def _steps(theory, times, tolerance, fastest, stepping):
+def _steps(theory, times, tolerance, fastest, breaks, longest):
     """Step edges and the positions of ``times`` among them.
 
     The mean risk and its clock eta phi, from the ODE, say how small steps must be; steps end where eta jumps.
@@ -145,8 +145,7 @@ def _steps(theory, times, tolerance, fastest, stepping):
         np.where(finite, a, b) for a, b in ((theory.risk, 1), (theory.slope, 0), (theory.lr * theory.phi, 0))
     )
     rate = np.maximum(np.abs(slope) / risk / tolerance, clock * fastest / (5 * tolerance))
-    breaks = np.zeros(0) if stepping.breaks is None else stepping.breaks[stepping.breaks < times[-1]]
-    longest = np.inf if stepping.longest is None else stepping.longest
+    longest = np.inf if longest is None else longest
     edges = np.unique(np.concatenate([[0.0], times, breaks]))
     pieces, total = [], 0
     for low, high in itertools.pairwise(edges):

@@ -143,7 +143,7 @@ def effects(
     times = time_grid(10.0 if t_max is None and t is None else t_max, t)
     lr = LearningRate.single(lr).require_concrete("effects")
     sgd_lr = lr if sgd_lr is None else LearningRate.single(sgd_lr, "sgd_lr").require_concrete("effects")
-    doubts = [text for rate in (lr, sgd_lr) for text in rate.require_times(times[-1], problem.d)]
+    doubts = [text for rate in (lr, sgd_lr) for text in rate.doubts(times[-1], problem.d)]
     doubts = tuple(dict.fromkeys([*doubts, *optimizer.doubts(times[-1], problem.d)]))
     sgd_eta = sgd_lr.at(times)
     finite = bool(np.isfinite(problem.noise.second_moment))
