@@ -81,6 +81,8 @@ def adam(
     """
     b1, b2 = _moment_decays(b1, b2)
     eps = check.real("eps", eps, nonnegative=True)
+    if eps > check.LARGEST:
+        check.scale("eps", eps)
     check.choice("memory", memory, ("auto", "fixed", "long"))
     if memory == "long" and eps > 0:
         raise ValueError(f"memory must be 'auto' or 'fixed' for eps > 0, got 'long' with eps = {eps:g}")

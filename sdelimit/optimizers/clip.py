@@ -47,7 +47,7 @@ def clip_norm(threshold) -> Optimizer:
     """
     if callable(threshold):
         return _of_function(threshold)
-    C = check.real("threshold", threshold, positive=True)
+    C = check.scale("threshold", threshold)
 
     def transform(problem, batch_size):
         return _clip_by_norm(C * np.sqrt(problem.covariance.trace))
@@ -86,7 +86,7 @@ def clip_coordinate(threshold: float) -> Optimizer:
     >>> sl.clip_coordinate(0.5).name
     'clip_coordinate'
     """
-    c = check.real("threshold", threshold, positive=True)
+    c = check.scale("threshold", threshold)
     return Optimizer("clip_coordinate", optax.clip(c), of_noise(ClipCoordinateLimit, c), {"threshold": c})
 
 

@@ -142,7 +142,7 @@ def simulate(
         dtype=np.dtype(dtype).name, sharpness=sharpness, chunk_steps=experiment.chunk_steps, generator=generator,
         taken=taken,
     )  # fmt: skip
-    with precision(dtype):
+    with saved.locked(), precision(dtype):
         measured = loop.run(PATHS[taken], experiment, sharding, saved)
     details = {
         "device": sharding.device.device_kind,

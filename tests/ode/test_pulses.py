@@ -160,6 +160,7 @@ def test_random_smooth_peaks_of_plain_functions():
             sl.sgd(),
             lambda t, at=at, width=width, base=base, height=height: base + height * jnp.exp(-(((t - at) / width) ** 2)),
             end,
+            aligned=False,
         )
         assert found.risk[-1] == pytest.approx(expected, rel=1e-4)
 
