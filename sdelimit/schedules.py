@@ -16,7 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from sdelimit.numerics.jit import is_number
 from sdelimit.numerics.precision import is_traced, x64
@@ -30,6 +30,22 @@ class Schedule(eqx.Module):
 
     def __call__(self, t: Float[Array, ""]) -> Float[Array, ""]:
         raise NotImplementedError
+
+    def corners(self, end: float) -> "Corners":
+        """Where it jumps or bends up to t = ``end``; its numbers are known."""
+        return Corners(np.zeros(0), complete=True)
+
+
+class Corners(NamedTuple):
+    """Times at which a function of t jumps or bends, and whether that is all of them."""
+
+    times: Float[np.ndarray, " k"]
+    complete: bool
+
+
+def corners_of(function: Callable, end: float) -> Corners:
+    """What is known of the corners of a function of t that may be no ``Schedule``."""
+    return function.corners(end) if isinstance(function, Schedule) else Corners(np.zeros(0), complete=False)
 
 
 class Constant(Schedule):
@@ -48,6 +64,9 @@ class Cosine(Schedule):
         fraction = jnp.clip(t / self.t_max, 0.0, 1.0)
         return self.end + (self.start - self.end) * (1 + jnp.cos(jnp.pi * fraction)) / 2
 
+    def corners(self, end):
+        return Corners(np.atleast_1d(self.t_max), complete=True)
+
 
 class Linear(Schedule):
     start: float | Array
@@ -57,6 +76,9 @@ class Linear(Schedule):
     def __call__(self, t):
         return self.start + (self.end - self.start) * jnp.clip(t / self.t_max, 0.0, 1.0)
 
+    def corners(self, end):
+        return Corners(np.atleast_1d(self.t_max), complete=True)
+
 
 class PiecewiseConstant(Schedule):
     boundaries: Float[Array, " k"]
@@ -65,6 +87,9 @@ class PiecewiseConstant(Schedule):
     def __call__(self, t):
         return jnp.asarray(self.values)[jnp.searchsorted(jnp.asarray(self.boundaries), t, side="right")]
 
+    def corners(self, end):
+        return Corners(np.asarray(self.boundaries), complete=True)
+
 
 class LogLinear(Schedule):
     times: Float[Array, " k"]
@@ -72,6 +97,9 @@ class LogLinear(Schedule):
 
     def __call__(self, t):
         return jnp.exp(jnp.interp(t, jnp.asarray(self.times), jnp.asarray(self.log_values)))
+
+    def corners(self, end):
+        return Corners(np.asarray(self.times), complete=True)
 
 
 class InverseSqrt(Schedule):
@@ -89,6 +117,10 @@ class Warmup(Schedule):
     def __call__(self, t):
         return jnp.minimum(t / self.t_warmup, 1.0) * self.schedule(t)
 
+    def corners(self, end):
+        times, complete = corners_of(self.schedule, end)
+        return Corners(np.append(times, self.t_warmup), complete)
+
 
 class OfSteps(Schedule):
     schedule: Callable
@@ -100,6 +132,12 @@ class OfSteps(Schedule):
         # k / d * d is k but for rounding, which must not lead to the other side of a jump.
         return 1.0 * self.schedule(jnp.where(jnp.abs(k - whole) < WHOLE, whole, k))
 
+    def corners(self, end):
+        """Those of one rate for each step; of a function, which may jump at any step, none is known."""
+        if not isinstance(self.schedule, Rates):
+            return Corners(np.zeros(0), complete=False)
+        return Corners(self.schedule.corners() / self.d, complete=True)
+
 
 class Rates(eqx.Module):
     """rates[k] at k = 0, 1, ..., straight lines between them, and the last one beyond."""
@@ -108,6 +146,12 @@ class Rates(eqx.Module):
 
     def __call__(self, k):
         return jnp.interp(k, jnp.arange(self.rates.shape[0], dtype=k.dtype), jnp.asarray(self.rates))
+
+    def corners(self) -> Float[np.ndarray, " c"]:
+        """The k between which the lines run straight, or curve so little that they may be taken for one curve."""
+        rates = np.asarray(self.rates)
+        bend = np.abs(np.diff(rates, 2, prepend=rates[0], append=rates[-1]))
+        return np.flatnonzero(bend > BEND * rates.max())
 
 
 def constant(value) -> Schedule:
@@ -231,30 +275,34 @@ MANY = 32
 STILL, MOVING, FAINT = 0.02, 0.5, 0.1
 """A schedule that changes by less than the first fraction of its size up to t and by more than the second up to t d, or
 is below the third of what it settles at by t d, seems to be written in steps."""
-SCAN = 4096
-"""Points at which a learning rate that changes is evaluated before solving."""
-JUMP = 0.02
-"""A change from one of these points to the next by more than this fraction of the largest eta is a jump."""
+BEND = 0.02
+"""A change of slope from one step to the next by more than this fraction of the largest rate is a corner."""
+SCAN, SEARCH = 2**12, 2**15
+"""Points at which a learning rate that changes is evaluated before solving, and where its jumps must be looked for."""
+PART = 0.25
+"""Steps end where a function has gone up and down by so much of its largest value, so that they miss no part of it."""
+BREAKS = 2**14
+"""So many ends of steps at most; where more would be needed, steps are short instead."""
+MOVED = 1e-4
+"""Points twice as fine must not move the integrals of eta and eta^2 by more than this fraction of them."""
 
 
 class Scan(NamedTuple):
-    """eta at times close enough to show how large it gets and where it jumps.
+    """eta at times close enough to show how large it gets, and where it jumps.
 
     Attributes:
         t: (k,) times from 0 to the horizon; 0 alone for a constant learning rate.
         eta: (k,) eta there, (m, 1) for m constants; traced by JAX if the learning rate is.
+        breaks: (b,) times at which the steps of a solver must end, increasing.
     """
 
     t: Float[np.ndarray, " k"]
     eta: Float[np.ndarray, "*m k"]
+    breaks: Float[np.ndarray, " b"]
 
     @property
     def is_constant(self) -> bool:
         return self.t.size == 1
-
-    def jumps(self) -> Int[np.ndarray, " j"]:
-        """Each i such that eta jumps between t[i] and t[i+1]."""
-        return np.flatnonzero(np.abs(np.diff(self.eta)) > JUMP * self.eta.max())
 
 
 @dataclass(frozen=True, eq=False)
@@ -392,12 +440,84 @@ class LearningRate:
         return self.at(np.zeros(1))[..., 0]
 
     def scan(self, times: Float[np.ndarray, " n"]) -> Scan:
-        """eta on a fine grid from 0 to times[-1] that holds ``times``. Raises as ``at``."""
+        """eta on a fine grid from 0 to times[-1] that holds ``times``, and where it jumps. Raises as ``at``.
+
+        A schedule that knows its corners says where. Those of any other function are found where it changes between
+        neighbours of a grid, by bisection; what it does between two of them and undoes is not seen (``unresolved``).
+        """
         if isinstance(self.schedule, Constant):
             # A traced value as it is: what is computed from it would become part of the program that JAX traces.
-            return Scan(np.zeros(1), self.schedule.value if self.traced else self.at(np.zeros(1)))
-        t = np.unique(np.concatenate([np.linspace(0.0, times[-1], SCAN), times]))
-        return Scan(t, self.at(t))
+            eta = self.schedule.value if self.traced else self.at(np.zeros(1))
+            return Scan(np.zeros(1), eta, np.zeros(0))
+        end = times[-1]
+        if self.traced:
+            t = np.unique(np.concatenate([np.linspace(0.0, end, SCAN), times]))
+            return Scan(t, self._on(t), np.zeros(0))
+        corners, complete = corners_of(self.schedule, end)
+        corners = corners[(corners > 0) & (corners < end)]
+        t = np.unique(np.concatenate([np.linspace(0.0, end, SCAN if complete else SEARCH + 1), times, corners]))
+        eta = self._on(t)
+        if complete:
+            return Scan(t, eta, np.unique(corners))
+        jumps = self._jumps(t, eta)
+        grid = np.unique(np.concatenate([t, jumps, np.nextafter(jumps, 0.0)]))
+        breaks = np.unique(np.concatenate([corners, jumps, _parts(grid, self._on(grid), jumps)]))
+        return Scan(grid, self._on(grid), breaks[(breaks > np.finfo(float).eps * end) & (breaks < end)])
+
+    def _on(self, t):
+        """``at``, padded so that grids of nearby sizes share compiled code."""
+        return self.at(np.pad(t, (0, -t.size % SCAN), mode="edge"))[..., : t.size]
+
+    def _jumps(self, t, eta):
+        """The first time behind every jump that shows between neighbours of ``t``, to rounding."""
+        change = np.abs(np.diff(eta))
+        at = np.flatnonzero(change > JUMP * np.maximum(eta[1:], eta[:-1]))
+        at = at[np.argsort(-change[at])[:BREAKS]]
+        low, high, below, above = t[at], t[at + 1], eta[at], eta[at + 1]
+        for _ in range(60):
+            middle = (low + high) / 2
+            value = self._on(middle) if at.size else middle
+            first = np.abs(value - below) >= np.abs(above - value)
+            low, below = np.where(first, low, middle), np.where(first, below, value)
+            high, above = np.where(first, middle, high), np.where(first, value, above)
+        real = np.abs(above - below) > change[at] / 2
+        return np.unique(high[real])
+
+    def unresolved(self, end: float) -> tuple[str, ...]:
+        """For ``.warnings`` of a solver that takes steps of its own up to t = ``end``: that it may miss parts of it."""
+        if self.traced or isinstance(self.schedule, Constant) or corners_of(self.schedule, end).complete:
+            return ()
+        t, eta, _ = self.scan(np.array([end]))
+        both = np.sort(np.concatenate([t, (t[1:] + t[:-1]) / 2]))
+        finer = self._on(both)
+        moved = max(
+            abs(np.trapezoid(finer**p, both) / max(np.trapezoid(eta**p, t), np.finfo(float).tiny) - 1) for p in (1, 2)
+        )
+        if moved <= MOVED:
+            return ()
+        return (
+            f"{self.name} changes within {end / SEARCH:.2g}, too fast to be followed: points twice as close move the "
+            f"integral of it or of its square by {moved:.2g} of itself; sl.schedules.piecewise_constant knows its "
+            "boundaries",
+        )
+
+    def doubts(self, end: float, d: int) -> tuple[str, ...]:
+        """``require_times`` and ``unresolved``."""
+        return *self.require_times(end, d), *self.unresolved(end)
+
+
+JUMP = 0.02
+"""A change from one point to the next by more than this fraction of the larger value may be a jump."""
+
+
+def _parts(t, eta, jumps):
+    """Times between which ``eta`` changes by at most ``PART`` of its largest value, where it does not jump."""
+    change = np.abs(np.diff(eta))
+    change[np.isin(t[1:], jumps)] = 0.0
+    done = np.concatenate([[0.0], np.cumsum(change)]) / max(eta.max(), np.finfo(float).tiny) / PART
+    crossing = np.flatnonzero(np.diff(np.floor(done)))
+    steep = crossing[np.diff(done)[crossing] > 1]
+    return np.concatenate([t[crossing + 1], t[steep]])
 
 
 class PositiveFunction(LearningRate):

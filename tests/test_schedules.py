@@ -12,8 +12,8 @@ import pytest
 
 import sdelimit as sl
 from sdelimit.numerics.precision import x64
-from sdelimit.ode.integrate import BREAKS, Stepping
-from sdelimit.schedules import SCAN, LearningRate
+from sdelimit.ode.integrate import Stepping
+from sdelimit.schedules import BREAKS, SCAN, SEARCH, LearningRate
 
 TIMES = np.linspace(0.0, 4.0, 9)
 
@@ -52,10 +52,12 @@ def test_a_function_is_evaluated_in_float64_and_scanned_finely():
     assert (lr.count, lr.traced) == (None, False)
     np.testing.assert_allclose(lr.at(TIMES), 0.3 / (1 + TIMES), rtol=1e-15)
     assert lr.initial == 0.3
-    t, eta = lr.scan(TIMES)
-    assert set(TIMES) <= set(t) and t[0] == 0 and t[-1] == 4 and np.diff(t).max() < 4.001 / (SCAN - 1)
+    t, eta, breaks = lr.scan(TIMES)
+    assert set(TIMES) <= set(t) and t[0] == 0 and t[-1] == 4 and np.diff(t).max() < 4.001 / SEARCH
     np.testing.assert_allclose(eta, 0.3 / (1 + t), rtol=1e-15)
-    assert Stepping.along(lr.scan(TIMES)) == Stepping(longest=0.04, breaks=None)
+    assert Stepping.along(lr.scan(TIMES)).longest == 0.04
+    # Between breaks it changes by a quarter of its largest value.
+    np.testing.assert_allclose(breaks, [1 / 0.75 - 1, 1 / 0.5 - 1, 1 / 0.25 - 1], atol=4.001 / SEARCH)
 
 
 def test_values_cannot_be_changed():
@@ -67,19 +69,55 @@ def test_values_cannot_be_changed():
             lr.count = 3
 
 
-def test_steps_end_on_both_sides_of_a_jump():
-    lr = LearningRate.of(sl.schedules.piecewise_constant([1.0, 2.5], [0.3, 0.0, 0.2]))
-    breaks = Stepping.along(lr.scan(TIMES)).breaks
-    assert breaks.shape == (BREAKS,)
-    used = breaks[np.isfinite(breaks)]
-    assert used.size == 4
-    for jump, (before, after) in zip((1.0, 2.5), used.reshape(2, 2), strict=True):
-        assert before < jump <= after and after - before < 4.001 / (SCAN - 1)
+RATES = np.array([0.3, 0.3, 0.3, 2.0, 0.3, 0.1, 0.1])
+CORNERS = [
+    (sl.schedules.piecewise_constant([1.0, 1.0 + 1e-9, 5.0], [0.3, 9.0, 0.2, 0.1]), [1.0, 1.0 + 1e-9]),
+    (sl.schedules.warmup(0.3, 0.7), [0.7]),
+    (sl.schedules.warmup(sl.schedules.piecewise_constant([0.1], [0.3, 0.2]), 0.7), [0.1, 0.7]),
+    (sl.schedules.cosine(0.3, 1.5), [1.5]),
+    (sl.schedules.linear(0.3, 1.5), [1.5]),
+    (sl.schedules.log_linear([0.5, 2.0], [0.1, 0.3]), [0.5, 2.0]),
+    (sl.schedules.of_steps(RATES, 10), [0.2, 0.3, 0.4, 0.5]),
+    (sl.schedules.inverse_sqrt(0.3), []),
+]
+
+
+@pytest.mark.parametrize(("schedule", "corners"), CORNERS)
+def test_schedules_know_where_they_jump_or_bend(schedule, corners):
+    scan = LearningRate.of(schedule).scan(TIMES)
+    np.testing.assert_array_equal(scan.breaks, corners)
+    assert set(corners) <= set(scan.t)
+
+
+def test_the_jumps_of_a_function_are_found_to_rounding():
+    lr = LearningRate.of(lambda t: jnp.where((t >= 1.3) & (t < 1.3003), 7.0, jnp.where(t > 2.5, 0.05, 0.1)))
+    np.testing.assert_array_equal(lr.scan(TIMES).breaks, [1.3, 1.3003, np.nextafter(2.5, 3)])
+    assert lr.unresolved(4.0) == ()
+    wave = LearningRate.of(lambda t: jnp.where(jnp.sin(100 * t) > 0, 0.3, 0.1)).scan(TIMES).breaks
+    np.testing.assert_allclose(wave, np.arange(1, 128) * np.pi / 100, rtol=1e-14)
+
+
+def test_steps_end_inside_and_on_both_sides_of_a_steep_slope():
+    """Neither a jump nor seen by points a hundredth of the horizon apart."""
+    breaks = LearningRate.of(lambda t: 0.1 + jnp.exp(-(((t - 1.7) / 3e-4) ** 2))).scan(TIMES).breaks
+    inside = breaks[np.abs(breaks - 1.7) < 6e-4]
+    assert inside.size >= 6 and np.diff(inside).max() < 6e-4
+
+
+def test_a_function_too_fast_to_be_followed_is_warned_of():
+    combs = [lambda t: jnp.where(jnp.sin(3e5 * t) > 0.9, 5.0, 0.1), lambda t: 0.2 + 0.1 * jnp.sin(5e5 * t**1.5)]
+    for comb in combs:
+        (text,) = LearningRate.of(comb).unresolved(4.0)
+        assert re.match(r"lr changes within 0\.00012, too fast to be followed: points twice as close move", text)
+    threshold = sl.clip_norm(lambda t: 1.0 + 0.9 * jnp.sin(5e5 * t**1.5))
+    assert any(text.startswith("threshold changes within") for text in threshold.doubts(4.0, 100))
+    for fine in (0.3, sl.schedules.cosine(0.3, 4.0), lambda t: 0.1 + 0.1 * jnp.sin(300 * t)):
+        assert LearningRate.of(fine).unresolved(4.0) == ()
 
 
 def test_steps_are_short_where_there_are_more_jumps_than_can_be_named():
-    lr = LearningRate.of(lambda t: jnp.where(jnp.sin(100 * t) > 0, 0.3, 0.1))
-    assert Stepping.along(lr.scan(TIMES)) == Stepping(longest=4 / SCAN, breaks=None)
+    many = sl.schedules.piecewise_constant(np.linspace(0.0, 4.0, 2 * BREAKS)[1:-1], np.tile([0.1, 0.3], BREAKS)[:-1])
+    assert Stepping.along(LearningRate.of(many).scan(TIMES)) == Stepping(longest=4 / SCAN, breaks=None)
 
 
 MAKE = {

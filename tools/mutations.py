@@ -353,8 +353,8 @@ MUTATIONS = tuple(
         (
             "noise-density",
             "sdelimit/noise/density.py",
-            "np.exp(-a * e**2)), TINY",
-            "np.exp(-1.05 * a * e**2)), TINY",
+            "np.exp(-a * squares[used])",
+            "np.exp(-1.05 * a * squares[used])",
             PHI,
         ),
         (
@@ -575,7 +575,7 @@ MUTATIONS = tuple(
         ("kernel-control-mixed", EFFECTS_PY, "i == 0, np.sqrt(2 / np.pi)", "i == 0, np.sqrt(2.1 / np.pi)", CONTROLS),
         ("kernel-ratio-memoryless", RATIO_PY, "size**2 * 2 / np.pi", "size**2 * 2.1 / np.pi", MEMORYLESS),
         # scale-dependent rules, shared weights, long memory
-        ("clip-inside", CLIP_PY, "erf(low / jnp.sqrt(2.0))) / 2, low", "erf(low / jnp.sqrt(2.0))) / 2.1, low", NORM),
+        ("clip-inside", CLIP_PY, "erf(low / jnp.sqrt(2.0))) / 2", "erf(low / jnp.sqrt(2.0))) / 2.1", NORM),
         ("clip-second-moment", CLIP_PY, "2 * m * root * (_pdf(low)", "2.2 * m * root * (_pdf(low)", NORM),
         (
             "clip-outside",

@@ -16,7 +16,7 @@ from sdelimit.ode.system import System, Tolerances
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import with_limit_warnings
-from sdelimit.schedules import LearningRate, Schedule
+from sdelimit.schedules import LearningRate, Schedule, corners_of
 from sdelimit.support import arguments as check
 
 POINTS = 1025
@@ -33,6 +33,9 @@ class ScaledSchedule(Schedule):
     def __call__(self, t):
         factor = jnp.interp(jnp.sqrt(t), jnp.asarray(self.root_t), jnp.asarray(self.log_factor))
         return self.schedule(t) * jnp.exp(factor)
+
+    def corners(self, end):
+        return corners_of(self.schedule, end)
 
 
 class MatchedDriftSystem(System):
@@ -119,7 +122,7 @@ def _source(problem, optimizer, limit, lr, times, batch_size):
     curve = solve_limit(problem, optimizer, limit, lr, times, batch_size=batch_size, rtol=RTOL, save_modes=False)
     if np.isfinite(curve.diverged_at):
         raise ValueError(f"lr must keep from_optimizer's risk finite up to t_max, but {optimizer.name} {curve.status}")
-    doubts = *lr.require_times(times[-1], problem.d), *optimizer.doubts(times[-1], problem.d)
+    doubts = *lr.doubts(times[-1], problem.d), *optimizer.doubts(times[-1], problem.d)
     return with_limit_warnings(replace(curve, warnings=doubts), limit)
 
 

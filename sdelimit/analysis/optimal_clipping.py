@@ -135,7 +135,7 @@ def optimal_clipping(
         risk, best = curve.risk, search.along(curve)
     if not np.isfinite(curve.risk).all():
         raise ValueError(f"lr must keep the risk finite up to t_max, but {curve.status}")
-    doubts = () if rate is None else rate.require_times(t_max, problem.d)
+    doubts = () if rate is None else rate.doubts(t_max, problem.d)
     curve = with_limit_warnings(replace(curve, warnings=doubts), curve.optimizer.limit(problem, batch_size))
     status = "converged" if change <= SETTLED else f"the risk still changed by {change:.2g} after {MOST} iterations"
     schedule, lr = log_linear(search.knots, C), search.rate(eta).schedule

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -162,3 +164,27 @@ def _write(out, reports, record):
     write_csv(out / "curves.csv", reports)
     with replacing(out / "settings.json", "w", encoding="utf-8") as file:
         file.write(json.dumps(record, indent=2, default=str) + "\n")
+
+
+def run():
+    """``main`` as a program. After Ctrl-C it leaves at once: Python's shutdown under threads that compile can crash."""
+    try:
+        main()
+    except SystemExit as end:
+        if not _was_interrupted(end):
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+
+
+INTERRUPTED = 130
+"""What shells give a command that Ctrl-C has ended."""
+
+
+def _was_interrupted(end: BaseException) -> bool:
+    """Whether Ctrl-C is behind the end of a command."""
+    if end.args == (INTERRUPTED,):
+        return True
+    before = end.__cause__ or end.__context__
+    return before is not None and (isinstance(before, KeyboardInterrupt) or _was_interrupted(before))

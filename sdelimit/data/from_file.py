@@ -8,7 +8,7 @@ import numpy as np
 
 from sdelimit.data.data_regression import DataRegression, from_arrays
 from sdelimit.support import arguments as check
-from sdelimit.support.files import FileError, as_path, load_array, reading
+from sdelimit.support.files import FileError, as_path, load_array, npz_names, read_npz, reading
 
 
 def from_file(path, target=None, **options) -> DataRegression:
@@ -84,9 +84,9 @@ def _from_npz(path, target):
     if _is_column(target):
         raise ValueError(f"target must be the labels or their file for an .npz file, got column {target}")
     wanted = ("X", "y") if target is None else ("X",)
-    with reading("path", path, "is not an .npz file of arrays"), np.load(path, allow_pickle=False) as file:
-        names = sorted(file.files)
-        arrays = [file[name] for name in wanted if name in names]
+    with reading("path", path, "is not an .npz file of arrays"):
+        names = npz_names(path)
+        arrays = list(read_npz(path, [name for name in wanted if name in names]).values())
     if len(arrays) < len(wanted):
         raise ValueError(f"data must hold {'arrays X and y' if target is None else 'an array X'}, got {names}")
     return (*arrays, _labels(target)) if target is not None else arrays

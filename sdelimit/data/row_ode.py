@@ -68,7 +68,7 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
     tolerance = check.real("tolerance", tolerance, positive=True)
     problem.require_rows(times[-1], batch_size)
     lr = LearningRate.of(lr)
-    doubts = lr.require_times(times[-1], problem.d)
+    doubts = lr.doubts(times[-1], problem.d)
     lr = lr.require_one_concrete("sl.data.solve_ode")
     eta = lr.at(times)
     rule = rule_on_data(problem, optimizer, batch_size)
@@ -100,6 +100,7 @@ def _integrate(problem, rule, lr, end, tolerance):
     ceiling = BLOW_UP * max(problem.initial_risk, problem.noise.second_moment, TINY_RISK)
     shortest = 0.1 / problem.d
     t, h, knots = 0.0, 1 / problem.d, []
+    breaks = np.append(lr.scan(np.array([end])).breaks, end)
 
     def equations_at(state, t):
         return row_stepper.linearize(problem, rule, state, t, float(lr.at(np.array([t]))[0]))
@@ -114,8 +115,9 @@ def _integrate(problem, rule, lr, end, tolerance):
             return np.array(knots), f"diverged at t = {t:.4g}: risk {knots[-1][1]:.3g}", t
         if t >= end * (1 - 1e-12):
             return np.array(knots), "ok", np.inf
+        following = breaks[np.searchsorted(breaks, t, side="right")]
         while True:
-            h = min(h, end - t)
+            h = min(h, following - t)
             middle = equations_at(row_stepper.advance(first, state, h / 2), t + h / 2)
             after = row_stepper.advance(middle, state, h)
             crude, fine = (row_stepper.risk(problem, s) for s in (row_stepper.advance(first, state, h), after))
@@ -123,7 +125,8 @@ def _integrate(problem, rule, lr, end, tolerance):
             taken, h = h, max(row_stepper.next_length(h, error, tolerance), shortest)
             if error <= tolerance or taken <= shortest * (1 + 1e-9):
                 break
-        state, t = after, t + taken
+        # Behind a jump of lr, whatever rounding makes of the sum.
+        state, t = after, following if taken >= following - t else t + taken
     raise RuntimeError(
         f"sl.data.solve_ode took {MAX_STEPS} steps and reached only t = {t:.4g} of {end:g}; a larger tolerance, a "
         "smaller lr or a shorter horizon needs fewer"

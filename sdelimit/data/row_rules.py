@@ -87,7 +87,7 @@ def rule_on_data(problem, optimizer, batch_size):
             return _slow_adam(problem, optimizer, adam, batch_size)
     raise ValueError(
         f"optimizer must be sgd, sign_sgd, clip_norm or adam in sl.data.solve_ode, got {optimizer.name}"
-        f"{' with a number that is a function of t' if optimizer.scheduled is not None else ''}; "
+        f"{' with a number that is a function of t' if optimizer.scheduled else ''}; "
         "sl.solve_ode has the Gaussian theory of every rule"
     )
 

@@ -12,7 +12,7 @@ from sdelimit.numerics.precision import evaluate_in_float64
 @memoized
 def noise_scale(noise: NoiseLaw) -> float:
     """A length comparable to the noise: G(a) is halfway between its ends at a = 1 / length^2; 1 if eps = 0."""
-    log_a = np.linspace(-80, 80, 321)
+    log_a = np.linspace(-300, 300, 1201)
     factor = evaluate_in_float64(noise.gaussian_factor, np.exp(log_a))
     halfway = (1 + factor[-1]) / 2
     return float(np.exp(-log_a[np.argmax(factor < halfway)] / 2)) if factor[-1] < 1 else 1.0

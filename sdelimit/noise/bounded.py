@@ -19,7 +19,7 @@ class Uniform(NoiseLaw):
     half_width: float
 
     def __init__(self, half_width: float):
-        self.half_width = check.real("half_width", half_width, positive=True)
+        self.half_width = check.scale("half_width", half_width)
 
     def sample(self, key, shape, dtype=jnp.float32):
         return self.half_width * jax.random.uniform(key, shape, dtype, minval=-1.0, maxval=1.0)
@@ -53,7 +53,7 @@ class TwoPoint(NoiseLaw):
     magnitude: float
 
     def __init__(self, magnitude: float):
-        self.magnitude = check.real("magnitude", magnitude, positive=True)
+        self.magnitude = check.scale("magnitude", magnitude)
 
     def sample(self, key, shape, dtype=jnp.float32):
         return self.magnitude * jax.random.rademacher(key, shape, dtype)

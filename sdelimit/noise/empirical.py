@@ -24,6 +24,9 @@ class Empirical(NoiseLaw):
 
     def __init__(self, samples):
         self.samples = check.array("samples", samples, ndim=1)
+        largest = float(np.abs(self.samples).max())
+        if largest > 0:
+            check.scale("samples: the largest |sample|", largest)
         self.scale = float(np.sqrt(np.mean(self.samples**2)))
         self.table = None if self.scale == 0 else _empirical_table(np.abs(self.samples) / self.scale)
 

@@ -45,7 +45,7 @@ class Gaussian(NoiseLaw):
     std: float
 
     def __init__(self, std: float):
-        self.std = check.real("std", std, positive=True)
+        self.std = check.scale("std", std)
 
     def sample(self, key, shape, dtype=jnp.float32):
         return self.std * jax.random.normal(key, shape, dtype)

@@ -14,6 +14,8 @@ from sdelimit.numerics.log_log_spline import LogLogTable
 from sdelimit.numerics.memo import memoized
 from sdelimit.support import arguments as check
 
+SMALLEST_DF = 0.2
+"""Degrees of freedom from which quantiles at 1e-16 of the tail can be held: 1e80 here."""
 LARGEST_DF = 1e8
 """Degrees of freedom up to which Student-t is computed as such; its density at zero then loses digits."""
 
@@ -25,8 +27,8 @@ class StudentT(NoiseLaw):
     Tricomi's function (theory: section 2). It is tabulated as the same integral over the Gamma law that makes T a
     mixture of Gaussians, which stays accurate where implementations of U lose digits or overflow.
 
-    Raises TypeError or ValueError if ``df`` or ``scale`` is not a finite number > 0, or ``df`` too large to differ
-    from Gaussian noise.
+    Raises TypeError or ValueError if ``df`` or ``scale`` is not a finite number > 0, ``df`` too large to differ
+    from Gaussian noise, or either beyond floating point: ``df`` < 0.2, ``scale`` outside of [1e-25, 1e25].
     """
 
     df: float = eqx.field(static=True)
@@ -35,9 +37,11 @@ class StudentT(NoiseLaw):
 
     def __init__(self, df: float, scale: float):
         self.df = check.real("df", df, positive=True)
+        if self.df < SMALLEST_DF:
+            raise ValueError(f"df must be >= {SMALLEST_DF:g}, below which |eps| leaves floating point, got {self.df:g}")
         if self.df > LARGEST_DF:
             raise ValueError(f"df must be <= {LARGEST_DF:g}, beyond which it is Gaussian(scale), got {self.df:g}")
-        self.scale = check.real("scale", scale, positive=True)
+        self.scale = check.scale("scale", scale)
         self.table = _student_table(self.df)
 
     def sample(self, key, shape, dtype=jnp.float32):
@@ -82,7 +86,7 @@ class Cauchy(NoiseLaw):
     scale: float
 
     def __init__(self, scale: float):
-        self.scale = check.real("scale", scale, positive=True)
+        self.scale = check.scale("scale", scale)
 
     def sample(self, key, shape, dtype=jnp.float32):
         return self.scale * jax.random.cauchy(key, shape, dtype)
@@ -123,7 +127,7 @@ class Laplace(NoiseLaw):
     scale: float
 
     def __init__(self, scale: float):
-        self.scale = check.real("scale", scale, positive=True)
+        self.scale = check.scale("scale", scale)
 
     def sample(self, key, shape, dtype=jnp.float32):
         return self.scale * jax.random.laplace(key, shape, dtype)

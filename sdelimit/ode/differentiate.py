@@ -9,21 +9,23 @@ from sdelimit.numerics.jit import is_number
 from sdelimit.numerics.precision import is_traced, x64
 
 
-def as_jax_operation(solve, schedule):
-    """``solve(schedule)`` as one operation that JAX can differentiate, batch and compile.
+def as_jax_operation(solve, schedule, prepare):
+    """``solve(schedule, prepare(schedule))`` as one operation that JAX can differentiate, batch and compile.
 
-    The solve needs float64 whatever the surrounding precision is, so it runs as a unit with its own
-    derivative rule: eagerly under ``grad``, as a host callback under ``jit`` and ``vmap``.
+    ``prepare`` sees the numbers of the schedule, and nothing is differentiated through it. The solve needs float64
+    whatever the surrounding precision is, so it runs as a unit with its own derivative rule: eagerly under ``grad``,
+    as a host callback under ``jit`` and ``vmap``.
     """
     parameters, rebuild = _parameters(schedule)
     outer = jax.dtypes.canonicalize_dtype(np.float64)
 
     def forward(numbers):
-        return jax.tree.map(lambda x: np.asarray(x).astype(outer), solve(rebuild(numbers)))
+        return jax.tree.map(lambda x: np.asarray(x).astype(outer), solve(rebuild(numbers), prepare(rebuild(numbers))))
 
     def backward(numbers, cotangents):
+        prepared = prepare(rebuild(numbers))
         with x64():
-            _, pull = jax.vjp(lambda n: _floats(solve(rebuild(n))), jax.tree.map(jnp.asarray, numbers))
+            _, pull = jax.vjp(lambda n: _floats(solve(rebuild(n), prepared)), jax.tree.map(jnp.asarray, numbers))
             (gradient,) = pull(jax.tree.map(lambda c: jnp.asarray(c, jnp.float64), _floats(cotangents)))
         return jax.tree.map(lambda g, n: np.asarray(g).astype(n.dtype), gradient, numbers)
 
@@ -33,7 +35,7 @@ def as_jax_operation(solve, schedule):
         return jax.tree.map(jnp.asarray, function(*jax.tree.map(np.asarray, arguments)))
 
     with x64():
-        shapes = jax.eval_shape(lambda n: solve(rebuild(n)), jax.tree.map(_shape, parameters))
+        shapes = jax.eval_shape(lambda n: solve(rebuild(n), prepare(None)), jax.tree.map(_shape, parameters))
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, outer), shapes)
 
     @jax.custom_vjp

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from sdelimit.numerics.jit import by_computation_in, jit
 from sdelimit.numerics.precision import is_traced
 from sdelimit.ode.system import System
-from sdelimit.schedules import SCAN, LearningRate, Scan
+from sdelimit.schedules import BREAKS, SCAN, LearningRate, Scan
 
 MAX_STEPS = 100_000
 
@@ -19,7 +19,7 @@ class Stepping(NamedTuple):
 
     Attributes:
         longest: longest step; None for a constant learning rate.
-        breaks: (BREAKS,) times at which a step must end, infinity where unused; None without any.
+        breaks: times at which a step must end, infinity where unused; None without any.
     """
 
     longest: float | None
@@ -27,22 +27,22 @@ class Stepping(NamedTuple):
 
     @classmethod
     def along(cls, *scans: Scan) -> Self:
-        """Steps of at most 1% of the horizon, that end on both sides of a jump; where there are many, short steps."""
+        """Steps of at most 1% of the horizon, that end where a function jumps; where too often, short steps."""
         changing = [scan for scan in scans if not scan.is_constant]
         if not changing:
             return cls(None, None)
         end = changing[0].t[-1]
-        jumps = [(scan, scan.jumps()) for scan in changing if not is_traced(scan.eta)]
-        edges = [scan.t[index + side] for scan, index in jumps for side in (0, 1)]
-        edges = np.unique(np.concatenate([np.zeros(0), *edges]))
-        if edges.size > BREAKS:
+        breaks = np.unique(np.concatenate([scan.breaks for scan in changing]))
+        if breaks.size > BREAKS:
             return cls(end / SCAN, None)
-        if not edges.size:
+        if not breaks.size:
             return cls(end / 100, None)
-        return cls(end / 100, np.concatenate([edges, np.full(BREAKS - edges.size, np.inf)]))
+        size = next(size for size in SHARED_BREAKS if size >= breaks.size)
+        return cls(end / 100, np.pad(breaks, (0, size - breaks.size), constant_values=np.inf))
 
 
-BREAKS = 64
+SHARED_BREAKS = (64, 1024, BREAKS)
+"""Ends of steps are padded to one of these numbers; see ``shared_size``."""
 
 
 def integrate(lr: LearningRate, system: System, stepping: Stepping, save_modes) -> dict:

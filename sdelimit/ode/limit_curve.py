@@ -49,14 +49,12 @@ def solve_limit(
         save_modes = times.size * decay.size * (lr.count or 1) <= MOST_SAVED
     if not save_modes and decay.size > MOST_MODES:
         system = system.with_few_modes(problem)
-    solve = partial(
-        _solve, lr=lr, system=system, stepping=Stepping.along(scan, *optimizer.scans(times)), save_modes=save_modes
-    )
+    solve, own = partial(_solve, lr=lr, system=system, save_modes=save_modes), optimizer.scans(times)
     if lr.traced:
-        out = as_jax_operation(solve, lr.schedule)
+        out = as_jax_operation(solve, lr.schedule, lambda schedule: _stepping_of(lr, schedule, scan, own, times))
         return _curve(out, times, decay, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
     aligned = response is not None if lr.count is None else np.full(lr.count, response is not None)
-    out = solve(lr.schedule)
+    out = solve(lr.schedule, Stepping.along(scan, *own))
     if np.any(out["blown_up"]):  # the solver saved nothing from there on
         out["lr"] = lr.at(times)
     diverged_at, status = _report(out, times[-1], lr, optimizer)
@@ -79,7 +77,17 @@ def solve_step_by_step(problem, optimizer, limit, lr, times, save_modes) -> Risk
     return replace(found, aligned=True if lr.count is None else np.ones(lr.count, bool))
 
 
-def _solve(schedule, *, lr, system, stepping, save_modes):
+def _stepping_of(lr, schedule, scan, own, times):
+    """Where steps must end with the numbers that a traced ``lr`` has in ``schedule``; None while they are not known."""
+    if schedule is None or scan.is_constant:
+        return Stepping.along(scan, *own)
+    try:
+        return Stepping.along(replace(lr, schedule=schedule, traced=False).scan(times), *own)
+    except ValueError:  # a rate that is negative or not finite: traced rates are not checked
+        return Stepping.along(scan, *own)
+
+
+def _solve(schedule, stepping, *, lr, system, save_modes):
     """Curves in float64 from concrete inputs; ``schedule`` is that of ``lr``, perhaps with other numbers."""
     with x64():
         return integrate(replace(lr, schedule=schedule), system, stepping, save_modes)

@@ -103,7 +103,7 @@ def solve_ode(
     with jax.ensure_compile_time_eval():
         limit = optimizer.limit(problem, batch_size)
     rate = LearningRate.of(lr)
-    doubts = *rate.require_times(times[-1], problem.d), *optimizer.doubts(times[-1], problem.d)
+    doubts = *rate.doubts(times[-1], problem.d), *optimizer.doubts(times[-1], problem.d)
     given = {"batch_size": batch_size, "rtol": rtol, "atol": atol, "save_modes": save_modes}
     if finite_d:
         _require_linear(optimizer, limit, aligned)

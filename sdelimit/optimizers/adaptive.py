@@ -16,7 +16,7 @@ from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics.memo import memoized
-from sdelimit.optimizers.formula import AdamUpdate
+from sdelimit.optimizers.formula import AdamUpdate, ScaleFreeUpdate
 from sdelimit.optimizers.optimizer import Optimizer, decay_rate, of_noise
 from sdelimit.support import arguments as check
 
@@ -81,6 +81,8 @@ def adam(
     """
     b1, b2 = _moment_decays(b1, b2)
     eps = check.real("eps", eps, nonnegative=True)
+    if eps > check.LARGEST:
+        check.scale("eps", eps)
     check.choice("memory", memory, ("auto", "fixed", "long"))
     if memory == "long" and eps > 0:
         raise ValueError(f"memory must be 'auto' or 'fixed' for eps > 0, got 'long' with eps = {eps:g}")
@@ -110,6 +112,8 @@ def adam(
     if not bias_correction:
         settings["bias_correction"] = False
     formula = AdamUpdate(transform, b1=b1, b2=b2, eps=eps or TINY, scale_free=eps == 0)
+    if not bias_correction:
+        formula = ScaleFreeUpdate(transform)
     return Optimizer(
         "adam",
         transform,
@@ -117,7 +121,7 @@ def adam(
         settings,
         memory=1 / (1 - b1),
         size_memory=1 / (1 - b2),
-        formula=formula if bias_correction else None,
+        formula=formula,
     )
 
 
@@ -195,7 +199,8 @@ def nadam(b1: float = 0.9, b2: float = 0.99, memory: str = "auto") -> Optimizer:
     transform = optax.scale_by_adam(b1=b1, b2=b2, eps=TINY, nesterov=True)
     limit = _limit_of(rule, partial(_nadam_start, b1=b1), memory)
     settings = {"b1": b1, "b2": b2} | _unless_auto(memory)
-    return Optimizer("nadam", transform, limit, settings, memory=1 / (1 - b1), size_memory=1 / (1 - b2))
+    memories = {"memory": 1 / (1 - b1), "size_memory": 1 / (1 - b2)}
+    return Optimizer("nadam", transform, limit, settings, **memories, formula=ScaleFreeUpdate(transform))
 
 
 def _moment_decays(b1, b2):
@@ -229,7 +234,8 @@ def rmsprop(b2: float = 0.9, memory: str = "auto") -> Optimizer:
     rule = RatioRule(Weights(1.0, 0.0, 0.0), Weights(0.0, 1 - b2, b2), 2)
     transform = optax.scale_by_rms(decay=b2, eps=TINY, eps_in_sqrt=False, bias_correction=True)
     settings = {"b2": b2} | _unless_auto(memory)
-    return Optimizer("rmsprop", transform, _limit_of(rule, _rmsprop_start, memory), settings, size_memory=1 / (1 - b2))
+    limit, formula = _limit_of(rule, _rmsprop_start, memory), ScaleFreeUpdate(transform)
+    return Optimizer("rmsprop", transform, limit, settings, size_memory=1 / (1 - b2), formula=formula)
 
 
 def _rmsprop_start(k):
@@ -290,15 +296,28 @@ def s3(beta: float = 0.9, p: float = 3.0, memory: str = "auto") -> Optimizer:
     transform = scale_by_s3(beta, p)
     limit = _limit_of(RatioRule(nesterov, nesterov, p), partial(_s3_start, beta=beta, p=p), memory)
     settings, steps = {"beta": beta, "p": p} | _unless_auto(memory), 1 / (1 - beta)
-    return Optimizer("s3", transform, limit, settings, memory=steps, size_memory=steps)
+    formula = ScaleFreeUpdate(transform)
+    return Optimizer("s3", transform, limit, settings, memory=steps, size_memory=steps, formula=formula)
 
 
 def scale_by_s3(beta: float, p: float) -> optax.GradientTransformation:
-    """The S3 direction n / b^(1/p) as an optax transformation; 0 where all gradients so far are 0."""
+    """The S3 direction n / b^(1/p) as an optax transformation; 0 where all gradients so far are 0.
+
+    The state holds v^(1/p), and powers are those of |g| and v^(1/p) over the larger of the two: p-th powers of
+    gradients alone leave floating point, those of 1e4 for p = 10 and of 1e-14 for p = 3 in float32.
+    """
     power = int(p) if p == int(p) else p
 
     def average(mean, new):
         return jax.tree.map(lambda m, g: beta * m + (1 - beta) * g, mean, new)
+
+    def roots(root_v, g):
+        """New v^(1/p) and b^(1/p)."""
+        size = jnp.maximum(root_v, jnp.abs(g))
+        safe = jnp.where(size > 0, size, 1)
+        old, new = (root_v / safe) ** power, (jnp.abs(g) / safe) ** power
+        v = beta * old + (1 - beta) * new
+        return size * v ** (1 / p), size * (beta * v + (1 - beta) * new) ** (1 / p)
 
     def init(params):
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -306,11 +325,12 @@ def scale_by_s3(beta: float, p: float) -> optax.GradientTransformation:
 
     def update(g, state, params=None):
         del params
-        powers = jax.tree.map(lambda g: jnp.abs(g) ** power, g)
-        m, v = average(state[0], g), average(state[1], powers)
-        n, b = average(m, g), average(v, powers)
-        direction = jax.tree.map(lambda n, b: jnp.where(b > 0, n / jnp.where(b > 0, b, 1) ** (1 / p), 0.0), n, b)
-        return direction, (m, v)
+        m = average(state[0], g)
+        both = jax.tree.map(roots, state[1], g)
+        root_v, root_b = jax.tree.transpose(jax.tree.structure(g), jax.tree.structure((0, 0)), both)
+        n = average(m, g)
+        direction = jax.tree.map(lambda n, b: jnp.where(b > 0, n / jnp.where(b > 0, b, 1), 0.0), n, root_b)
+        return direction, (m, root_v)
 
     return optax.GradientTransformation(init, update)
 

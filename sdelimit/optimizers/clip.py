@@ -47,7 +47,7 @@ def clip_norm(threshold) -> Optimizer:
     """
     if callable(threshold):
         return _of_function(threshold)
-    C = check.real("threshold", threshold, positive=True)
+    C = check.scale("threshold", threshold)
 
     def transform(problem, batch_size):
         return _clip_by_norm(C * np.sqrt(problem.covariance.trace))
@@ -68,7 +68,7 @@ def _of_function(threshold):
         return _clip_by_norm_of_t(schedule, np.sqrt(problem.covariance.trace), problem.d)
 
     limit = of_noise(scheduled_clip_limit, C.schedule)
-    return Optimizer("clip_norm", transform, limit, {"threshold": threshold}, scheduled=C)
+    return Optimizer("clip_norm", transform, limit, {"threshold": threshold}, scheduled=(C,))
 
 
 @memoized
@@ -86,7 +86,7 @@ def clip_coordinate(threshold: float) -> Optimizer:
     >>> sl.clip_coordinate(0.5).name
     'clip_coordinate'
     """
-    c = check.real("threshold", threshold, positive=True)
+    c = check.scale("threshold", threshold)
     return Optimizer("clip_coordinate", optax.clip(c), of_noise(ClipCoordinateLimit, c), {"threshold": c})
 
 

@@ -18,12 +18,17 @@ class UpdateFormula:
 
 
 @dataclass(frozen=True)
+class ScaleFreeUpdate(UpdateFormula):
+    """u is the same for all gradients multiplied by one number > 0."""
+
+
+@dataclass(frozen=True)
 class GradientUpdate(UpdateFormula):
     """u = g."""
 
 
 @dataclass(frozen=True)
-class SignUpdate(UpdateFormula):
+class SignUpdate(ScaleFreeUpdate):
     """u = sign(g), entrywise."""
 
 
@@ -45,3 +50,8 @@ class AdamUpdate(UpdateFormula):
     b2: float
     eps: float
     scale_free: bool
+
+
+def is_scale_free(formula: UpdateFormula | None) -> bool:
+    """Whether u is known to be the same for all gradients multiplied by one number > 0."""
+    return isinstance(formula, ScaleFreeUpdate) or (isinstance(formula, AdamUpdate) and formula.scale_free)

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import optax
 
 from sdelimit.limits.limit import Limit
 from sdelimit.limits.measured.step_counts import StartUp
 from sdelimit.limits.weight_decay import decayed_limit
+from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import UpdateFormula
-from sdelimit.schedules import PositiveFunction, Scan
+from sdelimit.schedules import LearningRate, Scan
 from sdelimit.support import arguments as check
 
 DECAYED = {"adam": "adamw", "nadam": "nadamw"}
@@ -37,8 +39,8 @@ class Optimizer:
             which the limit leaves out: measured for rules from optax, none for named ones.
         needs_variance: whether steps are proportional to gradients, so that label noise of infinite variance makes
             the mean risk infinite.
-        scheduled: the number of the rule that is a function of t, where one is. Solvers check it over their horizon,
-            end steps where it jumps, and say so where it seems to count steps.
+        scheduled: the numbers of the rule that are functions of t. Solvers check them over their horizon, end steps
+            where they jump, and say so where one seems to count steps.
         formula: what ``transform`` computes, for the rules that the fused kernel or ``sl.data.solve_ode`` knows; None
             for any other rule. Another transformation put in by ``dataclasses.replace`` leaves it behind.
     """
@@ -51,7 +53,7 @@ class Optimizer:
     needs_variance: bool = False
     size_memory: float = 1.0
     start_up: StartUp = field(default_factory=StartUp)
-    scheduled: PositiveFunction | None = field(default=None, repr=False)
+    scheduled: tuple[LearningRate, ...] = field(default=(), repr=False)
     formula: UpdateFormula | None = field(default=None, repr=False)
 
     def __post_init__(self):
@@ -68,8 +70,8 @@ class Optimizer:
         check.real("size_memory", self.size_memory, positive=True)
         if not isinstance(self.start_up, StartUp):
             raise TypeError(f"start_up must be a StartUp, got {check.describe(self.start_up)}")
-        if self.scheduled is not None and not isinstance(self.scheduled, PositiveFunction):
-            raise TypeError(f"scheduled must be a PositiveFunction or None, got {check.describe(self.scheduled)}")
+        if not (isinstance(self.scheduled, tuple) and all(isinstance(f, LearningRate) for f in self.scheduled)):
+            raise TypeError(f"scheduled must be a tuple of functions of t, got {check.describe(self.scheduled)}")
         if self.formula is not None and not isinstance(self.formula, UpdateFormula):
             raise TypeError(f"formula must be an UpdateFormula or None, got {check.describe(self.formula)}")
         if self.formula is not None and self.formula.transform is not self.transform:
@@ -82,8 +84,12 @@ class Optimizer:
         return self.transform(problem, batch_size)
 
     def scans(self, times) -> tuple[Scan, ...]:
-        """The function of t that the rule follows from 0 to times[-1], if any. Raises ValueError if it is not > 0."""
-        return () if self.scheduled is None else (self.scheduled.scan(times),)
+        """The functions of t that the rule follows from 0 to times[-1]. Raises ValueError if one has a wrong sign."""
+        return tuple(_with_late_clock(function.scan(times)) for function in self.scheduled)
+
+    def require_times(self, end: float, d: int) -> tuple[str, ...]:
+        """Reasons to think that one is not what it is read as up to t = ``end``: for ``.warnings`` of runs."""
+        return tuple(text for function in self.scheduled for text in function.require_times(end, d))
 
     def with_weight_decay(self, weight_decay: float, *, coupled: bool = False) -> "Optimizer":
         """The same rule with weight decay: theta <- theta - (eta/d) (u + omega theta), as AdamW is to Adam.
@@ -108,34 +114,47 @@ class Optimizer:
         """
         rate = check.real("weight_decay", weight_decay, nonnegative=True)
         coupled = check.flag("coupled", coupled)
-        if rate == 0:
-            return self
-        decay = optax.add_decayed_weights(rate)
-
-        def limit(problem, batch_size):
-            return decayed_limit(self.limit(problem, batch_size), rate, coupled, self.name)
-
-        def chained(rule):
-            return optax.chain(decay, rule) if coupled else optax.chain(rule, decay)
-
-        def rule(problem, batch_size):
-            return chained(self.rule(problem, batch_size))
-
-        fixed = isinstance(self.transform, optax.GradientTransformation)
-        name = DECAYED.get(self.name, self.name if "weight_decay" in self.hyperparameters else f"{self.name}_decay")
-        settings = {**self.hyperparameters, "weight_decay": self.hyperparameters.get("weight_decay", 0.0) + rate}
-        return replace(
-            self,
-            name=name,
-            transform=chained(self.transform) if fixed else rule,
-            limit=limit,
-            hyperparameters={**settings, "coupled": True} if coupled else settings,
-            formula=None,
-        )
+        return _decayed(self, rate, coupled) if rate > 0 else self
 
     def doubts(self, end: float, d: int) -> tuple[str, ...]:
-        """Reasons to think that this function is not what it is read as up to t = ``end``: for ``.warnings``."""
-        return () if self.scheduled is None else self.scheduled.require_times(end, d)
+        """The same for solvers that take steps of their own, and may miss what a function does between them."""
+        return tuple(text for function in self.scheduled for text in function.doubts(end, d))
+
+
+@memoized
+def _decayed(optimizer: Optimizer, rate: float, coupled: bool) -> Optimizer:
+    """``with_weight_decay`` for rate > 0: one object for one rule and decay, so that compiled code is found again."""
+    decay = optax.add_decayed_weights(rate)
+
+    def limit(problem, batch_size):
+        return decayed_limit(optimizer.limit(problem, batch_size), rate, coupled, optimizer.name)
+
+    def chained(rule):
+        return optax.chain(decay, rule) if coupled else optax.chain(rule, decay)
+
+    def rule(problem, batch_size):
+        return chained(optimizer.rule(problem, batch_size))
+
+    fixed, own = isinstance(optimizer.transform, optax.GradientTransformation), optimizer.hyperparameters
+    kept = optimizer.name if "weight_decay" in own else f"{optimizer.name}_decay"
+    settings = {**own, "weight_decay": own.get("weight_decay", 0.0) + rate}
+    return replace(
+        optimizer,
+        name=DECAYED.get(optimizer.name, kept),
+        transform=chained(optimizer.transform) if fixed else rule,
+        limit=limit,
+        hyperparameters={**settings, "coupled": True} if coupled else settings,
+        formula=None,
+    )
+
+
+LATE = 1e-9
+"""The clock of a law, a scalar that is solved for, is less than this fraction of t off."""
+
+
+def _with_late_clock(scan: Scan) -> Scan:
+    """Steps that end behind a jump too, once the clock of the law has passed it."""
+    return scan._replace(breaks=np.unique(np.concatenate([scan.breaks, scan.breaks * (1 + LATE)])))
 
 
 def of_noise(limit, *settings):

@@ -10,6 +10,7 @@ from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.adaptive import TINY
+from sdelimit.optimizers.formula import ScaleFreeUpdate
 from sdelimit.optimizers.optimizer import Optimizer, decay_rate
 from sdelimit.support import arguments as check
 
@@ -69,7 +70,8 @@ def s_adam(
         "n_probes": n_probes,
         "bias_correction": bias_correction,
     }
-    return Optimizer("s_adam", transform, limit, settings, memory=1 / (1 - b1))
+    formula = ScaleFreeUpdate(transform)  # of the gradients; losses keep their scale
+    return Optimizer("s_adam", transform, limit, settings, memory=1 / (1 - b1), formula=formula)
 
 
 def scale_by_s_adam(b1, b2, brake, probe_scale, n_probes, bias_correction) -> optax.GradientTransformationExtraArgs:

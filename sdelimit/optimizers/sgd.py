@@ -83,7 +83,8 @@ def dana(g2, g3, delta, g1=1.0) -> Optimizer:
     'dana'
     """
     given = {"g2": g2, "g3": g3, "delta": delta, "g1": g1}
-    schedules = {name: _coefficient(name, value) for name, value in given.items()}
+    functions = {name: _coefficient(name, value) for name, value in given.items()}
+    schedules = {name: f.schedule for name, f in functions.items()}
 
     def limit(problem, batch_size):
         return dana_limit(**schedules, problem=problem, batch_size=batch_size)
@@ -92,14 +93,15 @@ def dana(g2, g3, delta, g1=1.0) -> Optimizer:
         return _dana(*schedules.values(), problem.d)
 
     numbers = {name: f.value for name, f in schedules.items() if isinstance(f, Constant)}
-    return Optimizer("dana", rule, limit, numbers, needs_variance=True)
+    changing = tuple(f for f in functions.values() if not isinstance(f.schedule, Constant))
+    return Optimizer("dana", rule, limit, numbers, needs_variance=True, scheduled=changing)
 
 
 def _coefficient(name, value):
     """A function of t. TypeError or ValueError unless ``value`` is a number >= 0 or a function of t >= 0 at t = 0."""
     checked = LearningRate.single(value, name).require_concrete("dana")
     checked.at(np.zeros(1))
-    return checked.schedule
+    return checked
 
 
 class DanaState(NamedTuple):

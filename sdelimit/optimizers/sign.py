@@ -9,7 +9,7 @@ from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.numerics.memo import memoized
-from sdelimit.optimizers.formula import SignUpdate
+from sdelimit.optimizers.formula import ScaleFreeUpdate, SignUpdate
 from sdelimit.optimizers.optimizer import Optimizer, decay_rate, of_noise
 from sdelimit.support import arguments as check
 
@@ -51,7 +51,14 @@ def signum(beta: float = 0.9, memory: str = "auto") -> Optimizer:
     rule = SignedRule(Weights(0.0, 1.0, beta))
     transform = optax.chain(optax.trace(beta), optax.scale_by_sign())
     settings = {"beta": beta} | ({} if memory == "auto" else {"memory": memory})
-    return Optimizer("signum", transform, limit_with_memory(rule, memory), settings, memory=1 / (1 - beta))
+    return Optimizer(
+        "signum",
+        transform,
+        limit_with_memory(rule, memory),
+        settings,
+        memory=1 / (1 - beta),
+        formula=ScaleFreeUpdate(transform),
+    )
 
 
 @memoized
@@ -82,7 +89,7 @@ def lion(b1: float = 0.9, b2: float = 0.99, memory: str = "auto") -> Optimizer:
     limit = limit_with_memory(rule, memory)
     settings = {"b1": b1, "b2": b2} | ({} if memory == "auto" else {"memory": memory})
     transform = optax.scale_by_lion(b1=b1, b2=b2)
-    return Optimizer("lion", transform, limit, settings, memory=1 / (1 - b2))
+    return Optimizer("lion", transform, limit, settings, memory=1 / (1 - b2), formula=ScaleFreeUpdate(transform))
 
 
 def limit_with_memory(rule: SignedRule, memory: str):

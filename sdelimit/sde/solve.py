@@ -94,14 +94,15 @@ def solve_sde(
     progress = check.flag("progress", progress, optional=True)
     aligned = check.flag("aligned", aligned, optional=True)
     lr = LearningRate.of(lr)
-    doubts = *lr.require_times(times[-1], problem.d), *optimizer.doubts(times[-1], problem.d)
+    doubts = *lr.doubts(times[-1], problem.d), *optimizer.doubts(times[-1], problem.d)
     lr = lr.require_one_concrete("solve_sde")
     eta = lr.at(times)
     limit = optimizer.limit(problem, batch_size)
-    theory, answering = _theory(problem, optimizer, limit, lr, times, batch_size, aligned)
-    advance, state, fastest = path_stepper(problem, limit, theory, answering)
     stepping = Stepping.along(lr.scan(times), *optimizer.scans(times))
-    edges, saved = _steps(theory, times, step_tolerance, fastest, limit.weight_decay, stepping)
+    breaks = np.zeros(0) if stepping.breaks is None else stepping.breaks[stepping.breaks < times[-1]]
+    theory, answering = _theory(problem, optimizer, limit, lr, np.union1d(times, breaks), batch_size, aligned)
+    advance, state, fastest = path_stepper(problem, limit, theory, answering)
+    edges, saved = _steps(theory, times, step_tolerance, fastest, limit.weight_decay, breaks, stepping.longest)
     middle = lr.at((edges[1:] + edges[:-1]) / 2)
     with x64():
         risk = _run(advance, state, problem.initial_risk, np.diff(edges), middle, n_paths, seed, progress)[:, saved]
@@ -136,7 +137,7 @@ def _theory(problem, optimizer, limit, lr, times, batch_size, aligned):
     return with_alignment(curve, limit, lr, aligned, given)
 
 
-def _steps(theory, times, tolerance, fastest, weight_decay, stepping):
+def _steps(theory, times, tolerance, fastest, weight_decay, breaks, longest):
     """Step edges and the positions of ``times`` among them.
 
     The mean risk and its clock eta phi, from the ODE, say how small steps must be; steps end where eta jumps.
@@ -148,8 +149,7 @@ def _steps(theory, times, tolerance, fastest, weight_decay, stepping):
     )
     fastest_decay = clock * fastest + theory.lr * weight_decay
     rate = np.maximum(np.abs(slope) / risk / tolerance, fastest_decay / (5 * tolerance))
-    breaks = np.zeros(0) if stepping.breaks is None else stepping.breaks[stepping.breaks < times[-1]]
-    longest = np.inf if stepping.longest is None else stepping.longest
+    longest = np.inf if longest is None else longest
     edges = np.unique(np.concatenate([[0.0], times, breaks]))
     pieces, total = [], 0
     for low, high in itertools.pairwise(edges):

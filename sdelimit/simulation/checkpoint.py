@@ -5,6 +5,7 @@ identifies the run. Restored arrays equal the saved ones bit for bit, and sample
 only, so a resumed run is the uninterrupted one.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -17,9 +18,11 @@ import numpy as np
 import optax
 
 from sdelimit.numerics.jit import is_number
+from sdelimit.support import arguments as check
 from sdelimit.support.files import (
     FileError,
     as_path,
+    lock,
     read_npz,
     reading,
     remove_leftover,
@@ -30,13 +33,17 @@ from sdelimit.support.versions import numeric_versions
 
 SHARE = 0.05
 """Largest fraction of the time that saving may take; the next save waits so long."""
-FORMAT = "sdelimit checkpoint 1"
+FORMAT = "sdelimit checkpoint 2"
 ADDRESS = re.compile(r"0x[0-9a-f]+")
 """Of a function, which changes from process to process."""
 
 
 class NoCheckpoint:
     """Nothing is saved."""
+
+    def locked(self):
+        """A context in which no other process goes on with the same run."""
+        return contextlib.nullcontext()
 
     def resume(self, state, collected):
         """(first step, state, recorded values): where a run starts."""
@@ -53,18 +60,32 @@ class Checkpoint(NoCheckpoint):
         self.path, self.identity = as_path("checkpoint", path), identity
         self.next_save = 0.0
 
+    @contextlib.contextmanager
+    def locked(self):
+        writable_folder("checkpoint", self.path.parent)
+        with contextlib.ExitStack() as stack:
+            with reading("checkpoint", self.path, damage=()):
+                stack.enter_context(lock("checkpoint", self.path, self.path.with_name(f".{self.path.name}.lock")))
+            yield
+
     def resume(self, state, collected):
         """Where the file left off; the start if there is none. ValueError if it belongs to another run."""
         leaves, structure = jax.tree.flatten(state)
         writable_folder("checkpoint", self.path.parent, 2 * sum(leaf.nbytes for leaf in leaves))
-        remove_leftover(self.path)
-        if not self.path.exists():
-            return 0, state, collected
+        with reading("checkpoint", self.path):
+            remove_leftover(self.path)
+            if not self.path.exists():
+                return 0, state, collected
         with reading("checkpoint", self.path, "exists and is not a checkpoint of simulate", "choose another path"):
             file = read_npz(self.path)
             if str(file["format"]) != FORMAT:
                 raise ValueError("another kind of file")
-            self._require_same(json.loads(str(file["identity"])))
+            identity = json.loads(str(file["identity"]))
+            if not isinstance(identity, dict):
+                raise ValueError(f"its identity is {check.describe(identity)}")
+            self._require_same(identity)
+            if str(file.pop("digest")) != _content(file):
+                raise ValueError("its content is not what was saved")
             if any(file[f"state_{i}"].shape != leaf.shape for i, leaf in enumerate(leaves)):
                 raise self._another_run("belongs to a run on another number of devices")
             saved, step = [file[f"state_{i}"] for i in range(len(leaves))], int(file["step"])
@@ -81,10 +102,13 @@ class Checkpoint(NoCheckpoint):
         arrays = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
         arrays |= {f"risk_{i}_{j}": value for i, values in enumerate(joined) for j, value in enumerate(values)}
         with replacing(self.path) as file:
-            np.savez(
-                file, format=np.array(FORMAT), identity=np.array(json.dumps(self.identity)), step=np.int64(step),
-                measured=np.array([len(values) for values in joined]), **arrays,
-            )  # fmt: skip
+            arrays |= {
+                "format": np.array(FORMAT),
+                "identity": np.array(json.dumps(self.identity)),
+                "step": np.asarray(np.int64(step)),
+                "measured": np.array([len(values) for values in joined]),
+            }
+            np.savez(file, digest=np.array(_content(arrays)), **arrays)
         self.next_save = time.monotonic() + (time.monotonic() - started) / SHARE
 
     def _require_same(self, saved):
@@ -110,6 +134,15 @@ def checkpoint_of(path, problem, optimizers, batch_size, **settings) -> NoCheckp
     settings["batch_size"] = batch_size
     identity |= {name: str(v) if isinstance(v, (int, str)) else _digest(v) for name, v in settings.items()}
     return Checkpoint(path, identity | numeric_versions())
+
+
+def _content(arrays) -> str:
+    """SHA-256 of named arrays, in any order."""
+    code = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        code.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
+    return code.hexdigest()
 
 
 def _place_like(value, leaf):

@@ -15,6 +15,7 @@ class Experiment:
 
     Attributes:
         etas: for each optimizer (slots,) or (m, slots).
+        units: for each optimizer the number by which its gradients are divided.
         steps: the steps before which the risk is recorded, increasing; ``slots`` is the last one plus one.
         chunk_steps: steps of one compiled call.
     """
@@ -22,6 +23,7 @@ class Experiment:
     problem: LinearRegression
     optimizers: tuple[Optimizer, ...]
     etas: tuple[Float[np.ndarray, "*m slots"], ...]
+    units: tuple[float, ...]
     steps: Int[np.ndarray, " n"]
     n_runs: int
     seed: int

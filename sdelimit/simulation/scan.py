@@ -22,7 +22,8 @@ def chunk(e, start, length, block, group, stream, state):
     theta_star = e.problem.theta_star.astype(e.dtype)
     state, measured = _advance(
         rules=rules, batch_size=e.batch_size, sharpness=e.sharpness, covariance=e.problem.covariance, stream=stream,
-        theta_star=theta_star, state=state, index=index, take=take, rate=rate,
+        theta_star=theta_star, per_unit=tuple(np.asarray(1 / unit, e.dtype) for unit in e.units), state=state,
+        index=index, take=take, rate=rate,
     )  # fmt: skip
 
     def at_recorded_steps(value):
@@ -59,15 +60,15 @@ def _random(stream, index, batch_size):
 
 
 @jit
-def _advance(rules, batch_size, sharpness, covariance, stream, theta_star, state, index, take, rate):
-    """Advance every rule by blocks of steps.
+def _advance(rules, batch_size, sharpness, covariance, stream, theta_star, per_unit, state, index, take, rate):
+    """Advance every rule by blocks of steps; ``per_unit`` multiplies the gradients that each is given.
 
     Gives the new state and for each rule what is measured: the risk before each step and, if asked, u' K u and |u|^2
     of the step, each (blocks, steps, runs, m), where ``take``; zero elsewhere.
     """
     dtype, block = theta_star.dtype, index.shape[1]
     eps = _in_blocks(stream.noise(index.reshape(-1), batch_size, dtype), block)
-    step = partial(_step, rules, partial(_measure, covariance, sharpness), stream, theta_star)
+    step = partial(_step, rules, partial(_measure, covariance, sharpness), stream, theta_star, per_unit)
 
     def advance(state, random, inputs):
         eps, index, take, rate = inputs
@@ -98,13 +99,13 @@ def _measure(covariance, sharpness, delta, direction):
     return (risk, dot(direction, covariance.apply(direction)), dot(direction, direction)) if sharpness else (risk,)
 
 
-def _step(rules, measure, stream, theta_star, state, inputs):
+def _step(rules, measure, stream, theta_star, per_unit, state, inputs):
     """One step of every rule; ``state`` holds (delta, rule state) of each."""
     x, eps, index, take, rate = inputs
     sample = _Sample(x, eps, theta_star, stream, index)
     moved, measured = [], []
-    for rule, (delta, rule_state), r in zip(rules, state, rate, strict=True):
-        direction, rule_state = _direction(rule, sample, delta, rule_state)
+    for rule, scale, (delta, rule_state), r in zip(rules, per_unit, state, rate, strict=True):
+        direction, rule_state = _direction(rule, scale, sample, delta, rule_state)
         nothing = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), jax.eval_shape(measure, delta, direction))
         values = jax.lax.cond(take, measure, lambda *_, nothing=nothing: nothing, delta, direction)
         measured.append(values)
@@ -131,10 +132,10 @@ class _Sample(NamedTuple):
     index: jax.Array
 
 
-def _direction(rule, sample, delta, rule_state):
-    """u_k and the new state of one rule, for delta of shape (runs, m, d)."""
+def _direction(rule, scale, sample, delta, rule_state):
+    """u_k and the new state of one rule at ``scale`` times the gradients, for delta of shape (runs, m, d)."""
     x, eps, theta_star = sample.x, sample.eps, sample.theta_star
-    residual = products(delta, x) - eps[:, None]
+    residual = scale * (products(delta, x) - eps[:, None])
     gradient = residual * x if x.shape[1] == 1 else products(residual, jnp.swapaxes(x, 1, 2)) / x.shape[1]
     if not isinstance(rule, optax.GradientTransformationExtraArgs):
         return jax.vmap(jax.vmap(rule.update))(gradient, rule_state, delta + theta_star)

@@ -14,6 +14,7 @@ from sdelimit.results.curves import RiskCurves, mark_divergence
 from sdelimit.schedules import LearningRate
 from sdelimit.simulation import fused, loop, scan
 from sdelimit.simulation.checkpoint import checkpoint_of
+from sdelimit.simulation.gradient_units import gradient_units
 from sdelimit.simulation.run_plan import Experiment
 from sdelimit.simulation.sharding import RunSharding
 from sdelimit.support import arguments as check
@@ -114,13 +115,14 @@ def simulate(
     for rule in optimizers:
         rule.scans(steps / d)
     doubts = [
-        (*rate.require_times(steps[-1] / d, d), *rule.doubts(steps[-1] / d, d))
+        (*rate.require_times(steps[-1] / d, d), *rule.require_times(steps[-1] / d, d))
         for rate, rule in zip(rates, optimizers, strict=True)
     ]
     experiment = Experiment(
         problem=problem,
         optimizers=tuple(optimizers),
         etas=tuple(rate.at(np.arange(steps[-1] + 1) / d) for rate in rates),
+        units=gradient_units(problem, tuple(optimizers), batch_size, dtype),
         steps=steps,
         n_runs=n_runs,
         seed=seed,
@@ -140,7 +142,7 @@ def simulate(
         dtype=np.dtype(dtype).name, sharpness=sharpness, chunk_steps=experiment.chunk_steps, generator=generator,
         taken=taken,
     )  # fmt: skip
-    with precision(dtype):
+    with saved.locked(), precision(dtype):
         measured = loop.run(PATHS[taken], experiment, sharding, saved)
     details = {
         "device": sharding.device.device_kind,

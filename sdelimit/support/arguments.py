@@ -34,6 +34,18 @@ def real(name: str, value, *, positive=False, nonnegative=False, allow_inf=False
     return number
 
 
+SMALLEST, LARGEST = 1e-25, 1e25
+"""Scales of y and of thresholds that tables of coefficients reach, with all risks that may matter beside them."""
+
+
+def scale(name: str, value) -> float:
+    """``value`` as a float in [1e-25, 1e25], or a TypeError/ValueError that names it."""
+    number = real(name, value, positive=True)
+    if not SMALLEST <= number <= LARGEST:
+        raise ValueError(f"{name} must lie between {SMALLEST:g} and {LARGEST:g}: take another unit; got {number:g}")
+    return number
+
+
 def integer(name: str, value, *, minimum: int, below: int = 2**31) -> int:
     """``value`` as an int of at least ``minimum`` and less than ``below``, by default what 32 bits hold."""
     if isinstance(value, (bool, np.bool_)) or not (

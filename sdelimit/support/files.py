@@ -4,9 +4,13 @@ be wrong with a file that is read."""
 import contextlib
 import errno
 import hashlib
+import lzma
+import math
 import os
+import platform
 import shutil
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,8 +21,8 @@ from sdelimit.support import arguments as check
 
 PROBE_BYTES = 2**16
 DAMAGE = (
-    ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError,
-    struct.error, zipfile.BadZipFile, zlib.error,
+    ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError, OverflowError, MemoryError, SyntaxError,
+    struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 """What reading a damaged archive, array or JSON text raises, or taking from it what it does not hold."""
 
@@ -58,13 +62,64 @@ def reading(name: str, path, what: str = "is damaged", advice: str = "", damage=
         raise FileError(f"{name}: {path} {what}: {problem}{advice and '; '}{advice}", path, problem) from error
 
 
+LARGEST_RATIO, SMALL = 1100, 2**30
+"""Deflate makes data at most so many times smaller; more than the second that shrink to a hundredth are no data."""
+
+
 def read_npz(path, names=None) -> dict[str, np.ndarray]:
-    """The arrays ``names``, or all, of an .npz file; nothing is unpickled. To be called inside ``reading``."""
-    file = np.load(path, allow_pickle=False)
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise ValueError("it is not an .npz file")
-    with file:
-        return {name: file[name] for name in (file.files if names is None else names)}
+    """The arrays ``names``, or all, of an .npz file; nothing is unpickled. To be called inside ``reading``.
+
+    Before anything is allocated, the sizes that headers claim are compared with those of the archive and the file.
+    """
+    with _archive(path) as archive:
+        _require_plausible(archive, os.path.getsize(path))
+        file = np.load(path, allow_pickle=False)
+        with file:
+            wanted = file.files if names is None else names
+            for name in wanted:
+                if name in file.files and f"{name}.npy" in archive.namelist():
+                    with archive.open(f"{name}.npy") as member:
+                        _require_size(member, archive.getinfo(f"{name}.npy").file_size, name)
+            return {name: file[name] for name in wanted}
+
+
+@contextlib.contextmanager
+def _archive(path):
+    with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError("it is not an .npz file")
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+
+
+def npz_names(path) -> list[str]:
+    """The names of the arrays of an .npz file, in order. To be called inside ``reading``."""
+    with _archive(path) as archive:
+        return sorted(name.removesuffix(".npy") for name in archive.namelist())
+
+
+def read_npy(path) -> np.ndarray:
+    """The array of an .npy file; nothing is unpickled. To be called inside ``reading``."""
+    with open(path, "rb") as file:
+        _require_size(file, os.path.getsize(path), "the array")
+    return np.load(path, allow_pickle=False)
+
+
+def _require_size(file, size, name):
+    """ValueError if the header of an array claims another number of bytes than there are."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    claimed = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and (min(shape, default=0) < 0 or claimed != size - file.tell()):
+        raise ValueError(f"{name} claims the shape {shape}, {claimed} bytes, and has {size - file.tell()}")
+
+
+def _require_plausible(archive, size):
+    """ValueError if what an archive unpacks to cannot come from its size, or is a bomb."""
+    total = sum(entry.file_size for entry in archive.infolist())
+    if total > LARGEST_RATIO * size or (total > SMALL and total > 100 * size):
+        raise ValueError(f"it claims to unpack to {total} bytes from {size}")
 
 
 def as_path(name: str, value) -> Path:
@@ -137,26 +192,51 @@ def _size(n_bytes) -> str:
 
 
 @contextlib.contextmanager
-def folder_lock(name: str, folder: Path):
-    """Hold the folder for this process; the system lets go of it however the process ends.
+def lock(name: str, target: Path, beside: Path):
+    """Hold ``target`` for this process, by the file ``beside``; the system lets go of it however the process ends.
 
-    RuntimeError if another process holds it. Does nothing where the system has no such locks.
+    RuntimeError that names the other process if one holds it. Does nothing where the system has no such locks.
     """
     try:
         import fcntl
     except ImportError:  # Windows
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = None
     try:
+        while handle is None:
+            handle = os.open(beside, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                    other = os.read(handle, 200).decode(errors="replace") or "another process"
+                    raise RuntimeError(f"{name}: {target} is in use by {other}") from error
+                # a file system without locks: go on
+            if not _is_at(handle, beside):  # the last holder has removed it meanwhile
+                os.close(handle)
+                handle = None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {platform.node()}".encode(), 0)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise RuntimeError(f"{name}: {folder} is in use by another process") from error
-        yield
+            yield
+        finally:
+            beside.unlink(missing_ok=True)
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
+
+
+def _is_at(handle, path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def folder_lock(name: str, folder: Path):
+    """``lock`` of a folder."""
+    return lock(name, folder, folder / ".lock")
 
 
 def _sync_folder(folder):
@@ -198,8 +278,9 @@ def find_input(name: str, recorded: dict, beside: Path) -> str:
 def load_array(path: str, name: str) -> np.ndarray:
     """An array of numbers from a .npy or .csv file (never unpickled)."""
     with reading(name, path, "does not hold an array of numbers"):
+        os.stat(path)  # says why, where NumPy says "not found"
         if Path(path).suffix == ".npy":
-            return check.array(name, np.load(path, allow_pickle=False))
+            return check.array(name, read_npy(path))
         return check.array(name, np.loadtxt(path, delimiter=","))
 
 

@@ -373,3 +373,14 @@ def test_a_rule_that_diverges_itself_is_refused():
     problem = sl.LinearRegression(np.full(D, 16.0), sl.noise.Gaussian(0.3))
     with pytest.warns(sl.DivergenceWarning), pytest.raises(ValueError, match="lr must be one at which sgd is stable"):
         sl.effects(problem, sl.sgd(), 1.0, 20.0)
+
+
+@pytest.mark.slow
+def test_an_sgd_that_is_too_stiff_is_reported_and_the_rest_goes_on():
+    """A direction 3000 times as steep as the others, over a horizon in which these settle."""
+    problem = sl.LinearRegression(np.concatenate([[30.0], np.full(31, 0.01)]), sl.noise.Gaussian(0.1))
+    order = ("learning_rate", "preconditioning", "noise_compression", "noise_reshaping")
+    with pytest.warns(sl.LimitWarning, match="SGD is too stiff at this lr to be followed beyond t = "):
+        found = sl.effects(problem, sl.sign_sgd(), 0.1, 1.5e5, order=order)
+    assert any("too stiff" in text for text in found.curve.warnings)
+    assert np.isfinite(found.curve.risk).all() and "all four" in found.table()

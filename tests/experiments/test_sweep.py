@@ -375,7 +375,10 @@ def test_only_the_cells_to_do_need_room(whole, monkeypatch):
 
 
 def test_two_processes_do_not_work_on_one_folder(tmp_path):
-    with support_files.folder_lock("out", tmp_path), pytest.raises(RuntimeError, match="in use by another process"):
+    with (
+        support_files.folder_lock("out", tmp_path),
+        pytest.raises(RuntimeError, match=rf"in use by process {os.getpid()} on "),
+    ):
         sl.sweep(tmp_path, **GRID)
 
 

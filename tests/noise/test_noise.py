@@ -4,6 +4,7 @@ import itertools
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import LAWS, MIXTURE
@@ -146,6 +147,63 @@ def test_narrow_density_away_from_zero_is_resolved():
     law = sl.noise.Density(lambda e: 0.5 * spike.pdf(e) + 0.5 * spike.pdf(-e), points=[-5.0, 5.0])
     s = np.array([1.0, 3.0, 10.0])
     np.testing.assert_allclose(law.residual_density(s), stats.norm.pdf(5.0, scale=np.sqrt(s**2 + 1e-4)), rtol=1e-7)
+
+
+NARROW_OR_FAR = {
+    "N(20, 0.05)": (stats.norm(20, 0.05), ()),
+    "N(1000, 5)": (stats.norm(1000, 5), ()),
+    "N(20, 0.01)": (stats.norm(20, 0.01), ()),
+    "N(-1e6, 1)": (stats.norm(-1e6, 1), ()),
+    "N(0, 1e-8)": (stats.norm(0, 1e-8), ()),
+    "N(-3, 1e-6)": (stats.norm(-3, 1e-6), (-3.0,)),
+    "uniform": (stats.uniform(499.9, 0.2), ()),
+    "Student": (stats.t(3.5, loc=2.0, scale=0.1), ()),
+}
+
+
+@pytest.mark.parametrize("name", NARROW_OR_FAR)
+def test_a_density_that_is_narrow_or_far_from_zero_has_its_moments_factor_and_samples(name):
+    frozen, points = NARROW_OR_FAR[name]
+    law = sl.noise.Density(frozen.pdf, points=points)
+    mean, std = frozen.mean(), frozen.std()
+    assert law.second_moment == pytest.approx(mean**2 + std**2, rel=1e-6)
+    x, weights = law.quadrature(4096)
+    assert weights @ x == pytest.approx(mean, abs=0.01 * std)
+    assert weights @ (x - mean) ** 2 == pytest.approx(std**2, rel=0.01)
+    levels = np.linspace(0.02, 0.98, 49)
+    rounding = np.spacing(np.float32(abs(mean)))
+    with jax.enable_x64(True):  # float32 has few digits of 1e6 + x
+        draws = np.asarray(law.sample(jax.random.key(0), (100_000,), jnp.float64))
+    assert stats.kstest(draws, frozen.cdf).statistic < 1.95 / np.sqrt(draws.size)  # with probability 0.999
+    np.testing.assert_allclose(
+        np.quantile(law.sample(jax.random.key(1), (100_000,)), levels),
+        frozen.ppf(levels),
+        atol=0.03 * std + 2 * rounding,
+    )
+
+
+def test_the_factor_of_a_density_far_from_zero_is_the_closed_form():
+    a = np.geomspace(1e-6, 1e-2, 9)
+    factor = evaluate_in_float64(sl.noise.Density(stats.norm(50, 2).pdf).gaussian_factor, a)
+    np.testing.assert_allclose(factor, np.exp(-2500 * a / (1 + 8 * a)) / np.sqrt(1 + 8 * a), rtol=1e-5)
+
+
+def test_no_sample_falls_between_two_peaks_or_off_the_end():
+    near, far = stats.norm(-30, 0.02), stats.norm(500, 2)
+    law = sl.noise.Density(lambda e: 0.5 * near.pdf(e) + 0.5 * far.pdf(e))
+    draws = np.asarray(law.sample(jax.random.key(0), (2**21,)))
+    assert not np.any((draws > -29.8) & (draws < 480))
+    heavy = np.asarray(sl.noise.Density(stats.cauchy.pdf).sample(jax.random.key(0), (2**24,)))
+    # P(|eps| > x) = 2 / (pi x): of 2^24 draws the largest is beyond 4e10 with probability 3e-4.
+    assert 1e5 < np.abs(heavy).max() < 4e10
+
+
+def test_a_second_moment_that_is_not_the_density_s_is_refused():
+    with pytest.raises(ValueError, match=r"second_moment must be that of pdf, which is 1, got 1\.1"):
+        sl.noise.Density(stats.norm.pdf, second_moment=1.1)
+    assert sl.noise.Density(stats.norm.pdf, second_moment=1.0).second_moment == 1.0
+    with pytest.raises(ValueError, match="pdf must integrate to 1 over its support, got 0; points= says where"):
+        sl.noise.Density(stats.norm(7.0, 1e-9).pdf)
 
 
 def test_erfcx_has_no_hole():

@@ -17,6 +17,7 @@ which is SGD's equation where a = 1, Mhat = I, chi = 1, Nhat = K. (Weight decay 
 chi = kappa(1)/(phi^2 2P/b) for M = D^-1 whatever the scales of the coordinates.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +37,7 @@ from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.report.text import align
 from sdelimit.results.curves import RiskCurve, with_limit_warnings
+from sdelimit.results.trust import LimitWarning
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -149,7 +151,7 @@ def effects(
     times = time_grid(10.0 if t_max is None and t is None else t_max, t)
     lr = LearningRate.single(lr).require_concrete("effects")
     sgd_lr = lr if sgd_lr is None else LearningRate.single(sgd_lr, "sgd_lr").require_concrete("effects")
-    doubts = [text for rate in (lr, sgd_lr) for text in rate.require_times(times[-1], problem.d)]
+    doubts = [text for rate in (lr, sgd_lr) for text in rate.doubts(times[-1], problem.d)]
     doubts = tuple(dict.fromkeys([*doubts, *optimizer.doubts(times[-1], problem.d)]))
     sgd_eta = sgd_lr.at(times)
     finite = bool(np.isfinite(problem.noise.second_moment))
@@ -163,9 +165,11 @@ def effects(
         raise ValueError(f"lr must be one at which {optimizer.name} is stable until t = {times[-1]:g}: {curve.status}")
     rule = dynamics(problem, limit.undecayed)
     build = Intermediates(rule, limit.weight_decay, batch_size, times, RTOL, atol)
-    risks, scalars = _solve_between(
-        build, lr, sgd_lr, optimizer.scans(times), times, possible_orders(names, order, finite)
-    )
+    orders = possible_orders(names, order, finite)
+    risks, scalars, stopped = _solve_between(build, lr, sgd_lr, optimizer.scans(times), times, orders)
+    for text in stopped:
+        warnings.warn(f"effects({optimizer.name}): {text}", LimitWarning, stacklevel=2)
+    curve = replace(curve, warnings=(*curve.warnings, *stopped))
     factors = Factors(rule, batch_size, curve, scalars)
     return Effects(
         problem=problem,
@@ -193,9 +197,13 @@ def _checked_order(order, names, finite, noise):
 
 
 def _solve_between(build, lr, sgd_lr, scans, times, orders):
-    """Risk curve of every combination on the way, and the scalars of the rule's law along its own, (n, s)."""
+    """Risk curve of every combination on the way, the scalars of the rule's law along its own, (n, s), and warnings.
+
+    A curve that is too stiff to be followed is infinite from where it was left on, like one that diverges, and is
+    warned of.
+    """
     used = [(rate, rate.scan(times)) for rate in (sgd_lr, lr)]
-    risks, scalars = {}, np.zeros((times.size, 0))
+    risks, scalars, stopped = {}, np.zeros((times.size, 0)), []
     infinite = not np.isfinite(build.dynamics.problem.noise.second_moment)
     for on in combinations(orders):
         if infinite and not on:
@@ -206,8 +214,13 @@ def _solve_between(build, lr, sgd_lr, scans, times, orders):
         with x64():
             out = integrate(current, system, Stepping.along(scan, *scans), False)
         if not (out["finished"] or out["blown_up"]):
-            raise RuntimeError(f"effects: SGD with {sorted(on)} took {MAX_STEPS} steps; take a smaller lr or horizon")
+            if len(on) == len(orders[0]):
+                raise RuntimeError(f"effects: the rule took {MAX_STEPS} steps; take a smaller lr or horizon")
+            stopped.append(
+                f"SGD{' with ' if on else ''}{' and '.join(sorted(on))} is too stiff at this lr to be followed beyond "
+                f"t = {float(out['end_time']):.4g}, in {MAX_STEPS} steps: its risk is given as infinite from there on"
+            )
         risks[on] = check.read_only(np.where(np.isfinite(out["risk"]), out["risk"], np.inf))
         if len(on) == len(orders[0]):
             scalars = out.get("scalars", scalars)
-    return risks, scalars
+    return risks, scalars, tuple(stopped)

@@ -21,12 +21,18 @@ from sdelimit.limits.exact.step_fluctuations import sampled_fluctuations
 from sdelimit.limits.limit import Limit
 from sdelimit.limits.residual_law import noise_scale, residual_sample
 from sdelimit.noise.base import NoiseLaw
+from sdelimit.noise.bounded import Uniform
+from sdelimit.noise.density import Density
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.log_log_spline import LogLogTable
 from sdelimit.numerics.precision import evaluate_in_float64
 
+NARROW = 1e-4
+"""Width in standard deviations of an interval that has the probability of its middle, to 1e-9."""
+OVERLAP = 0.7
+"""Standard deviation of these Gaussians over the distance of their means: their sum is smooth to 1e-4."""
 NODES = 2048
 """Gaussian components in which a noise law is written that is not Gaussian."""
 
@@ -57,7 +63,9 @@ class ResidualComponents(ClipCoefficients):
         """P(|l| < C) of each component, and the edges (-C - m) / sqrt(V), (C - m) / sqrt(V) and V it comes from."""
         V = 2 * R + self.variances
         low, high = (-C - self.means) / jnp.sqrt(V), (C - self.means) / jnp.sqrt(V)
-        return (erf(high / jnp.sqrt(2.0)) - erf(low / jnp.sqrt(2.0))) / 2, low, high, V
+        inside = (erf(high / jnp.sqrt(2.0)) - erf(low / jnp.sqrt(2.0))) / 2
+        # Where C^2 << V the difference has no digits.
+        return jnp.where(high - low < NARROW, (high - low) * _pdf((high + low) / 2), inside), low, high, V
 
     def drift(self, R, C):
         return jnp.sum(jnp.asarray(self.weights) * self.inside(R, C)[0])
@@ -158,8 +166,18 @@ def clip_coefficients(noise: NoiseLaw, batch_size: int) -> ClipCoefficients:
     if isinstance(noise, (NoNoise, Gaussian)):
         return GaussianBatch(float(batch_size), float(noise.second_moment))
     if batch_size == 1:
-        return ResidualComponents(*noise.components(NODES))
+        return ResidualComponents(*_components(noise))
     return SampledBatch(*residual_sample(noise, batch_size))
+
+
+def _components(noise):
+    """``noise.components``; the nodes of a quadrature as Gaussians that overlap, so that a residual of which the noise
+    is nearly all has a smooth law too: points would be either inside of C or outside.
+    """
+    if not isinstance(noise, (Uniform, Density)):
+        return noise.components(NODES)
+    weights, means, _ = noise.components(4 * NODES)
+    return weights, means, (OVERLAP * np.gradient(means)) ** 2
 
 
 def clip_norm_limit(threshold: float, noise: NoiseLaw, batch_size: int) -> Limit:

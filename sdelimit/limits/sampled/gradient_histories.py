@@ -74,6 +74,26 @@ def weighted_sum(weights: Weights, x: Float[Array, "T *n"]) -> Float[Array, "T *
     return weights.now * x + weights.past * totals
 
 
+def power_sum(weights: Weights, x: Float[Array, "T *n"], p: float) -> Float[Array, "T *n"]:
+    """(sum_j a_j x_{t-j}^p)^(1/p) for x >= 0, on the circle, where p-th powers of x leave floating point."""
+    power = int(p) if p == int(p) else p
+
+    def root(a, first, b, second):
+        size = jnp.maximum(first, second)
+        size = jnp.where(size > 0, size, 1)
+        return size * (a * (first / size) ** power + b * (second / size) ** power) ** (1 / p)
+
+    def step(total, value):
+        total = root(weights.decay, total, 1.0, value)
+        return total, total
+
+    if weights.past == 0:
+        return weights.now ** (1 / p) * x
+    lap, _ = jax.lax.scan(step, jnp.zeros_like(x[0]), x)
+    _, totals = jax.lax.scan(step, lap, x)
+    return root(weights.now, x, weights.past, totals)
+
+
 def shape_for(memory: float, batch_size: int, samples: int) -> tuple[int, int, int]:
     """(T, chains, groups) with about ``samples`` gradients in all, in 16 or more groups."""
     steps = max(64, int(np.ceil(MEMORIES * memory)))

@@ -14,13 +14,16 @@ from jaxtyping import Array, Float
 from sdelimit.limits.noise_kernel import RHO, Estimate
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.sampled.gradient_effects import sampled_kernels
-from sdelimit.limits.sampled.gradient_histories import estimates, residuals, weighted_sum
+from sdelimit.limits.sampled.gradient_histories import estimates, power_sum, residuals, weighted_sum
 from sdelimit.limits.sampled.laplace_transform import ratio_drift, signed_drift
 from sdelimit.limits.sampled.long_run_variance import sampled_response, variance_ratio
 from sdelimit.limits.sampled.mean_response import ratio_response, signed_response
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics.jit import jit
+
+CUBES = 3.0
+"""Powers of gradients that stay in float32 (``residuals``); higher ones are taken of ratios."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ def kernel_products(radius, draws, weights):
 
 def _denominator(rule, g):
     """(sum_j w_j |g_-j|^p)^(1/p)."""
+    if rule.p > CUBES:
+        return power_sum(rule.w, jnp.abs(g), rule.p)
     return weighted_sum(rule.w, jnp.abs(g) ** _power(rule.p)) ** (1 / rule.p)
 
 

@@ -76,6 +76,8 @@ def weight(l, key, rule):  # noqa: E741
 
 
 def irregularity(D):
-    """rho = Var(D) / (E[D^2] + eps) over the first axis; eps only guards 0/0."""
+    """rho = Var(D) / (E[D^2] + eps) over the first axis, whatever the size of D; eps only guards 0/0."""
+    largest = jnp.max(jnp.abs(D), axis=0)
+    D = D / jnp.where(largest > 0, largest, 1)
     square = jnp.mean(D**2, axis=0)
     return (square - jnp.mean(D, axis=0) ** 2) / jnp.maximum(square, TINY_FLOAT32)

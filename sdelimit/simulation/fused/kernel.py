@@ -16,12 +16,13 @@ ELEMENTS = 256
 
 
 def advance(
-    rule: FusedRule, sample, several, generator, interpret, span, keys, eps, rate, corrections, tables, state
+    rule: FusedRule, sample, several, generator, interpret, span, keys, eps, rate, scale, corrections, tables, state
 ):  # fmt: skip
     """``state`` after ``span[2]`` steps, the first of which is number ``span[1]`` of a chunk that starts at step
     ``span[0]``.
 
-    keys (runs, 2); eps (steps, runs), rate (steps, m), corrections (decays, steps) of the whole chunk; ``state`` holds
+    keys (runs, 2); eps (steps, runs), rate (steps, m), corrections (decays, steps) of the whole chunk; scale (1,)
+    multiplies gradients; ``state`` holds
     both halves of delta and of each array of the rule, each (runs, m, H). ``sample``, ``several``, ``tables``: see
     ``FusedSampler``.
     """
@@ -37,6 +38,7 @@ def advance(
             pl.BlockSpec((rows, 2), lambda i, j: (i, 0)),
             pl.BlockSpec((eps.shape[0], rows), lambda i, j: (0, i)),
             pl.BlockSpec((rate.shape[0], 1), lambda i, j: (0, j)),
+            _whole(scale),
             _whole(corrections),
             *map(_whole, tables),
             *[own] * len(state),
@@ -45,7 +47,7 @@ def advance(
         out_shape=[jax.ShapeDtypeStruct(part.shape, part.dtype) for part in state],
         compiler_params=triton.CompilerParams(num_warps=int(np.clip(rows * half // ELEMENTS, 1, 16)), num_stages=1),
         interpret=interpret,
-    )(span, keys, eps, rate, corrections, *tables, *state)
+    )(span, keys, eps, rate, scale, corrections, *tables, *state)
 
 
 def _whole(array):
@@ -60,7 +62,7 @@ def _rows(runs, half):
     return rows
 
 
-def _kernel(rule, sample, rounds, n_tables, span, keys, eps, rate, corrections, *rest):
+def _kernel(rule, sample, rounds, n_tables, span, keys, eps, rate, scale, corrections, *rest):
     """Refs in, then refs out; everything in between stays in registers."""
     tables, rest = rest[:n_tables], rest[n_tables:]
     inputs, outputs = rest[: len(rest) // 2], rest[len(rest) // 2 :]
@@ -73,7 +75,7 @@ def _kernel(rule, sample, rounds, n_tables, span, keys, eps, rate, corrections, 
         z = normals.box_muller(*normals.threefry(key0, key1, jnp.broadcast_to(count, shape), position, rounds))
         x = sample(z, tables)
         delta, own = state[:2], state[2:]
-        residual = jnp.sum(delta[0] * x[0] + delta[1] * x[1], axis=1) - eps[k, :]
+        residual = scale[0] * (jnp.sum(delta[0] * x[0] + delta[1] * x[1], axis=1) - eps[k, :])
         corrected = tuple(corrections[i, k] for i in range(len(rule.decays)))
         moved, states = [], []
         for i in range(2):

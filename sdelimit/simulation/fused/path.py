@@ -44,7 +44,7 @@ def chunk(e, start, length, block, group, stream, state):
     end = min(length, e.slots - 1 - start)
     stops = sorted({0, end, *np.flatnonzero(take).tolist()})
     moved, measured = [], []
-    for optimizer, rate, own in zip(e.optimizers, rates, state, strict=True):
+    for optimizer, unit, rate, own in zip(e.optimizers, e.units, rates, state, strict=True):
         rule, risks = fused_rule(optimizer), [np.zeros((0, group.n_runs, rate.shape[1]))]
         corrections = np.array([1 - b ** (index + 1.0) for b in rule.decays or (0.0,)], np.float32)
         for first, last in itertools.pairwise([*stops, stops[-1]]):
@@ -53,8 +53,8 @@ def chunk(e, start, length, block, group, stream, state):
             span = np.array([start, first, last - first], np.int32)
             own = _advance(
                 rule=rule, sample=sampler.sample, several=sampler.several, generator=e.generator, interpret=interpret,
-                mesh=group.mesh, span=span, keys=keys, eps=eps, rate=rate, corrections=corrections,
-                tables=sampler.tables, state=own,
+                mesh=group.mesh, span=span, keys=keys, eps=eps, rate=rate,
+                scale=np.full(1, 1 / unit, np.float32), corrections=corrections, tables=sampler.tables, state=own,
             )  # fmt: skip
         moved.append(own)
         measured.append([np.concatenate(risks)])
@@ -79,10 +79,12 @@ def _risk(covariance, d, first, second):
 
 
 @partial(jax.jit, static_argnames=("rule", "sample", "several", "generator", "interpret", "mesh"))
-def _advance(rule, sample, several, generator, interpret, mesh, span, keys, eps, rate, corrections, tables, state):
+def _advance(
+    rule, sample, several, generator, interpret, mesh, span, keys, eps, rate, scale, corrections, tables, state
+):
     """The kernel, on each device for the runs that are there."""
     run = partial(advance, rule, sample, several, generator, interpret)
     if mesh.size > 1:
-        specs = (P(), P("runs"), P(None, "runs"), P(), P(), P(), P("runs"))
+        specs = (P(), P("runs"), P(None, "runs"), P(), P(), P(), P(), P("runs"))
         run = jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=P("runs"), check_vma=False)
-    return run(span, keys, eps, rate, corrections, tables, state)
+    return run(span, keys, eps, rate, scale, corrections, tables, state)
