@@ -50,7 +50,7 @@ TABLE = [
     swept(kind, "covariance must be a text", covariance=np.eye(8)),
     swept(value, "cannot read nowhere.npy", covariance="nowhere.npy"),
     swept(value, "std must be > 0", noise="gaussian:-1"),
-    swept(value, "noise: the variance of 'gaussian:1e200' is beyond", noise="gaussian:1e200"),
+    swept(value, "noise: 'gaussian:1e200': std must lie between", noise="gaussian:1e200"),
     swept(value, "batch_size must be >= 1", batch_size=0),
     swept(value, "seed must be >= 0", seed=-1),
     swept(value, "n_runs must be >= 0", n_runs=-1),
