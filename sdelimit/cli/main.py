@@ -169,22 +169,23 @@ def _write(out, reports, record):
 def run():
     """``main`` as a program. After Ctrl-C it leaves at once: Python's shutdown under threads that compile can crash."""
     try:
-        main()
+        status = main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Aborted!", err=True)
+        status = INTERRUPTED
     except SystemExit as end:
-        if not _was_interrupted(end):
+        if end.code != INTERRUPTED:
             raise
+        status = INTERRUPTED
+    if status == INTERRUPTED:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(INTERRUPTED)
+    sys.exit(status or 0)
 
 
 INTERRUPTED = 130
 """What shells give a command that Ctrl-C has ended."""
-
-
-def _was_interrupted(end: BaseException) -> bool:
-    """Whether Ctrl-C is behind the end of a command."""
-    if end.args == (INTERRUPTED,):
-        return True
-    before = end.__cause__ or end.__context__
-    return before is not None and (isinstance(before, KeyboardInterrupt) or _was_interrupted(before))

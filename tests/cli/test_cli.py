@@ -2,7 +2,13 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -75,3 +81,36 @@ def test_targets_are_sparse_where_asked(tmp_path):
         assert rerun(out / "curves.npz").agrees
     assert parse_target("dense", 60, 0) is None
     assert np.any(parse_target("sparse:4", 60, 1) != parse_target("sparse:4", 60, 0))
+
+
+@pytest.mark.parametrize(
+    "stopped", [KeyboardInterrupt(), click.Abort(), SystemExit(130)], ids=lambda e: type(e).__name__
+)
+def test_a_command_that_is_interrupted_ends_at_once_with_the_status_of_shells(stopped, monkeypatch):
+    """Without Python's shutdown, which crashes while threads of XLA compile."""
+    module, left = sys.modules["sdelimit.cli.main"], []
+
+    def main(standalone_mode):
+        assert not standalone_mode
+        raise stopped
+
+    monkeypatch.setattr(module, "main", main)
+    monkeypatch.setattr(module.os, "_exit", left.append)
+    with pytest.raises(SystemExit):
+        module.run()
+    assert left == [130]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [6.0, 9.0, 12.0, 15.0])
+def test_ctrl_c_while_xla_compiles_does_not_crash(seconds, tmp_path):
+    command = [sys.executable, "-c", "from sdelimit.cli import run; print('ready', flush=True); run()", "compare"]
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    options = {"cwd": tmp_path, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, "--d", "300", "--out", "out"], **options) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert error.rstrip().endswith("Aborted!")

@@ -8,6 +8,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import sdelimit as sl
+from sdelimit.experiments.specs import parse_optimizer
 from sdelimit.limits.weight_decay import DecayedLaw
 from sdelimit.modes.alignment import _mean
 from sdelimit.modes.decoupled import modes
@@ -230,6 +231,14 @@ def test_decay_in_an_optax_chain_is_found():
     assert a == pytest.approx(b, rel=1e-9)
     mask = optax.masked(optax.add_decayed_weights(0.5), mask=True)
     assert sl.from_optax(optax.chain(optax.identity(), mask)).hyperparameters["weight_decay"] == 0.5
+
+
+def test_the_command_line_takes_a_decay_of_every_rule():
+    rule = parse_optimizer("signum:0.8,weight_decay=0.25")
+    assert rule.hyperparameters == {"beta": 0.8, "weight_decay": 0.25}
+    assert parse_optimizer("adamw:weight_decay=0.5").hyperparameters["weight_decay"] == 0.5
+    with pytest.raises(ValueError, match="weight_decay must be >= 0"):
+        parse_optimizer("sgd:weight_decay=-1")
 
 
 def test_effects_have_a_fifth_term_and_still_add_up():
