@@ -142,7 +142,7 @@ def test_simulated_runs_fluctuate_around_the_stationary_risk():
 
 @pytest.mark.slow
 def test_simulated_runs_of_clipped_and_adaptive_rules_do_too():
-    assert_runs_settle([sl.clip_coordinate(0.4), sl.clip_norm(0.6), sl.adam(0.5, 0.8), sl.signum(0.3)], 0.5)
+    assert_runs_settle([sl.clip_coordinate(0.4), sl.clip_norm(0.6), sl.adam(0.5, 0.8), sl.signum(0.3)], 0.5, n_runs=128)
 
 
 class Dip(eqx.Module):
