@@ -47,9 +47,9 @@ def plot_reports(reports, path=None) -> Figure:
         handles.values(),
         handles.keys(),
         loc="outside lower center",
-        ncols=min(len(handles), 3),
+        ncols=_columns(figure, handles),
         frameon=False,
-        fontsize=9,
+        fontsize=LEGEND_SIZE,
     )
     for name in [path] if isinstance(path, str) or hasattr(path, "__fspath__") else (path or []):
         figure.savefig(name, dpi=150)
@@ -94,3 +94,16 @@ def theory_band(theory):
 def _finite(values):
     """Diverged values are left out of the drawing."""
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+
+
+LEGEND_SIZE = 9
+"""In points."""
+WIDTH_OF_TEXT, WIDTH_OF_HANDLE = 0.6, 4.5
+"""Of a letter, and of a line with the space around it, in units of ``LEGEND_SIZE``: neither is wider."""
+
+
+def _columns(figure, labels) -> int:
+    """As many columns of a legend as fit into the figure, at most 3."""
+    longest = max(map(len, labels), default=0)
+    width = LEGEND_SIZE / 72 * (WIDTH_OF_TEXT * longest + WIDTH_OF_HANDLE)
+    return int(np.clip(figure.get_figwidth() / width, 1, min(len(labels), 3) or 1))

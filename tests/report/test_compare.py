@@ -1,9 +1,12 @@
 """Comparison reports and their figures."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import sdelimit as sl
+from sdelimit.report.plot import plot_reports
 from sdelimit.results.curves import RiskCurve, RiskCurves
 
 
@@ -101,3 +104,18 @@ def test_without_paths_the_band_is_that_of_the_ode():
     drawn = band.get_paths()[0].vertices
     for q in (0.1, 0.9):
         assert np.any(np.isclose(drawn[:, 1], theory.quantile(q)[-1], rtol=1e-9))
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+def test_no_figure_cuts_its_legend(experiment, panels, tmp_path):
+    theory, runs, paths = experiment
+    other = sl.LinearRegression(theory.problem.covariance, sl.noise.Laplace(0.3))
+    reports = [sl.compare(theory, runs, paths)]
+    if panels == 2:
+        again = [dataclasses.replace(result, problem=other) for result in (theory, runs, paths)]
+        reports.append(sl.compare(*again))
+    figure = plot_reports(reports, tmp_path / "figure.png")
+    figure.canvas.draw()
+    (legend,), box = figure.legends, figure.bbox
+    extent = legend.get_window_extent()
+    assert extent.x0 >= box.x0 and extent.x1 <= box.x1 and extent.y0 >= box.y0 and extent.y1 <= box.y1
