@@ -58,6 +58,7 @@ def test_noiseless_sgd_is_a_geometric_random_walk():
     assert curve.std == pytest.approx(curve.risk * np.sqrt(2 * ETA**2 * (2 - ETA) ** 2 * TIMES / D), rel=1e-3)
 
 
+@pytest.mark.long
 def test_sgd_has_a_std_where_single_steps_along_directions_count():
     curve = sl.solve_ode(sphere(), sl.sgd(), ETA, t=TIMES, aligned=True)
     assert curve.aligned
@@ -198,6 +199,7 @@ def test_rules_that_decouple_in_no_coordinates_have_the_std_of_their_neighbour_t
     assert curve.std == pytest.approx(exact.std, rel=3e-3)
 
 
+@pytest.mark.long
 def test_several_learning_rates_have_the_std_of_each_and_a_divergence_is_infinite():
     with pytest.warns(sl.LimitWarning), pytest.warns(sl.DivergenceWarning):
         curve = sl.solve_ode(sphere(), sl.sgd(), [ETA, 5.0], t=TIMES)

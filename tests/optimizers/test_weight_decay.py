@@ -63,6 +63,7 @@ def test_the_ode_is_the_limit_of_an_euler_loop_for_the_mean_and_the_second_momen
     assert found != pytest.approx(sl.solve_ode(problem, rule, lr=0.4, t=[3.0], aligned=False).risk[0], rel=0.05)
 
 
+@pytest.mark.long
 def test_a_rule_that_depends_on_scale_has_the_same_curve_with_modes_and_with_matrices():
     """clip_coordinate on a diagonal K, and on the same K with a coupling too small to matter."""
     rule = sl.clip_coordinate(0.5).with_weight_decay(0.5)
@@ -109,6 +110,7 @@ def test_finite_d_is_the_recursion_of_the_matrix_of_second_moments(rule, lr):
     assert found == pytest.approx(np.sum(K * Y[:d, :d]) / 2, rel=1e-10)
 
 
+@pytest.mark.long
 def test_coupled_decay_of_momentum_enters_the_average():
     """d of 24 and exact moments, as above, with m' = beta m + K delta + nu + omega (delta + theta*)."""
     problem = sl.LinearRegression(sl.covariance.ar1(24, 0.5), NOISE, theta0=START[:24], seed=2)
@@ -147,6 +149,7 @@ def test_stationary_risk_and_best_decay_of_isotropic_features_are_in_closed_form
     assert sl.solve_ode(ISOTROPIC, decayed, lr, t=[80.0]).risk[0] == pytest.approx(found.risk, rel=1e-6)
 
 
+@pytest.mark.long
 def test_the_best_decay_may_be_none_or_without_end():
     small = sl.LinearRegression(sl.covariance.identity(100), sl.noise.Gaussian(3.0), theta_star=np.full(100, 1e-3))
     endless = sl.best_weight_decay(small, sl.sgd(), 1.0)
@@ -161,6 +164,7 @@ def test_the_best_decay_may_be_none_or_without_end():
     assert around[1] < min(around[0], around[2])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rule", "lr"), [(sl.sign_sgd(), 0.2), (sl.sgd(), 0.3), (sl.sgd(momentum=0.8), 0.05)])
 def test_the_rate_at_which_the_risk_settles_is_that_of_the_ode(rule, lr):
     """Two distinct variances, so that the slowest rate is soon all that is left."""
@@ -173,6 +177,7 @@ def test_the_rate_at_which_the_risk_settles_is_that_of_the_ode(rule, lr):
     assert risk[-1] == pytest.approx(sl.stationary_risk(problem, decayed, lr, aligned=False), rel=1e-4)
 
 
+@pytest.mark.long
 def test_of_isotropic_features_the_risk_solves_a_scalar_pair_of_equations():
     """m = E delta along theta*, R: K = I and theta_0 = 0."""
     problem = sl.LinearRegression(sl.covariance.identity(300), NOISE, seed=4)
@@ -188,6 +193,7 @@ def test_of_isotropic_features_the_risk_solves_a_scalar_pair_of_equations():
     assert found == pytest.approx(expected, rel=2e-6)
 
 
+@pytest.mark.long
 def test_paths_have_the_mean_of_the_ode():
     for rule, problem in ((sl.sign_sgd(), AR), (sl.clip_coordinate(0.7), AR), (sl.sgd(momentum=0.9), DIAGONAL)):
         lr = 0.04 if rule.name == "sgd_momentum" else 0.4
@@ -223,6 +229,7 @@ def test_decays_add_up_and_none_is_the_rule_itself():
     assert isinstance(law, DecayedLaw) and not isinstance(law.rule, DecayedLaw)
 
 
+@pytest.mark.long
 def test_decay_in_an_optax_chain_is_found():
     found = sl.from_optax(optax.chain(optax.scale_by_sign(), optax.add_decayed_weights(0.25)))
     assert found.hyperparameters["weight_decay"] == 0.25
@@ -241,6 +248,7 @@ def test_the_command_line_takes_a_decay_of_every_rule():
         parse_optimizer("sgd:weight_decay=-1")
 
 
+@pytest.mark.long
 def test_effects_have_a_fifth_term_and_still_add_up():
     rule = sl.sign_sgd().with_weight_decay(0.5)
     found = sl.effects(AR, rule, 0.3, t=np.linspace(0, 2, 5))
@@ -266,6 +274,7 @@ def test_the_mean_under_decay_is_the_same_from_eigenvectors_and_by_polynomials()
         np.testing.assert_allclose(found, expected, atol=1e-9 * np.abs(expected).max())
 
 
+@pytest.mark.long
 def test_features_that_decay_keeps_correlated_are_warned_of():
     """theta_0 = theta* = e_1: correlated only because decay pulls theta away."""
     target = np.eye(200)[0]
@@ -276,6 +285,7 @@ def test_features_that_decay_keeps_correlated_are_warned_of():
     assert curve.drift_error > 0.05
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("covariance", [sl.covariance.identity(200), sl.covariance.ar1(200, 0.3)], ids=["I", "AR(1)"])
 def test_correlated_features_with_decay_follow_runs(covariance):
     """theta_0 = 0, theta* = e_1: the linear law is several percent off at all times."""
@@ -290,6 +300,7 @@ def test_correlated_features_with_decay_follow_runs(covariance):
     assert np.all(np.abs(paths.mean - aligned) < 4 * paths.standard_error + 0.01 * aligned)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rule", "lr"), [(sl.sgd(), 0.3), (sl.sgd(momentum=0.9), 0.03)], ids=["sgd", "momentum"])
 def test_the_recursion_with_decay_settles_at_its_fixed_point(rule, lr):
     problem = sl.LinearRegression(sl.covariance.spiked(40, [6.0]), NOISE, seed=2)
@@ -298,6 +309,7 @@ def test_the_recursion_with_decay_settles_at_its_fixed_point(rule, lr):
     assert sl.stationary_risk(problem, decayed, lr, aligned=True) == pytest.approx(settled, rel=1e-6)
 
 
+@pytest.mark.long
 def test_spiked_modes_follow_both_vectors():
     spiked = sl.covariance.spiked(60, [5.0, 2.0])
     problems = [sl.LinearRegression(K, NOISE, theta0=np.ones(60) / 8, seed=5) for K in (spiked, spiked.to_dense())]
@@ -307,6 +319,7 @@ def test_spiked_modes_follow_both_vectors():
     np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_gradients_with_respect_to_the_learning_rate_are_finite_differences():
     rule = sl.sign_sgd().with_weight_decay(0.5)
 

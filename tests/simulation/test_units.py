@@ -34,13 +34,13 @@ def plain():
     return runs(RULES)
 
 
-@pytest.mark.parametrize("k", [-60, -33, 7, 33, 60])
+@pytest.mark.parametrize("k", [-60, 33, *(pytest.param(k, marks=pytest.mark.long) for k in (-33, 7, 60))])
 def test_features_in_other_units_change_nothing_else(plain, k):
     assert (plain[:, :, -1].mean(axis=1) < 0.7 * plain[:, :, 0].mean(axis=1)).all()
     np.testing.assert_array_equal(runs(RULES, features=2.0**k), plain)
 
 
-@pytest.mark.parametrize("k", [-45, 45])
+@pytest.mark.parametrize("k", [-45, pytest.param(45, marks=pytest.mark.long)])
 def test_labels_in_other_units_change_nothing_else(plain, k):
     """The risk is 2^2k times as large; float32 holds it up to 1e30."""
     np.testing.assert_allclose(runs(RULES, labels=2.0**k), plain, rtol=1e-6)
