@@ -33,6 +33,8 @@ SHARED_CLOCKS = 7
 MOST_FEATURES = 256
 NEGLIGIBLE = 0.002
 """A bound on the error below which it is not computed."""
+LONGEST_SPAN = 1e5
+"""Decay times of the fastest mode after which a mean counts as settled: an interpolation of degree 2000."""
 HERMITE_X, HERMITE_WEIGHTS = normal_quadrature(7)
 
 
@@ -140,7 +142,8 @@ def _held(problem, limit, pull):
         w = -pull / (current.decay + pull) * target
         m = (w if covariance.is_diagonal else current.vectors @ w) / root
     else:
-        top, time = current.decay.max(), 30 / pull
+        top = current.decay.max()
+        time = min(30 / pull, LONGEST_SPAN / top)  # what moves more slowly carries no risk
         m = -pull * of_covariance(covariance, root, lambda x: _filled(x + pull, time), time * top, top, target) / root
     Km = _apply(problem, m)
     return Km / covariance.std, float(m @ Km / 2)

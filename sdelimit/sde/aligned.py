@@ -22,7 +22,7 @@ from sdelimit.numerics.jit import jit
 from sdelimit.numerics.matrices import semidefinite_root
 from sdelimit.numerics.precision import evaluate_in_float64, x64
 from sdelimit.ode.aligned import AlignedSystem, aligned_system
-from sdelimit.sde.noise_increments import decayed, risks_of, standard_normals
+from sdelimit.sde.noise_increments import after_weight_decay, risks_of, standard_normals
 
 
 def aligned_stepper(problem, law: ScalarLaw, response: Response, theory):
@@ -90,11 +90,11 @@ def _advance(system: AlignedSystem, factor, inverse, pull, state, keys, index, d
         index, dt, eta = inputs
         half = dt / 2, eta * dt / 2
         y, extra = state
-        y, extra = drift(decayed(pull, half[1], y), extra, half)
+        y, extra = drift(after_weight_decay(pull, half[1], y), extra, half)
         _, _, G, k = responses(y, extra)
         y = y + eta * jnp.sqrt(dt / d) * std * noise(G, k, standard_normals(keys, index, (d,)))
         y, extra = drift(y, extra, half)
-        y = decayed(pull, half[1], y)
+        y = after_weight_decay(pull, half[1], y)
         return (y, extra), jnp.sum(y * mixed(y), axis=-1) / 2
 
     return jax.lax.scan(step, state, (index, dt, eta))

@@ -20,7 +20,7 @@ from sdelimit.numerics.jit import jit
 from sdelimit.numerics.matrices import semidefinite_root
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.matrix import MatrixSystem, matrix_system
-from sdelimit.sde.noise_increments import MARGIN, SPACING, decayed, risks_of, standard_normals
+from sdelimit.sde.noise_increments import MARGIN, SPACING, after_weight_decay, risks_of, standard_normals
 
 
 def matrix_stepper(problem, operators: Operators, theory):
@@ -85,14 +85,14 @@ def _advance(system: MatrixSystem, log_R, factors, pull, y, keys, index, dt, eta
 
     def step(y, inputs):
         index, dt, eta = inputs
-        y = decayed(pull, eta * dt / 2, y)
+        y = after_weight_decay(pull, eta * dt / 2, y)
         R = system.positive(risk(y))
         half = y - eta * dt / 2 * strength(R) * (y @ khat)
         R = system.positive(risk(half) + eta**2 * dt / (4 * d) * noise_power(R))
         a = eta * dt / 2 * strength(R)
         z = standard_normals(keys, index, (log_R.size, d))
         y = decay(decay(y, a) + eta * jnp.sqrt(dt / d) * increment(R, z), a)
-        y = decayed(pull, eta * dt / 2, y)
+        y = after_weight_decay(pull, eta * dt / 2, y)
         return y, risk(y)
 
     return jax.lax.scan(step, y, (index, dt, eta))

@@ -13,7 +13,7 @@ from sdelimit.numerics.jit import jit
 from sdelimit.numerics.matrices import exponentials
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.sde.noise_increments import (
-    decayed,
+    after_weight_decay,
     float32_transpose,
     mean_decay,
     noise_increments,
@@ -59,9 +59,17 @@ def _advance(law, decay, rates, forcing, increments, along, floor, pull, state, 
     def step(state, inputs):
         w, scalars = state if law.has_scalars else (state, jnp.zeros((len(keys), 0)))
         half = inputs[1] * inputs[2] / 2
-        w = decayed(pull, half, w) if law.size == 1 else w.at[:, 0].set(decayed(pull, half, w[:, 0]))
+        w = (
+            after_weight_decay(pull, half, w)
+            if law.size == 1
+            else w.at[:, 0].set(after_weight_decay(pull, half, w[:, 0]))
+        )
         w, scalars = step_of(law, decay, rates, forcing, increments, along, floor, d, w, scalars, keys, inputs)
-        w = decayed(pull, half, w) if law.size == 1 else w.at[:, 0].set(decayed(pull, half, w[:, 0]))
+        w = (
+            after_weight_decay(pull, half, w)
+            if law.size == 1
+            else w.at[:, 0].set(after_weight_decay(pull, half, w[:, 0]))
+        )
         energy = w**2 if law.size == 1 else w[:, 0] ** 2
         return (w, scalars) if law.has_scalars else w, jnp.sum(decay * energy, axis=-1) / 2
 

@@ -155,7 +155,7 @@ def row_products(factor, z):
     return factor * z if factor.ndim == 1 else (z.astype(factor.dtype) @ factor).astype(z.dtype)
 
 
-def decayed(pull, clock, w: Float[Array, "n d"]) -> Float[Array, "n d"]:
+def after_weight_decay(pull, clock, w: Float[Array, "n d"]) -> Float[Array, "n d"]:
     """w of every path after decoupled weight decay, dw = -omega (w + w*) dt, for a time ``clock`` = int eta dt.
 
     ``pull`` is (omega, w*), or None without decay.
