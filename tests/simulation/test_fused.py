@@ -101,7 +101,7 @@ def test_the_kernel_lowers_for_cuda(name, d):
         state = [jnp.zeros((64, 2, sampler.half))] * (2 + 2 * fused.n_state)
         lowered = run.trace(
             np.zeros(3, np.int32), np.zeros((64, 2), np.uint32), jnp.zeros((100, 64)), jnp.zeros((100, 2)),
-            jnp.zeros((max(1, len(fused.decays)), 100)), sampler.tables, state,
+            jnp.ones(1), jnp.zeros((max(1, len(fused.decays)), 100)), sampler.tables, state,
         ).lower(lowering_platforms=("cuda",))  # fmt: skip
         assert "triton" in lowered.as_text()
 
