@@ -32,6 +32,14 @@ from sdelimit.optimizers import (
     signum,
 )
 from sdelimit.problem.linear_regression import LinearRegression
+from sdelimit.problem.single_index import (
+    LogisticRegression,
+    PhaseRetrieval,
+    PoissonRegression,
+    ProbitRegression,
+    RobustRegression,
+    SingleIndex,
+)
 from sdelimit.report.comparison import Report, compare
 from sdelimit.results.curves import DivergenceWarning, LimitWarning, RiskCurve, RiskCurves
 from sdelimit.sde.solve import solve_sde
@@ -44,13 +52,19 @@ __all__ = [
     "Effects",
     "LimitWarning",
     "LinearRegression",
+    "LogisticRegression",
     "OptimalClipping",
     "OptimizedSchedule",
     "Optimizer",
+    "PhaseRetrieval",
+    "PoissonRegression",
+    "ProbitRegression",
     "Report",
     "Rerun",
     "RiskCurve",
     "RiskCurves",
+    "RobustRegression",
+    "SingleIndex",
     "Sweep",
     "adam",
     "adamw",

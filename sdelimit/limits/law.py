@@ -70,6 +70,8 @@ class Law(eqx.Module):
         fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that B_q lacks; None if unknown.
         resolves_memory: whether the law holds for memories comparable to d, from the first step on.
         has_target: whether the last number of a mode is w*_i, the mode of theta*, which stays as it is.
+        reads_overlaps: whether coefficients depend on theta' K theta* too (theory: section 20): the risk is then the
+            problem's own function of both overlaps, and q_00 / 2 that of least squares.
         weight_decay: omega of decoupled decay, the rate at which eta pulls theta to zero; 0 without.
         kurtosis: of the signal over features, where the law accounts for mean steps that fall as it grows; 0 where it
             takes them to be linear.
@@ -80,6 +82,7 @@ class Law(eqx.Module):
     needs_fourth_moment: ClassVar[bool] = False
     resolves_memory: ClassVar[bool] = False
     has_target: ClassVar[bool] = False
+    reads_overlaps: ClassVar[bool] = False
     # Not annotated: fields of some laws, which a dataclass would otherwise order among those of this class.
     errors = None
     fluctuations = None
@@ -185,6 +188,10 @@ class Law(eqx.Module):
     def saturation(self, q, m) -> Float[Array, ""]:
         """The signal in what a rule averages, over its noise."""
         return jnp.zeros(())
+
+    def widened(self, largest: float) -> "Law":
+        """This law, or one whose tables reach to q_00 = ``largest``^2."""
+        return self
 
     @property
     def undecayed(self) -> "Law":

@@ -39,7 +39,19 @@ class DecayedLaw(Law):
 
     @property
     def size(self):
-        return self.rule.size + 1
+        return self.rule.size + self._added
+
+    @property
+    def _added(self):
+        """How many numbers decay adds to the state: w*_i, unless the rule's own law has it."""
+        return 0 if self.rule.has_target else 1
+
+    @property
+    def reads_overlaps(self):
+        return self.rule.reads_overlaps
+
+    def widened(self, largest):
+        return replace(self, rule=self.rule.widened(largest))
 
     @property
     def power(self):
@@ -103,27 +115,32 @@ class DecayedLaw(Law):
 
     def _own(self, q):
         """The overlaps of the rule's own numbers."""
+        if not self._added:
+            return q
         kept = [row for row, (_, b) in enumerate(moment_pairs(self.size)) if b < self.rule.size]
         return q[np.array(kept)]
 
     def _pulled(self, constant, linear, step):
         """The constant part of the drift with the pull towards -w*_i, (k + 1, k + 1); ``step`` is eta or eta / d."""
-        k = self.rule.size
+        k = self.size - 1
+        constant, linear = constant[:k, :k], linear[:k, :k]
         pull = self.rate * linear[:, 0] if self.coupled else jnp.zeros(k).at[0].set(-step * self.rate)
         return jnp.zeros((k + 1, k + 1)).at[:k, :k].set(constant.at[:, 0].add(pull)).at[:k, k].set(pull)
 
     def drift(self, eta, q, m):
         constant, linear = self.rule.drift(eta, self._own(q), m)
         constant = jnp.zeros_like(linear[0]) if constant is None else constant
-        return self._pulled(constant, linear[0], eta), _with_target(linear)
+        return self._pulled(constant, linear[0], eta), self._with_target(linear)
 
     def noise(self, eta, q, m):
-        return _with_target(self.rule.noise(eta, self._own(q), m))
+        return self._with_target(self.rule.noise(eta, self._own(q), m))
 
     def effective_rates(self, q, m):
         return self.rule.effective_rates(self._own(q), m)
 
     def initial_state(self, w0, target=None):
+        if not self._added:
+            return self.rule.initial_state(w0, target)
         return np.concatenate([self.rule.initial_state(w0), target[None]])
 
     def initial_scalars(self):
@@ -159,7 +176,12 @@ class DecayedLaw(Law):
     def step(self, g, t):
         one = self.rule.step(g, t)
         constant = self._pulled(one.constant, one.linear, g).at[-1, -1].set(1.0)
-        return LinearStep(constant, _with_target(one.linear), jnp.append(one.kick, 0.0))
+        return LinearStep(constant, self._with_target(one.linear), jnp.append(one.kick, 0.0))
+
+    def _with_target(self, matrices: Float[Array, "*n k k"]) -> Float[Array, "*n l l"]:
+        """The same, with no part in w*_i, which stays as it is."""
+        added = (0, self._added)
+        return jnp.pad(matrices, [*[(0, 0)] * (matrices.ndim - 2), added, added])
 
     def settled_gain(self, eta, decay):
         return self.rule.settled_gain(eta, decay)
@@ -169,11 +191,6 @@ class DecayedLaw(Law):
 
     def on(self, problem) -> Operators:
         return self.rule.on(problem).of_law(lambda law: replace(self, rule=law))
-
-
-def _with_target(matrices: Float[Array, "*n k k"]) -> Float[Array, "*n k+1 k+1"]:
-    """The same, with no part in w*_i, which stays as it is."""
-    return jnp.pad(matrices, [*[(0, 0)] * (matrices.ndim - 2), (0, 1), (0, 1)])
 
 
 def decayed_limit(limit, rate: float, coupled: bool, name: str) -> DecayedLaw:

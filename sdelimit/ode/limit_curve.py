@@ -13,7 +13,7 @@ from sdelimit.ode.differentiate import as_jax_operation
 from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
 from sdelimit.ode.recursion import solve_recursion
-from sdelimit.results.curves import RiskCurve
+from sdelimit.results.curves import RiskCurve, overlaps_of
 from sdelimit.schedules import LearningRate
 
 MOST_SAVED = 2**22
@@ -40,6 +40,8 @@ def solve_limit(
     the rule, features may be correlated with the residual.
     """
     scan = lr.scan(times)
+    if limit.reads_overlaps and lr.traced:
+        raise TypeError(f"lr must not be traced by JAX on a {type(problem).__name__}, got a traced one")
     if response is None:
         system = risk_system(problem, limit, times, rtol, atol, scan.eta)
     else:
@@ -55,6 +57,12 @@ def solve_limit(
         return _curve(out, times, decay, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
     aligned = response is not None if lr.count is None else np.full(lr.count, response is not None)
     out = solve(lr.schedule, Stepping.along(scan, *own))
+    if limit.reads_overlaps:
+        wider = limit.widened(_largest_distance(out))
+        if wider is not limit and not np.any(out["blown_up"]):
+            given = {"batch_size": batch_size, "rtol": rtol, "atol": atol, "save_modes": save_modes}
+            return solve_limit(problem, optimizer, wider, lr, times, **given)
+        out |= _risks(problem, times, out)
     if np.any(out["blown_up"]):  # the solver saved nothing from there on
         out["lr"] = lr.at(times)
     diverged_at, status = _report(out, times[-1], lr, optimizer)
@@ -113,6 +121,19 @@ def _report(out, horizon, lr, optimizer):
     return (np.array(times), tuple(statuses)) if lr.count is not None else (times[0], statuses[0])
 
 
+def _largest_distance(out):
+    """The largest sd(u - u*) along all curves."""
+    S2 = out["overlaps"][..., 0]
+    return float(np.sqrt(np.max(S2, where=np.isfinite(S2), initial=0.0)))
+
+
+def _risks(problem, times, out):
+    """The problem's own risk along curves of overlaps, and its slope."""
+    S2, X = np.moveaxis(out["overlaps"], -1, 0)
+    risk = problem.risk_of(S2, X)
+    return {"risk": risk, "slope": slopes(times, risk), "overlaps": overlaps_of(problem, S2, X)}
+
+
 def _largest(values):
     """The largest finite value along each curve, a number for one."""
     if is_traced(values):
@@ -130,6 +151,7 @@ def _curve(out, times, decay, problem, optimizer, batch_size, diverged_at, statu
         lr=out["lr"],
         phi=out["phi"],
         slope=out["slope"],
+        overlaps=out.get("overlaps"),
         saturation=_largest(out["saturation"]) if "saturation" in out else 0.0,
         diverged_at=diverged_at,
         status=status,

@@ -107,6 +107,8 @@ class ModeSystem(System):
         phi = self.law.effective_rates(self.overlaps(moments), scalars) @ self.mean_rates
         energies = moments[0] / self.weight if save_modes else jnp.zeros(())
         out = {"modes": energies, "phi": phi, "slope": self.risk(self.field(eta, y))}
+        if self.law.reads_overlaps:
+            out["overlaps"] = self.overlaps(moments)[:2]
         if self.law.resolves_memory:
             out["saturation"] = self.law.saturation(self.overlaps(moments), scalars)
         return {**out, "scalars": scalars} if self.law.has_scalars else out

@@ -9,6 +9,7 @@ from sdelimit.ode.bands import Spread
 from sdelimit.ode.limit_curve import solve_limit, solve_step_by_step
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
+from sdelimit.problem.regression import Regression
 from sdelimit.results.curves import RiskCurve, with_limit_warnings
 from sdelimit.results.trust import with_drift_error
 from sdelimit.schedules import LearningRate
@@ -94,7 +95,7 @@ def solve_ode(
 
     Source: arXiv:2411.12135 (signSGD), arXiv:2308.08977 (SGD).
     """
-    problem = check_problem(problem)
+    problem = check_problem(problem, Regression)
     optimizer = as_optimizer(optimizer)
     times = time_grid(t_max, t)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
@@ -115,7 +116,8 @@ def solve_ode(
             raise TypeError("aligned must be None or False where JAX traces lr, got True")
         return curve
     curve, _ = with_alignment(curve, limit, rate, aligned, given)
-    curve = replace(curve, spread=Spread(problem, optimizer, limit, rate, times, rtol, atol))
+    if not limit.reads_overlaps:
+        curve = replace(curve, spread=Spread(problem, optimizer, limit, rate, times, rtol, atol))
     return with_limit_warnings(replace(curve, warnings=doubts), limit)
 
 

@@ -14,10 +14,11 @@ from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.ratio_memory import ratio_memory_limit
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
+from sdelimit.limits.single_index.law import no_limit, overlap_law, smallest_slope
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import AdamUpdate, ScaleFreeUpdate
-from sdelimit.optimizers.optimizer import Optimizer, decay_rate, of_noise
+from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, overlap_limit
 from sdelimit.support import arguments as check
 
 TINY = 1e-20
@@ -108,6 +109,11 @@ def adam(
         start = partial(_adam_start if bias_correction else _uncorrected_adam_start, b1=b1, b2=b2)
         return ratio_memory_limit(rule, start, problem, batch_size, short)
 
+    def single_index(problem, batch_size):
+        if eps > 0 and eps > NEGLIGIBLE * np.min(problem.covariance.std) * smallest_slope(problem, batch_size):
+            raise no_limit(f"adam with eps = {eps:g}", problem)
+        return overlap_law(rule, problem, batch_size)
+
     settings = {"b1": b1, "b2": b2, "eps": eps, "memory": memory}
     if not bias_correction:
         settings["bias_correction"] = False
@@ -117,7 +123,7 @@ def adam(
     return Optimizer(
         "adam",
         transform,
-        limit,
+        ByModel("adam", limit, single_index),
         settings,
         memory=1 / (1 - b1),
         size_memory=1 / (1 - b2),
@@ -261,7 +267,8 @@ def _limit_of(rule: RatioRule, start, memory: str):
             return tabulated_limit(rule, problem.noise, batch_size)
         return ratio_memory_limit(rule, start, problem, batch_size)
 
-    return limit
+    known = rule.p == 2 and rule.w.now == 0
+    return ByModel("this rule", limit, overlap_limit(rule) if known else None)
 
 
 def _unless_auto(memory: str) -> dict:

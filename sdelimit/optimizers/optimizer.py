@@ -6,16 +6,41 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import optax
 
+from sdelimit.limits.law import Law
 from sdelimit.limits.limit import Limit
 from sdelimit.limits.measured.step_counts import StartUp
+from sdelimit.limits.single_index.law import no_limit, overlap_law
 from sdelimit.limits.weight_decay import decayed_limit
 from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import UpdateFormula
+from sdelimit.problem.single_index import SingleIndex
 from sdelimit.schedules import LearningRate, Scan
 from sdelimit.support import arguments as check
 
 DECAYED = {"adam": "adamw", "nadam": "nadamw"}
 """What rules with decoupled weight decay are called, where they have names of their own."""
+
+
+@dataclass(frozen=True)
+class ByModel:
+    """The limit of one rule on each kind of problem: (problem, batch_size) -> limit.
+
+    Attributes:
+        name: of the rule.
+        linear: its limit on a ``LinearRegression``, and on what stands for one of infinite dimension.
+        single_index: its limit on a ``SingleIndex`` problem; None if that is not known.
+    """
+
+    name: str
+    linear: Callable[..., Limit]
+    single_index: Callable[..., Law] | None = None
+
+    def __call__(self, problem, batch_size):
+        if not isinstance(problem, SingleIndex):
+            return self.linear(problem, batch_size)
+        if self.single_index is None:
+            raise no_limit(self.name, problem)
+        return self.single_index(problem, batch_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +90,8 @@ class Optimizer:
             )
         if not callable(self.limit):
             raise TypeError(f"limit must be a function of (problem, batch_size), got {check.describe(self.limit)}")
+        if not isinstance(self.limit, ByModel):
+            object.__setattr__(self, "limit", ByModel(self.name, self.limit))
         check.real("memory", self.memory, positive=True)
         check.flag("needs_variance", self.needs_variance)
         check.real("size_memory", self.size_memory, positive=True)
@@ -142,7 +169,7 @@ def _decayed(optimizer: Optimizer, rate: float, coupled: bool) -> Optimizer:
         optimizer,
         name=DECAYED.get(optimizer.name, kept),
         transform=chained(optimizer.transform) if fixed else rule,
-        limit=limit,
+        limit=ByModel(optimizer.name, limit, limit),
         hyperparameters={**settings, "coupled": True} if coupled else settings,
         formula=None,
     )
@@ -162,6 +189,15 @@ def of_noise(limit, *settings):
 
     def limit_on_problem(problem, batch_size):
         return limit(*settings, problem.noise, batch_size)
+
+    return limit_on_problem
+
+
+def overlap_limit(rule):
+    """(problem, batch_size) -> the limit of ``rule`` on single-index problems, its memory short; None is SGD."""
+
+    def limit_on_problem(problem, batch_size):
+        return overlap_law(rule, problem, batch_size)
 
     return limit_on_problem
 

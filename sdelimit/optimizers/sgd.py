@@ -12,7 +12,7 @@ from sdelimit.limits.exact.sgd import sgd_limit
 from sdelimit.limits.exact.sgd_momentum import dana_limit, momentum_limit
 from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import GradientUpdate
-from sdelimit.optimizers.optimizer import Optimizer, decay_rate, of_noise
+from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, overlap_limit
 from sdelimit.schedules import Constant, LearningRate
 from sdelimit.support import arguments as check
 
@@ -43,7 +43,8 @@ def sgd(*, momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
     momentum, nesterov = decay_rate("momentum", momentum), check.flag("nesterov", nesterov)
     if momentum == 0:
         transform = optax.identity()
-        return Optimizer("sgd", transform, of_noise(sgd_limit), needs_variance=True, formula=GradientUpdate(transform))
+        limit = ByModel("sgd", of_noise(sgd_limit), overlap_limit(None))
+        return Optimizer("sgd", transform, limit, needs_variance=True, formula=GradientUpdate(transform))
     name = "sgd_nesterov" if nesterov else "sgd_momentum"
     return momentum_optimizer(name, optax.trace(momentum, nesterov=nesterov), momentum, nesterov)
 

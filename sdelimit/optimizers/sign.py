@@ -10,7 +10,7 @@ from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import ScaleFreeUpdate, SignUpdate
-from sdelimit.optimizers.optimizer import Optimizer, decay_rate, of_noise
+from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, overlap_limit
 from sdelimit.support import arguments as check
 
 
@@ -26,7 +26,8 @@ def sign_sgd() -> Optimizer:
     'sign_sgd'
     """
     transform = optax.scale_by_sign()
-    return Optimizer("sign_sgd", transform, of_noise(sign_limit), formula=SignUpdate(transform))
+    limit = ByModel("sign_sgd", of_noise(sign_limit), overlap_limit(SignedRule(Weights(1.0, 0.0, 0.0))))
+    return Optimizer("sign_sgd", transform, limit, formula=SignUpdate(transform))
 
 
 @memoized
@@ -102,4 +103,4 @@ def limit_with_memory(rule: SignedRule, memory: str):
             return without_memory(problem, batch_size)
         return sign_memory_limit(rule, problem, batch_size)
 
-    return limit
+    return ByModel("sign of an average", limit, overlap_limit(rule))

@@ -1,28 +1,19 @@
 """The linear-regression problem that every optimizer here is run on."""
 
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Array, Float
 
-from sdelimit.covariance.base import Covariance
-from sdelimit.covariance.dense import as_covariance
-from sdelimit.noise.base import NoiseLaw
-from sdelimit.noise.gaussian import NoNoise
-from sdelimit.numerics.jit import jit
-from sdelimit.numerics.memo import Memo
-from sdelimit.numerics.precision import evaluate_in_float64
-from sdelimit.numerics.sums import dot
-from sdelimit.problem.sample_stream import GaussianStream, Stream
+from sdelimit.problem.losses import LeastSquares, Loss
+from sdelimit.problem.regression import Regression, excess_risk
 from sdelimit.support import arguments as check
 
-RESULTS = 32
-"""Results that a problem caches: its modes, and matrices of the rules that were run on it."""
+__all__ = ["LinearRegression", "check_problem", "excess_risk"]
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class LinearRegression:
+class LinearRegression(Regression):
     """Streaming linear regression: x ~ N(0, K), y = <x, theta*> + eps (theory: section 0).
 
     The risk is the excess risk R(theta) = 1/2 (theta - theta*)' K (theta - theta*).
@@ -40,94 +31,27 @@ class LinearRegression:
             covariance that is not symmetric positive semidefinite, or one that is zero.
     """
 
-    covariance: Covariance
-    noise: NoiseLaw
-    theta0: Float[np.ndarray, " d"]
-    theta_star: Float[np.ndarray, " d"]
-    seed: int
-    _cache: Memo = field(repr=False)
-
-    def __init__(self, covariance, noise=None, theta0=None, theta_star=None, seed=0):
-        covariance = as_covariance(covariance)
-        if noise is None:
-            noise = NoNoise()
-        if not isinstance(noise, NoiseLaw) or type(noise) is NoiseLaw:
-            raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
-        with np.errstate(over="ignore"):
-            trace = covariance.trace
-        if not np.isfinite(trace):
-            raise ValueError(f"covariance must have a finite trace, got tr K = {trace}")
-        if trace <= 0:
-            raise ValueError("covariance must not be zero, got tr K = 0")
-        d = covariance.d
-        seed = check.seed("seed", seed)
-        if theta0 is None:
-            theta0 = np.zeros(d)
-        if theta_star is None:
-            theta_star = np.random.default_rng(seed).standard_normal(d) / np.sqrt(d)
-        put = object.__setattr__
-        put(self, "covariance", covariance)
-        put(self, "noise", noise)
-        put(self, "theta0", check.read_only(check.array("theta0", theta0, shape=(d,))))
-        put(self, "theta_star", check.read_only(check.array("theta_star", theta_star, shape=(d,))))
-        put(self, "seed", seed)
-        put(self, "_cache", Memo(RESULTS))
-        if not np.isfinite(self.initial_risk):
-            raise ValueError(f"theta0 and theta_star must give a finite initial risk, got {self.initial_risk}")
-
-    @property
-    def d(self) -> int:
-        """Dimension."""
-        return self.covariance.d
-
-    @property
-    def delta0(self) -> Float[np.ndarray, " d"]:
-        """Initial error theta0 - theta*."""
-        return self.theta0 - self.theta_star
+    loss: ClassVar[Loss] = LeastSquares()
 
     @property
     def initial_risk(self) -> float:
         """R(theta0)."""
-        return self.cached("initial_risk", lambda: self._risk(self.delta0))
+        return self.cached("initial_risk", lambda: self._half_norm(self.delta0))
 
     def risk(self, theta) -> float:
         """R(theta) = 1/2 (theta - theta*)' K (theta - theta*) for theta of shape (d,)."""
-        risk = self._risk(check.array("theta", theta, shape=(self.d,)) - self.theta_star)
+        risk = self._half_norm(check.array("theta", theta, shape=(self.d,)) - self.theta_star)
         if not np.isfinite(risk):
             raise ValueError(f"theta must give a finite risk, got {risk}")
         return risk
 
-    def _risk(self, delta):
-        with np.errstate(over="ignore", invalid="ignore"):
-            risk = float(evaluate_in_float64(partial(_excess_risk, self.covariance), delta))
-        return max(risk, 0.0)  # rounding
 
-    def stream(self, keys, n_samples: int, generator: str = "threefry") -> Stream:
-        """The samples of many runs, one random ``key`` a run, that simulations draw from.
-
-        ``n_samples`` is how many one run will use; ``generator`` is that of the normals.
-        """
-        return GaussianStream(keys, self.covariance, self.noise, generator)
-
-    def longest_run(self, batch_size: int) -> float:
-        """The time t = steps/d up to which a run has fresh samples: without end, but for a finite data set."""
-        return np.inf
-
-    def cached(self, key, compute):
-        """``compute()``, once for each hashable ``key``; the problem holds the last ``RESULTS`` results."""
-        return self._cache.get(key, compute)
-
-
-def excess_risk(covariance, delta: Float[Array, "... d"]) -> Float[Array, "..."]:
-    """R = delta' K delta / 2 of errors delta = theta - theta*, in JAX."""
-    return dot(delta, covariance.apply(delta)) / 2
-
-
-_excess_risk = jit(excess_risk)
-
-
-def check_problem(problem) -> LinearRegression:
-    """``problem`` if it is one; otherwise a TypeError."""
-    if not isinstance(problem, LinearRegression):
-        raise TypeError(f"problem must be a LinearRegression, got {check.describe(problem)}")
-    return problem
+def check_problem(problem, models: type | tuple = LinearRegression) -> LinearRegression:
+    """``problem`` if it is one of ``models``; otherwise a TypeError."""
+    if isinstance(problem, models):
+        return problem
+    if isinstance(problem, Regression):
+        raise TypeError(
+            f"problem must be a LinearRegression, got a {type(problem).__name__}: this is not known for other losses"
+        )
+    raise TypeError(f"problem must be a LinearRegression, got {check.describe(problem)}")

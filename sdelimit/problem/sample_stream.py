@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from sdelimit.covariance.base import Covariance
-from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics import normals
 
 
@@ -49,7 +48,7 @@ class GaussianStream(Stream):
     """x ~ N(0, K) and eps from its law, fresh at every step; the numbers are drawn in float32 whatever the dtype."""
 
     covariance: Covariance
-    law: NoiseLaw
+    law: eqx.Module
     generator: str = "threefry"
 
     def random(self, index, batch_size):

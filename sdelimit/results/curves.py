@@ -65,6 +65,8 @@ class RiskCurve:
         aligned: whether the curve takes those correlations into account.
         kind: what tables and legends call the theory: "ODE", or "data ODE" from ``sl.data.solve_ode``.
         spread: what ``std`` and ``quantile`` are computed from; None where they are not known.
+        overlaps: (n, 3) theta' K theta, theta' K theta* and theta*' K theta*, for losses whose limit needs more than
+            the risk; None on a ``LinearRegression``.
     """
 
     t: Float[np.ndarray, " n"]
@@ -85,12 +87,24 @@ class RiskCurve:
     aligned: bool | Bool[np.ndarray, " m"] = False
     saturation: float | Float[np.ndarray, " m"] = 0.0
     spread: Spread | None = field(default=None, repr=False)
+    overlaps: Float[np.ndarray, "*m n 3"] | None = field(default=None, repr=False)
 
     def select(self, index: int) -> "RiskCurve":
         """The curve of one learning rate of an array of them."""
-        names = ("risk", "modes", "lr", "phi", "slope", "diverged_at", "status", "drift_error", "aligned", "saturation")
+        names = ("risk", "modes", "lr", "phi", "slope", "diverged_at", "status", "drift_error", "aligned")
+        names = (*names, "saturation", *(() if self.overlaps is None else ("overlaps",)))
         chosen = _select(self, index, names)
         return chosen if self.spread is None else replace(chosen, spread=self.spread.select(index))
+
+    @property
+    def alignment(self) -> Float[np.ndarray, "*m n"]:
+        """The cosine between theta and theta* in the metric of K; 0 where theta is 0."""
+        return self.problem.alignment_of(*_about_target(self))
+
+    @property
+    def error_rate(self) -> Float[np.ndarray, "*m n"]:
+        """P(sign(u) is not the label), for classifiers."""
+        return self.problem.error_rate_of(*_about_target(self))
 
     @property
     def std(self) -> Float[np.ndarray, "*m n"]:
@@ -172,6 +186,7 @@ class RiskCurves:
         status: "ok", or how many runs diverged, when and at what value; one for each learning rate of an array.
         warnings: the warnings issued: why the curves, or some of several, are not to be relied on.
         kind: "sde" or "simulation".
+        overlaps: (n_runs, n, 3) as of a ``RiskCurve``.
         curvature, squared_length: (n_runs, n) u' K u and |u|^2 of the step taken at each time, if recorded.
     """
 
@@ -187,12 +202,24 @@ class RiskCurves:
     seed: int = 0
     curvature: Float[np.ndarray, "*m runs n"] | None = None
     squared_length: Float[np.ndarray, "*m runs n"] | None = None
+    overlaps: Float[np.ndarray, "*m runs n 3"] | None = field(default=None, repr=False)
     details: dict = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def select(self, index: int) -> "RiskCurves":
         """The curves of one learning rate of an array of them."""
-        return _select(self, index, ("risk", "lr", "diverged_at", "status", "curvature", "squared_length"))
+        names = ("risk", "lr", "diverged_at", "status", "curvature", "squared_length")
+        return _select(self, index, names if self.overlaps is None else (*names, "overlaps"))
+
+    @property
+    def alignment(self) -> Float[np.ndarray, "*m runs n"]:
+        """The cosine between theta and theta* in the metric of K; 0 where theta is 0."""
+        return self.problem.alignment_of(*_about_target(self))
+
+    @property
+    def error_rate(self) -> Float[np.ndarray, "*m runs n"]:
+        """P(sign(u) is not the label) of a fresh sample, for classifiers."""
+        return self.problem.error_rate_of(*_about_target(self))
 
     @property
     def mean(self) -> Float[np.ndarray, "*m n"]:
@@ -295,6 +322,23 @@ def _divergence_status(diverged_at, value, noun):
 
 def _rows(array):
     return array.reshape(-1, array.shape[-1])
+
+
+def overlaps_of(problem, S2, X) -> Float[np.ndarray, "*n 3"]:
+    """theta' K theta, theta' K theta* and theta*' K theta* from delta' K delta and delta' K theta*."""
+    B22 = problem.target_variance
+    return np.stack([S2 + 2 * X + B22, X + B22, np.full_like(S2, B22)], axis=-1)
+
+
+def _about_target(curve):
+    """delta' K delta and delta' K theta* of a curve that has overlaps; ValueError for one that has not."""
+    if curve.overlaps is None:
+        raise ValueError(
+            "overlaps are those of problems such as LogisticRegression, and the limit on a LinearRegression needs the "
+            f"risk alone: this is a curve of a {type(curve.problem).__name__} without"
+        )
+    B11, B12, B22 = np.moveaxis(curve.overlaps, -1, 0)
+    return B11 - 2 * B12 + B22, B12 - B22
 
 
 def _hermite(t, risk, slope, at):

@@ -220,6 +220,8 @@ def _beyond_stability(curve, limit):
 
 def with_drift_error(curve, limit):
     """``curve`` with its ``drift_error``, one number for each learning rate."""
+    if limit.reads_overlaps:
+        return replace(curve, drift_error=np.zeros(len(curve.lr)) if curve.risk.ndim == 2 else 0.0)
     if limit.gradient_batch is not None:
         effective = np.where(np.isfinite(curve.lr) & np.isfinite(curve.phi), curve.lr * curve.phi, 0.0)
         g = np.max(effective, axis=-1) / curve.problem.d

@@ -15,6 +15,7 @@ from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import precision
 from sdelimit.optimizers.formula import is_scale_free
 from sdelimit.optimizers.optimizer import Optimizer
+from sdelimit.problem.single_index import SingleIndex
 
 ORDINARY = 10
 """Gradients within a factor of 2 to this power of 1 are near enough to 1 for any rule."""
@@ -30,7 +31,11 @@ def gradient_units(problem, optimizers: tuple[Optimizer, ...], batch_size: int, 
 
     ValueError if another rule's arithmetic leaves the range of ``dtype`` at gradients of the problem's size.
     """
-    typical = np.sqrt(problem.covariance.mean_variance) * typical_residual(problem.noise, problem.initial_risk)
+    if isinstance(problem, SingleIndex):
+        residual = problem.initial_slope
+    else:
+        residual = typical_residual(problem.noise, problem.initial_risk)
+    typical = np.sqrt(problem.covariance.mean_variance) * residual
     if not 0 < typical < np.inf:
         return (1.0,) * len(optimizers)
     exponent = int(np.clip(np.rint(np.log2(typical)), -LARGEST, LARGEST))

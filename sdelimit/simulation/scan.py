@@ -11,7 +11,8 @@ import optax
 from sdelimit.numerics import normals
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.sums import dot, products
-from sdelimit.problem.linear_regression import excess_risk
+from sdelimit.problem.losses import Loss
+from sdelimit.problem.regression import excess_risk
 from sdelimit.problem.sample_stream import Stream
 
 
@@ -21,7 +22,8 @@ def chunk(e, start, length, block, group, stream, state):
     rules = tuple(o.rule(e.problem, e.batch_size) for o in e.optimizers)
     theta_star = e.problem.theta_star.astype(e.dtype)
     state, measured = _advance(
-        rules=rules, batch_size=e.batch_size, sharpness=e.sharpness, covariance=e.problem.covariance, stream=stream,
+        rules=rules, batch_size=e.batch_size, sharpness=e.sharpness, covariance=e.problem.covariance,
+        loss=e.problem.loss, K_target=e.problem.target_image(e.dtype), stream=stream,
         theta_star=theta_star, per_unit=tuple(np.asarray(1 / unit, e.dtype) for unit in e.units), state=state,
         index=index, take=take, rate=rate,
     )  # fmt: skip
@@ -60,15 +62,18 @@ def _random(stream, index, batch_size):
 
 
 @jit
-def _advance(rules, batch_size, sharpness, covariance, stream, theta_star, per_unit, state, index, take, rate):
+def _advance(
+    rules, batch_size, sharpness, covariance, loss, K_target, stream, theta_star, per_unit, state, index, take, rate
+):  # fmt: skip
     """Advance every rule by blocks of steps; ``per_unit`` multiplies the gradients that each is given.
 
-    Gives the new state and for each rule what is measured: the risk before each step and, if asked, u' K u and |u|^2
-    of the step, each (blocks, steps, runs, m), where ``take``; zero elsewhere.
+    Gives the new state and for each rule what is measured: delta' K delta / 2 before each step, delta' K theta* if
+    ``K_target`` = K theta* is given, and if asked u' K u and |u|^2 of the step, each (blocks, steps, runs, m), where
+    ``take``; zero elsewhere.
     """
     dtype, block = theta_star.dtype, index.shape[1]
     eps = _in_blocks(stream.noise(index.reshape(-1), batch_size, dtype), block)
-    step = partial(_step, rules, partial(_measure, covariance, sharpness), stream, theta_star, per_unit)
+    step = partial(_step, rules, loss, partial(_measure, covariance, K_target, sharpness), stream, theta_star, per_unit)
 
     def advance(state, random, inputs):
         eps, index, take, rate = inputs
@@ -93,16 +98,18 @@ def _scan_drawing_ahead(advance, carry, inputs):
     return jax.lax.scan(body, carry, inputs)
 
 
-def _measure(covariance, sharpness, delta, direction):
-    """R = delta' K delta / 2 and, if asked, u' K u and |u|^2."""
-    risk = excess_risk(covariance, delta)
-    return (risk, dot(direction, covariance.apply(direction)), dot(direction, direction)) if sharpness else (risk,)
+def _measure(covariance, K_target, sharpness, delta, direction):
+    """delta' K delta / 2, delta' K theta* where it is asked for, and if asked u' K u and |u|^2."""
+    overlaps = excess_risk(covariance, delta), *(() if K_target is None else (dot(delta, K_target),))
+    if not sharpness:
+        return overlaps
+    return *overlaps, dot(direction, covariance.apply(direction)), dot(direction, direction)
 
 
-def _step(rules, measure, stream, theta_star, per_unit, state, inputs):
+def _step(rules, loss, measure, stream, theta_star, per_unit, state, inputs):
     """One step of every rule; ``state`` holds (delta, rule state) of each."""
     x, eps, index, take, rate = inputs
-    sample = _Sample(x, eps, theta_star, stream, index)
+    sample = _Sample(x, eps, theta_star, stream, index, loss)
     moved, measured = [], []
     for rule, scale, (delta, rule_state), r in zip(rules, per_unit, state, rate, strict=True):
         direction, rule_state = _direction(rule, scale, sample, delta, rule_state)
@@ -130,12 +137,23 @@ class _Sample(NamedTuple):
     theta_star: jax.Array
     stream: Stream
     index: jax.Array
+    loss: Loss
+
+
+def _slopes(sample, delta):
+    """dloss/du of every sample, (runs, m, b)."""
+    x, eps, loss = sample.x, sample.eps, sample.loss
+    v = products(delta, x)
+    if not loss.needs_target:
+        return loss.slope(v, None, eps[:, None])
+    u_star = (x @ sample.theta_star)[:, None]
+    return loss.slope(v, u_star, loss.label(eps[:, None], u_star))
 
 
 def _direction(rule, scale, sample, delta, rule_state):
     """u_k and the new state of one rule at ``scale`` times the gradients, for delta of shape (runs, m, d)."""
     x, eps, theta_star = sample.x, sample.eps, sample.theta_star
-    residual = scale * (products(delta, x) - eps[:, None])
+    residual = scale * _slopes(sample, delta)
     gradient = residual * x if x.shape[1] == 1 else products(residual, jnp.swapaxes(x, 1, 2)) / x.shape[1]
     if not isinstance(rule, optax.GradientTransformationExtraArgs):
         return jax.vmap(jax.vmap(rule.update))(gradient, rule_state, delta + theta_star)
@@ -144,7 +162,7 @@ def _direction(rule, scale, sample, delta, rule_state):
         """Rules that ask for more get the loss on this step's samples and a key."""
 
         def loss_fn(theta):
-            return jnp.mean((x @ (theta - theta_star) - eps) ** 2) / 2
+            return jnp.mean(sample.loss.value(x @ (theta - theta_star), x @ theta_star, eps))
 
         return rule.update(gradient, rule_state, theta, loss_fn=loss_fn, key=key)
 

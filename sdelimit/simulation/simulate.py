@@ -10,7 +10,8 @@ from sdelimit.numerics.normals import ROUNDS
 from sdelimit.numerics.precision import precision
 from sdelimit.optimizers.optimizer import as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.curves import RiskCurves, mark_divergence
+from sdelimit.problem.regression import Regression
+from sdelimit.results.curves import RiskCurves, mark_divergence, overlaps_of
 from sdelimit.schedules import LearningRate
 from sdelimit.simulation import fused, loop, scan
 from sdelimit.simulation.checkpoint import checkpoint_of
@@ -93,7 +94,7 @@ def simulate(
 
     Source: theory section 0; arXiv:2411.12135.
     """
-    problem = check_problem(problem)
+    problem = check_problem(problem, Regression)
     # An optax transformation is a tuple too: ``as_optimizer`` says what to write instead.
     several = isinstance(optimizer, (list, tuple)) and not isinstance(optimizer, optax.GradientTransformation)
     optimizers = (
@@ -105,6 +106,8 @@ def simulate(
     seed = check.seed("seed", seed)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     sharpness, progress = check.flag("sharpness", sharpness), check.flag("progress", progress, optional=True)
+    if sharpness and not isinstance(problem, LinearRegression):
+        raise ValueError(f"sharpness must be False on a {type(problem).__name__}, got True")
     _require_range(problem, dtype)
     check.integer("t_max (or the last t) times d", np.rint(time_grid(t_max, t)[-1] * problem.d), minimum=0)
     d = problem.d
@@ -158,8 +161,13 @@ def simulate(
     return results if several else results[0]
 
 
-def _curves(e, i, risk, curvature=None, squared_length=None, *, details, warnings):
+def _curves(e, i, risk, *rest, details, warnings):
     """The result of optimizer i."""
+    overlaps = None
+    if e.problem.loss.needs_target:
+        X, *rest = rest
+        risk, overlaps = e.problem.risk_of(2 * risk, X), overlaps_of(e.problem, 2 * risk, X)
+    curvature, squared_length = rest or (None, None)
     return RiskCurves(
         t=e.steps / e.problem.d,
         risk=risk,
@@ -171,6 +179,7 @@ def _curves(e, i, risk, curvature=None, squared_length=None, *, details, warning
         optimizer=e.optimizers[i],
         batch_size=e.batch_size,
         seed=e.seed,
+        overlaps=overlaps,
         curvature=curvature,
         squared_length=squared_length,
         details=details,

@@ -20,6 +20,7 @@ def obstacle(e: Experiment) -> str | None:
         "sharpness=False": e.sharpness,
         "Gaussian features": type(e.problem).stream is not LinearRegression.stream,
         f"sgd, sign_sgd or adam as optimizer, not {uncovered}": bool(uncovered),
+        "least squares": not isinstance(e.problem, LinearRegression),
         "a diagonal or AR(1) covariance": fused_sampler(e.problem.covariance) is None,
         f"d <= {MAX_D}": e.problem.d > MAX_D,
     }

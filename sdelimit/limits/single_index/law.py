@@ -1,0 +1,183 @@
+"""The law of rules on problems with two overlaps, and how it follows from a rule (theory: section 20).
+
+    d delta = -eta D^-p K (phi1 delta + phi0 theta*) dt + eta sqrt(sum_q psi_q N_q / d) dB,
+
+so that the modes w of delta are pulled along those of theta*, w*, which stay as they are: v_i = (w_i, w*_i). The
+coefficients depend on S2 = delta' K delta and X = delta' K theta*.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sdelimit.limits.law import Law
+from sdelimit.limits.no_limit import NoLimitError
+from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, fit_kernel
+from sdelimit.limits.response import Aside
+from sdelimit.limits.sampled.sign_of_average import SignedRule
+from sdelimit.limits.single_index import coefficients
+from sdelimit.problem.score_means import histogram
+from sdelimit.problem.single_index import moment_values
+from sdelimit.problem.state_table import (
+    Grid,
+    PositiveTable,
+    grid_to,
+    resampled,
+    state_table,
+)
+from sdelimit.numerics.memo import memoized
+from sdelimit.problem.losses import Loss, Residual
+
+ROOM = 3.0
+"""Tables reach to this many times the larger of s at the start and sd(u*)."""
+KERNEL_STEP, KERNEL_ANGLES = 1.5, 5
+"""Spacing and number of the nodes of kernels, which change slowly with the state."""
+FINE_ANGLES = 17
+
+
+class OverlapLaw(Law):
+    """dw_i = -eta lambda_i (phi1 w_i + phi0 w*_i) dt + noise, with tables of phi1, phi0 and psi.
+
+    Attributes:
+        coefficients: (S2, X) -> phi1, phi0, then psi unless ``noise_table`` has it.
+        noise_table: (S2, X) -> psi; None if among ``coefficients``.
+        wider: largest s -> the same law with tables that reach further.
+    """
+
+    size: ClassVar[int] = 2
+    has_target: ClassVar[bool] = True
+    reads_overlaps: ClassVar[bool] = True
+    coefficients: Callable
+    noise_table: Callable | None
+    power: int = eqx.field(static=True)
+    basis: tuple[str, ...] = eqx.field(static=True)
+    reach: Aside = eqx.field(static=True)
+    wider: Aside = eqx.field(static=True)
+
+    def drift(self, eta, q, m):
+        phi1, phi0 = self.coefficients(q[0], q[1])[:2]
+        return None, -eta * jnp.array([[[phi1, phi0], [0.0, 0.0]]])
+
+    def noise(self, eta, q, m):
+        psi = self.coefficients(q[0], q[1])[2:] if self.noise_table is None else self.noise_table(q[0], q[1])
+        return eta**2 * psi[:, None, None] * jnp.array([[1.0, 0.0], [0.0, 0.0]])
+
+    def effective_rates(self, q, m):
+        return self.coefficients(q[0], q[1])[:1]
+
+    def initial_state(self, w0, target=None):
+        return np.stack([w0, target])
+
+    def widened(self, largest: float) -> "OverlapLaw":
+        """This law, or one whose tables reach to s = ``largest``."""
+        return self if largest <= self.reach.value else self.wider.value(largest)
+
+
+def overlap_law(rule, problem, batch_size: int) -> OverlapLaw:
+    """The law of ``rule`` on a single-index problem; ``rule`` None is SGD."""
+    B22 = problem.target_variance
+    start = float(np.sqrt(problem.initial_overlaps[0]))
+    return _law(rule, problem.loss, problem.noise, B22, batch_size, ROOM * max(start, np.sqrt(B22), 1e-3))
+
+
+@memoized
+def _law(rule, loss: Loss, noise, B22: float, batch_size: int, largest: float) -> OverlapLaw:
+    depends = not isinstance(loss, Residual)
+    grid = grid_to(largest, np.sqrt(B22), depends)
+    sgd = moment_values(loss, noise, B22, grid)
+    origin = float(sgd[2, 0].mean())
+    reach = Aside(float(np.exp(grid.log_s[-1])))
+
+    def wider(largest):
+        return _law(rule, loss, noise, B22, batch_size, ROOM * largest)
+
+    if not np.all(np.isfinite(sgd)):
+        raise NoLimitError("loss must have a gradient of finite variance, got one that is not", "no rule has a limit")
+    if rule is None:
+        values, powers = np.concatenate([sgd[:2], sgd[2:] / batch_size]), (0.0, 0.0, 2.0)
+        table = closed_form(loss, batch_size, np.sqrt(B22)) or state_table(grid, values, powers, origin, np.sqrt(B22))
+        return OverlapLaw(table, None, 0, ("rho",), reach, Aside(wider))
+    drifts = _drift_values(rule, loss, noise, B22, batch_size, grid)
+    if isinstance(rule, SignedRule) and rule.b.past * rule.b.decay == 0:
+        values = np.concatenate([drifts, np.ones_like(drifts[:1])])
+        table = state_table(grid, values, (-1.0, -1.0, 0.0), origin, np.sqrt(B22))
+        return OverlapLaw(table, None, 1, ("arcsin",), reach, Aside(wider))
+    table = state_table(grid, drifts, (-1.0, -1.0), origin, np.sqrt(B22))
+    psi = _noise_table(rule, loss, noise, B22, batch_size, grid)
+    return OverlapLaw(table, psi, 1, GENERAL_BASIS, reach, Aside(wider))
+
+
+def _drift_values(rule, loss, noise, B22, batch_size, grid):
+    """phi1 and phi0 at the states of a grid, (2, n, a)."""
+    s, c = grid.states
+    laws = histogram(loss, noise, B22, s, c, batch_size)
+    found = np.array([coefficients.drift(rule, coefficients.law_at(laws, row)) for row in range(s.size)])
+    return np.stack(per_overlap(found, s, c, np.sqrt(B22))).reshape(2, grid.log_s.size, grid.c.size)
+
+
+def per_overlap(found: Float[np.ndarray, "n 2"], s, c, sd_target: float):
+    """phi1 and phi0 from E[F Q] along z and u* / sd(u*)."""
+    phi1 = found[:, 0] / (s * np.sqrt(1 - c**2))
+    if sd_target == 0 or np.all(c == 0) and not np.any(found[:, 1]):
+        return phi1, np.zeros_like(phi1)
+    return phi1, found[:, 1] / sd_target - c * s / sd_target * phi1
+
+
+def _noise_table(rule, loss, noise, B22, batch_size, grid):
+    """psi: kernels on few states, interpolated before they are written as sums of the basis."""
+    depends = grid.c.size > 1
+    few = grid_to(np.exp(grid.log_s[-1]), np.sqrt(B22), depends, KERNEL_STEP, KERNEL_ANGLES)
+    few = Grid(few.log_s[few.log_s <= grid.log_s[-1] + KERNEL_STEP], few.c)
+    laws = histogram(loss, noise, B22, *few.states, batch_size)
+    kappa = np.array([coefficients.kernel(rule, coefficients.law_at(laws, i)) for i in range(few.states[0].size)])
+    kappa = np.moveaxis(kappa.reshape(few.log_s.size, few.c.size, RHO.size), -1, 0)
+    angles = np.cos(np.linspace(0, np.pi, FINE_ANGLES)) if depends else np.zeros(1)
+    fine = np.moveaxis(resampled(few, kappa, grid.log_s, angles), 0, -1)
+    psi = np.array([[fit_kernel(RHO, np.maximum(one, 0.0)) for one in row] for row in fine])
+    return PositiveTable(float(grid.log_s[0]), float(grid.log_s[1] - grid.log_s[0]), psi, float(np.sqrt(B22)))
+
+
+LEAST = 1e-3
+"""Gradients are taken to matter until s has fallen by that factor."""
+
+
+def smallest_slope(problem, batch_size: int) -> float:
+    """The root mean square of l over a batch where theta is ``LEAST`` as far from theta* as at the start."""
+    B22 = problem.target_variance
+    start = max(np.sqrt(problem.initial_overlaps[0]), 1e-3)
+    grid = grid_to(ROOM * max(start, np.sqrt(B22)), np.sqrt(B22), not isinstance(problem.loss, Residual))
+    square = moment_values(problem.loss, problem.noise, B22, grid)[2]
+    return float(np.sqrt(square[np.exp(grid.log_s) >= LEAST * start].min() / batch_size))
+
+
+class ClosedForm(eqx.Module):
+    """h1, h0 and E l^2 / b of a loss that has them in closed form."""
+
+    loss: Loss
+    batch_size: float
+    target_variance: float
+
+    def __call__(self, S2: Float[Array, ""], X: Float[Array, ""]) -> Float[Array, "3"]:
+        h1, h0, square = self.loss.moments(S2, X, self.target_variance)
+        return jnp.stack([h1, h0, square / self.batch_size])
+
+
+def closed_form(loss: Loss, batch_size: int, sd_target: float):
+    """The ``ClosedForm`` of a loss, None if it has none."""
+    known = type(loss).moments is not Loss.moments
+    return ClosedForm(loss, float(batch_size), float(sd_target**2)) if known else None
+
+
+def no_limit(name: str, problem):
+    """What solvers raise for a rule whose limit on single-index problems is not known."""
+    return NoLimitError(
+        f"optimizer must be SGD without momentum, sign_sgd, signum, lion, rmsprop, adam or nadam (eps = 0) on "
+        f"{type(problem).__name__}, got {name}",
+        "its limit on problems other than least squares is not known here; simulate runs it",
+    )
+
+

@@ -1,0 +1,115 @@
+"""What all problems have in common: features x ~ N(0, K), a start and a target."""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from sdelimit.covariance.base import Covariance
+from sdelimit.covariance.dense import as_covariance
+from sdelimit.noise.base import NoiseLaw
+from sdelimit.noise.gaussian import NoNoise
+from sdelimit.numerics.jit import jit
+from sdelimit.numerics.memo import Memo
+from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.numerics.sums import dot
+from sdelimit.problem.sample_stream import GaussianStream, Stream
+from sdelimit.support import arguments as check
+
+RESULTS = 32
+"""Results that a problem caches: its modes, and matrices of the rules that were run on it."""
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Regression:
+    """Samples x ~ N(0, K) with labels that depend on <x, theta*>; see the subclasses."""
+
+    covariance: Covariance
+    noise: NoiseLaw
+    theta0: Float[np.ndarray, " d"]
+    theta_star: Float[np.ndarray, " d"]
+    seed: int
+    _cache: Memo = field(repr=False)
+
+    def __init__(self, covariance, noise=None, theta0=None, theta_star=None, seed=0):
+        covariance = as_covariance(covariance)
+        if noise is None:
+            noise = NoNoise()
+        if not isinstance(noise, NoiseLaw) or type(noise) is NoiseLaw:
+            raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
+        with np.errstate(over="ignore"):
+            trace = covariance.trace
+        if not np.isfinite(trace):
+            raise ValueError(f"covariance must have a finite trace, got tr K = {trace}")
+        if trace <= 0:
+            raise ValueError("covariance must not be zero, got tr K = 0")
+        d = covariance.d
+        seed = check.seed("seed", seed)
+        if theta0 is None:
+            theta0 = np.zeros(d)
+        if theta_star is None:
+            theta_star = np.random.default_rng(seed).standard_normal(d) / np.sqrt(d)
+        put = object.__setattr__
+        put(self, "covariance", covariance)
+        put(self, "noise", noise)
+        put(self, "theta0", check.read_only(check.array("theta0", theta0, shape=(d,))))
+        put(self, "theta_star", check.read_only(check.array("theta_star", theta_star, shape=(d,))))
+        put(self, "seed", seed)
+        put(self, "_cache", Memo(RESULTS))
+        start = self._half_norm(self.delta0)
+        if not np.isfinite(start):
+            raise ValueError(f"theta0 and theta_star must give a finite initial risk, got {start}")
+
+    @property
+    def d(self) -> int:
+        """Dimension."""
+        return self.covariance.d
+
+    @property
+    def delta0(self) -> Float[np.ndarray, " d"]:
+        """Initial error theta0 - theta*."""
+        return self.theta0 - self.theta_star
+
+    @property
+    def initial_risk(self) -> float:
+        """The excess risk at theta0."""
+        raise NotImplementedError
+
+    def _half_norm(self, delta):
+        """delta' K delta / 2."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            risk = float(evaluate_in_float64(partial(_excess_risk, self.covariance), delta))
+        return max(risk, 0.0)  # rounding
+
+    def target_image(self, dtype):
+        """K theta*, for problems whose risk is not a function of delta' K delta alone; None for the others."""
+        return None
+
+    @property
+    def label_draws(self):
+        """What a simulation draws beside features, with a method ``sample(key, shape, dtype)``."""
+        return self.loss.draws(self.noise)
+
+    def stream(self, keys, n_samples: int, generator: str = "threefry") -> Stream:
+        """The samples of many runs, one random ``key`` a run, that simulations draw from.
+
+        ``n_samples`` is how many one run will use; ``generator`` is that of the normals.
+        """
+        return GaussianStream(keys, self.covariance, self.label_draws, generator)
+
+    def longest_run(self, batch_size: int) -> float:
+        """The time t = steps/d up to which a run has fresh samples: without end, but for a finite data set."""
+        return np.inf
+
+    def cached(self, key, compute):
+        """``compute()``, once for each hashable ``key``; the problem holds the last ``RESULTS`` results."""
+        return self._cache.get(key, compute)
+
+
+def excess_risk(covariance, delta: Float[Array, "... d"]) -> Float[Array, "..."]:
+    """R = delta' K delta / 2 of errors delta = theta - theta*, in JAX."""
+    return dot(delta, covariance.apply(delta)) / 2
+
+
+_excess_risk = jit(excess_risk)
