@@ -963,12 +963,12 @@ MUTATIONS = tuple(
         ),
         (
             "simulate-risk-half",
-            "sdelimit/problem/linear_regression.py",
+            "sdelimit/problem/regression.py",
             "dot(delta, covariance.apply(delta)) / 2",
             "dot(delta, covariance.apply(delta)) / 2.1",
             LOOP,
         ),
-        ("simulate-loss-half", "sdelimit/simulation/scan.py", "- eps) ** 2) / 2", "- eps) ** 2) / 2.1", LOSS),
+        ("simulate-loss-half", "sdelimit/problem/losses.py", "(v - label) ** 2 / 2", "(v - label) ** 2 / 2.1", LOSS),
         # what is made of the curves
         (
             "stationary-quarter",

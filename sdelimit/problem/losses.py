@@ -174,7 +174,7 @@ class PoissonLoss(Loss):
 
     def moments(self, S2, X, B22):
         B11, B12 = S2 + 2 * X + B22, X + B22
-        h1, h2 = jnp.exp(B11 / 2), -jnp.exp(B22 / 2)
+        h1 = jnp.exp(B11 / 2)
         # e^{2 B11} + e^{2 B22} - 2 e^{(B11 + B22 + 2 B12) / 2} + e^{B22 / 2}
         middle = (B11 + B22 + 2 * B12) / 2
         square = jnp.exp(2 * B22) * jnp.expm1(2 * (B11 - B22)) - 2 * jnp.exp(2 * B22) * jnp.expm1(middle - 2 * B22)

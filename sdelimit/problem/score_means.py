@@ -108,10 +108,7 @@ def _binned(square, *weights) -> Histogram:
     share = (-x * (x - 1) * (x - 2) / 6, (x * x - 1) * (x - 2) / 2, -x * (x + 1) * (x - 2) / 2, x * (x * x - 1) / 6)
     return Histogram(
         grid,
-        *(
-            sum(np.bincount(cell + k - 1, weight * part, BINS) for k, part in enumerate(share))
-            for weight in weights
-        ),
+        *(sum(np.bincount(cell + k - 1, weight * part, BINS) for k, part in enumerate(share)) for weight in weights),
     )
 
 

@@ -14,7 +14,6 @@ from scipy.signal import lfilter
 
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.sampled.laplace_transform import integrate_over_history
-from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.weights import Weights
 
@@ -106,10 +105,11 @@ def kernel(rule, law: Law) -> Float[np.ndarray, " r"]:
 def _sign_kernel(b: Weights, law: Law):
     """(2/pi) arcsin(rho) + 2 sum_{m >= 1} E[sign X_t sign X'_{t+m}].
 
-    With psi(t) = E exp(-t l^2), Gamma(t) = sum_{j >= 0} log psi(t decay^{2j}), t_-+ = (w^2 + w'^2 -+ 2 rho w w') / 2 and
-    t0_-+ the same with r w for w, r = b_0 / past,
+    With psi(t) = E exp(-t l^2), Gamma(t) = sum_{j >= 0} log psi(t decay^{2j}), t_-+ = (w^2 + w'^2 -+ 2 rho w w') / 2
+    and t0_-+ the same with r w for w, r = b_0 / past,
 
-        E[sign X_t sign X'_{t+m}] = (2/pi^2) int int dlog w dlog w' [psi(t0_-) e^{Gamma(decay^2 t_-)} - same at t_+] V_m,
+        E[sign X_t sign X'_{t+m}]
+            = (2/pi^2) int int dlog w dlog w' V_m [psi(t0_-) e^{Gamma(decay^2 t_-)} - the same at t_+],
         V_m = psi(r^2 T decay^{-2m}) exp(Gamma(T decay^{-2(m-1)}) - Gamma(T)),    T = w'^2 / 2,
 
     where V_m is what the gradients after t do and the bracket what those up to t have in common.
@@ -132,7 +132,9 @@ def _sign_kernel(b: Weights, law: Law):
     newer = np.zeros_like(y)
     for m in np.array_split(steps, max(1, steps.size * y.size // 2_000_000)):
         reach = y[:, None] + lag * m
-        newer += np.sum(psi_of(reach + 2 * np.log(ratio)) * np.exp(gamma_of(reach - lag) - gamma_of(y)[:, None]), axis=1)
+        newer += np.sum(
+            psi_of(reach + 2 * np.log(ratio)) * np.exp(gamma_of(reach - lag) - gamma_of(y)[:, None]), axis=1
+        )
     half, middle = np.diff(ANGLES) / 2, (ANGLES[1:] + ANGLES[:-1]) / 2
     points, weights = np.polynomial.legendre.leggauss(8)
     angle = (middle[:, None] + half[:, None] * points).ravel()

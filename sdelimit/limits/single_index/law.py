@@ -20,6 +20,8 @@ from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, fit_kernel
 from sdelimit.limits.response import Aside
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.single_index import coefficients
+from sdelimit.numerics.memo import memoized
+from sdelimit.problem.losses import Loss, Residual
 from sdelimit.problem.score_means import histogram
 from sdelimit.problem.single_index import moment_values
 from sdelimit.problem.state_table import (
@@ -29,8 +31,6 @@ from sdelimit.problem.state_table import (
     resampled,
     state_table,
 )
-from sdelimit.numerics.memo import memoized
-from sdelimit.problem.losses import Loss, Residual
 
 ROOM = 3.0
 """Tables reach to this many times the larger of s at the start and sd(u*)."""
@@ -122,7 +122,7 @@ def _drift_values(rule, loss, noise, B22, batch_size, grid):
 def per_overlap(found: Float[np.ndarray, "n 2"], s, c, sd_target: float):
     """phi1 and phi0 from E[F Q] along z and u* / sd(u*)."""
     phi1 = found[:, 0] / (s * np.sqrt(1 - c**2))
-    if sd_target == 0 or np.all(c == 0) and not np.any(found[:, 1]):
+    if sd_target == 0 or (np.all(c == 0) and not np.any(found[:, 1])):
         return phi1, np.zeros_like(phi1)
     return phi1, found[:, 1] / sd_target - c * s / sd_target * phi1
 
@@ -179,5 +179,3 @@ def no_limit(name: str, problem):
         f"{type(problem).__name__}, got {name}",
         "its limit on problems other than least squares is not known here; simulate runs it",
     )
-
-
