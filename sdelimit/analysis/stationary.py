@@ -8,6 +8,7 @@ from scipy.optimize import brentq
 
 from sdelimit.analysis.correlated_stationary import correlated_stationary_risk, settled_recursion, settles
 from sdelimit.analysis.equilibrium import Balance, balance_of
+from sdelimit.analysis.settled_overlaps import overlap_stationary_risk
 from sdelimit.limits.law import without_memory
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.jit import jit
@@ -15,6 +16,7 @@ from sdelimit.numerics.precision import x64
 from sdelimit.ode.alignment import LARGEST_ALIGNED
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
+from sdelimit.problem.single_index import SingleIndex
 from sdelimit.results.trust import LARGEST_DRIFT_ERROR, stationary_drift_error, warn_of_correlations
 from sdelimit.support import arguments as check
 
@@ -43,7 +45,9 @@ def stationary_risk(
     these fluctuations (theory: section 15), and of SGD and its kin the fixed point of their recursion.
 
     Args:
-        problem: the regression problem.
+        problem: the regression problem, or one of two overlaps such as ``LogisticRegression`` (theory: section 20):
+            there a rule that is scale-free settles around c theta*, c > 1 if labels are noisy, whatever the learning
+            rate, and signs of hard labels not at all (infinite).
         optimizer: the rule.
         lr: eta > 0, a number or an array.
         batch_size: samples per step.
@@ -71,6 +75,10 @@ def stationary_risk(
     """
     eta = _positive_rates(lr)
     aligned = check.flag("aligned", aligned, optional=True)
+    if isinstance(problem, SingleIndex):
+        law = as_optimizer(optimizer).limit(problem, check.integer("batch_size", batch_size, minimum=1))
+        risks = np.array([overlap_stationary_risk(problem, law, float(rate)) for rate in eta.ravel()])
+        return risks.reshape(eta.shape) if eta.ndim else float(risks[0])
     balance, grid, full = _prepare(problem, optimizer, batch_size)
     limit = without_memory(full)
     risks = np.array([_stationary_risk(balance, grid, rate, problem.initial_risk) for rate in eta.ravel()])

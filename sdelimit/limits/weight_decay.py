@@ -50,8 +50,18 @@ class DecayedLaw(Law):
     def reads_overlaps(self):
         return self.rule.reads_overlaps
 
+    @property
+    def is_rough(self):
+        return self.rule.is_rough
+
     def widened(self, largest):
-        return replace(self, rule=self.rule.widened(largest))
+        wider = self.rule.widened(largest)
+        return self if wider is self.rule else replace(self, rule=wider)
+
+    def missed(self, t, S2, X):
+        """As of an ``OverlapLaw``."""
+        better, error = self.rule.missed(t, S2, X)
+        return replace(self, rule=better), error
 
     @property
     def power(self):

@@ -18,6 +18,10 @@ from sdelimit.schedules import LearningRate
 
 MOST_SAVED = 2**22
 MOST_MODES = 2**10
+WIDENINGS = 12
+"""Times that tables of coefficients are made to reach further, each time by a factor."""
+CHECKED, REFINEMENTS, TABLE_ERROR = 33, 8, 3e-4
+"""States along a curve at which rough tables are checked, how often, and the relative error they may have."""
 
 
 def solve_limit(
@@ -40,35 +44,99 @@ def solve_limit(
     the rule, features may be correlated with the residual.
     """
     scan = lr.scan(times)
-    if limit.reads_overlaps and lr.traced:
-        raise TypeError(f"lr must not be traced by JAX on a {type(problem).__name__}, got a traced one")
+    if limit.reads_overlaps:
+        given = {"batch_size": batch_size, "rtol": rtol, "atol": atol, "save_modes": save_modes}
+        return _solve_overlaps(problem, optimizer, limit, lr, times, given)
     if response is None:
         system = risk_system(problem, limit, times, rtol, atol, scan.eta)
     else:
         system = aligned_system(problem, operators_of(problem, limit).law, response, times, rtol, atol, scan.eta)
     decay = system.decay
-    if save_modes is None:
-        save_modes = times.size * decay.size * (lr.count or 1) <= MOST_SAVED
-    if not save_modes and decay.size > MOST_MODES:
-        system = system.with_few_modes(problem)
+    system, save_modes = _saving(problem, system, lr, save_modes)
     solve, own = partial(_solve, lr=lr, system=system, save_modes=save_modes), optimizer.scans(times)
     if lr.traced:
         out = as_jax_operation(solve, lr.schedule, lambda schedule: _stepping_of(lr, schedule, scan, own, times))
         return _curve(out, times, decay, problem, optimizer, batch_size, np.inf, "not checked: traced by JAX")
     aligned = response is not None if lr.count is None else np.full(lr.count, response is not None)
     out = solve(lr.schedule, Stepping.along(scan, *own))
-    if limit.reads_overlaps:
-        wider = limit.widened(_distance(out["overlaps"][..., 0]))
-        if wider is not limit and not np.any(out["blown_up"]):
-            given = {"batch_size": batch_size, "rtol": rtol, "atol": atol, "save_modes": save_modes}
-            return solve_limit(problem, optimizer, wider, lr, times, **given)
-        out |= _risks(problem, times, out)
     if np.any(out["blown_up"]):  # the solver saved nothing from there on
         out["lr"] = lr.at(times)
     diverged_at, status = _report(out, times[-1], lr, optimizer)
     if response is not None and not problem.covariance.is_diagonal:
         out["slope"] = slopes(times, out["risk"])
     return replace(_curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status), aligned=aligned)
+
+
+def _saving(problem, system, lr, save_modes):
+    """The system, of fewer modes where they are not saved, and whether they are."""
+    size = system.decay.size
+    if save_modes is None:
+        save_modes = system.times.size * size * (lr.count or 1) <= MOST_SAVED
+    if not save_modes and size > MOST_MODES:
+        system = system.with_few_modes(problem)
+    return system, save_modes
+
+
+def _solve_overlaps(problem, optimizer, limit, lr, times, given):
+    """``solve_limit`` for laws that read two overlaps, with tables that reach and hold along the curve."""
+    if lr.traced:
+        raise TypeError(f"lr must not be traced by JAX on a {type(problem).__name__}, got a traced one")
+    limit = refined_limit(problem, optimizer, limit, lr, times, given)
+    rates = [lr] if not isinstance(limit, list) else [LearningRate.of(float(v)) for v in lr.at(times[:1])[:, 0]]
+    laws = limit if isinstance(limit, list) else [limit]
+    outs = [_out_of_overlaps(problem, optimizer, *one, times, given) for one in zip(laws, rates, strict=True)]
+    if isinstance(limit, list):
+        out = {name: np.stack([one[name] for one, _ in outs]) for name in outs[0][0]}
+    else:
+        out = outs[0][0]
+    out |= _risks(problem, times, out)
+    if np.any(out["blown_up"]):
+        out["lr"] = lr.at(times)
+    diverged_at, status = _report(out, times[-1], lr, optimizer)
+    found = _curve(out, times, outs[0][1], problem, optimizer, given["batch_size"], diverged_at, status)
+    return replace(found, aligned=False if lr.count is None else np.zeros(lr.count, bool))
+
+
+def _out_of_overlaps(problem, optimizer, limit, lr, times, given):
+    """What ``integrate`` gives, and the decay rates of the modes."""
+    scan = lr.scan(times)
+    system = risk_system(problem, limit, times, given["rtol"], given["atol"], scan.eta)
+    decay = system.decay
+    system, save_modes = _saving(problem, system, lr, given["save_modes"])
+    stepping = Stepping.along(scan, *optimizer.scans(times))
+    return _solve(lr.schedule, stepping, lr=lr, system=system, save_modes=save_modes), decay
+
+
+def refined_limit(problem, optimizer, limit, lr, times, given):
+    """``limit`` with tables that reach as far as the curve goes, and that are right along it; a list for several lr.
+
+    Rough tables are compared with coefficients computed without them at the states of the curve they give, and what
+    they miss is added as a function of time: again and again until nothing changes, since the error of a curve is that
+    of a function that the curve it came from hardly changes. LimitWarning if that does not settle.
+    """
+    given = {**given, "save_modes": False}
+    for _ in range(WIDENINGS):
+        out, _ = _out_of_overlaps(problem, optimizer, limit, lr, times, given)
+        wider = limit.widened(_distance(out["overlaps"][..., 0]))
+        if wider is limit or np.any(out["blown_up"]):
+            break
+        limit = wider
+    if not limit.is_rough or np.any(out["blown_up"]):
+        return limit
+    if lr.count is not None:
+        rates = [LearningRate.of(float(value)) for value in lr.at(times[:1])[:, 0]]
+        return [refined_limit(problem, optimizer, limit, one, times, given) for one in rates]
+    t = times[-1] * np.linspace(0.0, 1.0, CHECKED) ** 2
+    for _ in range(REFINEMENTS):
+        out, _ = _out_of_overlaps(problem, optimizer, limit, lr, t, given)
+        S2, X = np.moveaxis(out["overlaps"], -1, 0)
+        if np.any(out["blown_up"]):
+            return limit
+        better, error = limit.missed(t, S2, X)
+        if error < TABLE_ERROR:
+            return limit
+        limit = better
+    return limit
 
 
 def solve_step_by_step(problem, optimizer, limit, lr, times, save_modes) -> RiskCurve:

@@ -78,6 +78,9 @@ class Loss(eqx.Module):
         """h1, h0 and E l^2 where they are known in closed form (theory: section 20), in JAX; None otherwise."""
         return None
 
+    smooth: ClassVar[bool] = True
+    """Whether coefficients of scale-free rules are smooth but for theta = theta*."""
+
     @property
     def classifies(self) -> bool:
         """Whether sign(u) is taken for a guess of the label."""
@@ -182,7 +185,9 @@ class PoissonLoss(Loss):
 
 
 class Phase(Loss):
-    """(u^2 - u*^2)^2, so that l = 4 u (u^2 - u*^2)."""
+    """(u^2 - u*^2)^2, so that l = 4 u (u^2 - u*^2): theta = 0 and -theta* are as special as theta*."""
+
+    smooth: ClassVar[bool] = False
 
     def slope(self, v, u_star, label):
         u = u_star + v
@@ -214,6 +219,7 @@ class Residual(Loss):
 class OwnLoss(Loss):
     """A loss given as a function of (u, u*, eps), differentiated by JAX."""
 
+    smooth: ClassVar[bool] = False
     function: Callable = eqx.field(static=True)
     classified: bool = eqx.field(static=True, default=False)
 

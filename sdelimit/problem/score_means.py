@@ -31,6 +31,7 @@ GRADED = np.concatenate([-(4.0 ** -np.arange(0, 13)), [0.0], 4.0 ** -np.arange(1
 """Edges around a place where l changes sign, in standard deviations."""
 BIN, BINS = 0.125, 1024
 """Width and number of the bins of log l^2, the last at its largest."""
+NEAR_AXIS = 0.98
 LEGENDRE_X, LEGENDRE_W = np.polynomial.legendre.leggauss(ORDER)
 
 
@@ -140,7 +141,8 @@ def _slopes(loss, noise, B22, s, c):
     if isinstance(loss, Residual):
         yield _residual_slopes(loss, noise, s)
         return
-    outer, outer_weight = panels_of_target(B22)
+    # Near the axis c = +-1 what is odd in v changes sign within u* of tau / s.
+    outer, outer_weight = panels_of_target(B22, graded=abs(c) > NEAR_AXIS)
     labels, probabilities = loss.outcomes(noise, outer)
     tau = s * np.sqrt(1 - c**2)
     mean = c * s / np.sqrt(B22) * outer if B22 > 0 else np.zeros(1)
@@ -179,12 +181,13 @@ def _residual_slopes(loss, noise, s):
     return l[kept], weight[kept], z, np.zeros_like(z)
 
 
-def panels_of_target(B22: float):
-    """Nodes of u* ~ N(0, B22) and their weights."""
+def panels_of_target(B22: float, graded: bool = False):
+    """Nodes of u* ~ N(0, B22) and their weights; ``graded``: closer and closer at 0."""
     if B22 == 0:
         return np.zeros(1), np.ones(1)
     sd = np.sqrt(B22)
-    edges = np.sort(np.clip(np.append(NORMAL * sd, OWN), sd * NORMAL[0], sd * NORMAL[-1]))
+    edges = np.concatenate([NORMAL * sd, OWN, GRADED * sd if graded else []])
+    edges = np.sort(np.clip(edges, sd * NORMAL[0], sd * NORMAL[-1]))
     nodes, weights = _panels(edges[:, None])
     nodes, weights = nodes.ravel(), weights.ravel()
     weights = weights * np.exp(-(nodes**2) / (2 * B22)) / (sd * np.sqrt(2 * np.pi))

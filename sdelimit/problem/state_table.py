@@ -64,7 +64,7 @@ class StateTable(eqx.Module):
     origin: float
     sd_target: float
 
-    def __call__(self, S2: Float[Array, ""], X: Float[Array, ""]) -> Float[Array, " f"]:
+    def __call__(self, S2: Float[Array, ""], X: Float[Array, ""], added=0.0) -> Float[Array, " f"]:
         s = jnp.sqrt(S2)
         c = jnp.clip(X / jnp.maximum(s * self.sd_target, 1e-290), -1.0, 1.0)
         coefficients = self.of_log_s(jnp.log(s))
@@ -72,7 +72,7 @@ class StateTable(eqx.Module):
         for k in range(coefficients.shape[1] - 1, 0, -1):  # Clenshaw
             before, now = now, 2 * c * now - before + coefficients[:, k]
         series = c * now - before + coefficients[:, 0]
-        return series * (S2 + self.origin) ** (self.powers / 2)
+        return (series + added) * (S2 + self.origin) ** (self.powers / 2)
 
     @property
     def largest(self) -> float:

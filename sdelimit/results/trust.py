@@ -29,6 +29,7 @@ from sdelimit.modes.alignment import drift_error, infinitesimal_error, stationar
 from sdelimit.modes.decoupled import modes
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.problem.linear_regression import LinearRegression
 
 LONGEST_MEMORY = 0.25
 """Largest fraction of the fastest mode's decay time that a rule may average gradients over without a warning."""
@@ -67,6 +68,8 @@ def theory_warnings(curve, limit) -> tuple[str, ...]:
 def path_warnings(curve, limit) -> tuple[str, ...]:
     """The same for SDE paths around that curve, and reasons why their spread may be wrong."""
     noise, texts = curve.problem.noise, theory_warnings(curve, limit)
+    if limit.reads_overlaps:
+        return texts
     if np.isfinite(noise.fourth_moment) or not np.isfinite(_edge(curve, limit)):
         return texts
     return (*texts, f"{noise} has no fourth moment: single runs have jumps that no diffusion shows, and spread wider")
@@ -75,7 +78,8 @@ def path_warnings(curve, limit) -> tuple[str, ...]:
 def run_warnings(curves) -> tuple[str, ...]:
     """Reasons why the mean of simulated runs, or its standard error, may not be what it seems."""
     noise = curves.problem.noise
-    if not curves.optimizer.needs_variance or np.isfinite(noise.fourth_moment):
+    least_squares = isinstance(curves.problem, LinearRegression)
+    if not (curves.optimizer.needs_variance and least_squares) or np.isfinite(noise.fourth_moment):
         return ()
     if not np.isfinite(noise.second_moment):
         return (f"{noise} has infinite variance, and so has each step: the mean risk is infinite; take quantiles",)

@@ -11,7 +11,7 @@ from sdelimit.numerics import normals
 from sdelimit.numerics.precision import x64
 from sdelimit.ode.alignment import with_alignment
 from sdelimit.ode.integrate import Stepping
-from sdelimit.ode.limit_curve import largest_distance, solve_limit
+from sdelimit.ode.limit_curve import largest_distance, refined_limit, solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.problem.regression import Regression
@@ -106,6 +106,8 @@ def solve_sde(
     theory, answering = _theory(problem, optimizer, limit, lr, np.union1d(times, breaks), batch_size, aligned)
     if limit.reads_overlaps:
         limit = limit.widened(REACH * largest_distance(theory))
+        given = {"batch_size": batch_size, "rtol": 1e-4, "atol": None, "save_modes": False}
+        limit = refined_limit(problem, optimizer, limit, lr, times, given)
     advance, state, fastest = path_stepper(problem, limit, theory, answering)
     edges, saved = _steps(theory, times, step_tolerance, fastest, limit.weight_decay, breaks, stepping.longest)
     middle = lr.at((edges[1:] + edges[:-1]) / 2)

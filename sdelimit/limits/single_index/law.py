@@ -7,22 +7,28 @@ coefficients depend on S2 = delta' K delta and X = delta' K theta*.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.interpolate import PchipInterpolator
 
-from sdelimit.limits.law import Law
+from sdelimit.limits.law import CLOCK, Law
 from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, fit_kernel
 from sdelimit.limits.response import Aside
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.single_index import coefficients
+from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.memo import memoized
+from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, cubic_hermite
+from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.problem.losses import Loss, Residual
-from sdelimit.problem.score_means import histogram
+from sdelimit.problem.score_means import histogram, moments
 from sdelimit.problem.single_index import moment_values
 from sdelimit.problem.state_table import (
     Grid,
@@ -37,6 +43,55 @@ ROOM = 3.0
 KERNEL_STEP, KERNEL_ANGLES = 1.5, 5
 """Spacing and number of the nodes of kernels, which change slowly with the state."""
 FINE_ANGLES = 17
+LARGEST_SMOOTH = 5.0
+"""Largest Var(u*) at which tables are accurate to 1e-4 for losses that bend where u is of order 1."""
+OFF_AXIS = 1e-8
+"""States are kept so far from c = +-1, where v and u* are the same variable."""
+KERNELS = 7
+"""States along a curve at which kernels are computed again."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a law's tables are made of.
+
+    Attributes:
+        rule: None for SGD.
+        loss, noise, B22, batch_size: the problem's.
+        reach: the largest s of the tables.
+        rough: whether they may be off by more than 1e-3 somewhere.
+    """
+
+    rule: object
+    loss: Loss
+    noise: object
+    B22: float
+    batch_size: int
+    reach: float
+    rough: bool
+
+    @property
+    def sd_target(self):
+        return float(np.sqrt(self.B22))
+
+    def wider(self, largest: float) -> "OverlapLaw":
+        """The same law with tables that reach further."""
+        return _law(self.rule, self.loss, self.noise, self.B22, self.batch_size, ROOM * largest)
+
+    def exact(self, S2, X) -> Float[np.ndarray, "n 3"]:
+        """phi1 s, phi0 sd(u*) and kappa(1) at the states, without tables."""
+        s, sd = np.sqrt(np.maximum(S2, TINY)), self.sd_target
+        c = np.clip(X / np.maximum(s * sd, TINY), -1 + OFF_AXIS, 1 - OFF_AXIS)
+        if self.rule is None:
+            h1, h0, square = moments(self.loss, self.noise, self.B22, s, c)
+            return np.stack([h1 * s, h0 * sd, square / self.batch_size], axis=1)
+        rows = histogram(self.loss, self.noise, self.B22, s, c, self.batch_size)
+        laws = [coefficients.law_at(rows, row) for row in range(s.size)]
+        drifts = np.array([coefficients.drift(self.rule, law) for law in laws])
+        phi1, phi0 = per_overlap(drifts, s, c, sd)
+        few = np.unique(np.linspace(0, s.size - 1, KERNELS).astype(int))
+        kappa = np.interp(np.arange(s.size), few, [coefficients.kernel(self.rule, laws[i])[-1] for i in few])
+        return np.stack([phi1 * s, phi0 * sd, kappa], axis=1)
 
 
 class OverlapLaw(Law):
@@ -45,7 +100,9 @@ class OverlapLaw(Law):
     Attributes:
         coefficients: (S2, X) -> phi1, phi0, then psi unless ``noise_table`` has it.
         noise_table: (S2, X) -> psi; None if among ``coefficients``.
-        wider: largest s -> the same law with tables that reach further.
+        source: what the tables are of: a ``Source``.
+        correction: root of t -> what is added to the series of ``coefficients``, and the factor of psi, along one
+            curve; None without.
     """
 
     size: ClassVar[int] = 2
@@ -55,26 +112,77 @@ class OverlapLaw(Law):
     noise_table: Callable | None
     power: int = eqx.field(static=True)
     basis: tuple[str, ...] = eqx.field(static=True)
-    reach: Aside = eqx.field(static=True)
-    wider: Aside = eqx.field(static=True)
+    source: Aside = eqx.field(static=True)
+    correction: PiecewisePolynomial | None = None
+
+    def values(self, S2, X, t):
+        """phi1, phi0 and psi."""
+        if self.correction is None:
+            found = self.coefficients(S2, X)
+            return found[:2], found[2:] if self.noise_table is None else self.noise_table(S2, X)
+        missed = self.correction(jnp.sqrt(t))
+        found = self.coefficients(S2, X, missed[:-1])
+        return found[:2], (found[2:] if self.noise_table is None else self.noise_table(S2, X)) * missed[-1]
+
+    def _time(self, m):
+        return m[0] if self.correction is not None else jnp.zeros(())
 
     def drift(self, eta, q, m):
-        phi1, phi0 = self.coefficients(q[0], q[1])[:2]
+        (phi1, phi0), _ = self.values(q[0], q[1], self._time(m))
         return None, -eta * jnp.array([[[phi1, phi0], [0.0, 0.0]]])
 
     def noise(self, eta, q, m):
-        psi = self.coefficients(q[0], q[1])[2:] if self.noise_table is None else self.noise_table(q[0], q[1])
+        _, psi = self.values(q[0], q[1], self._time(m))
         return eta**2 * psi[:, None, None] * jnp.array([[1.0, 0.0], [0.0, 0.0]])
 
     def effective_rates(self, q, m):
-        return self.coefficients(q[0], q[1])[:1]
+        return self.values(q[0], q[1], self._time(m))[0][:1]
+
+    def initial_scalars(self):
+        return np.zeros(0 if self.correction is None else 1)
+
+    def relaxation(self, q):
+        if self.correction is None:
+            return super().relaxation(q)
+        return jnp.full(1, CLOCK), jnp.full(1, 1 / CLOCK)
 
     def initial_state(self, w0, target=None):
         return np.stack([w0, target])
 
     def widened(self, largest: float) -> "OverlapLaw":
         """This law, or one whose tables reach to s = ``largest``."""
-        return self if largest <= self.reach.value else self.wider.value(largest)
+        return self if largest <= self.source.value.reach else self.source.value.wider(largest)
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether tables are not known to be accurate everywhere, so that they are checked along a curve."""
+        return self.source.value.rough
+
+    def missed(self, t, S2, X) -> tuple["OverlapLaw", float]:
+        """What tables miss at the states of a curve, (n,) each at times t whose roots are equally spaced.
+
+        The law with that added, as a function of time, and the largest relative error of this one's coefficients.
+        """
+        source = self.source.value
+        exact = source.exact(S2, X)
+        own = evaluate_in_float64(jax.vmap(self._scaled), S2, X, t)
+        plain = evaluate_in_float64(jax.vmap(replace(self, correction=None)._scaled), S2, X, t)
+        size = np.abs(exact[:, :2]).sum(axis=1) + TINY
+        error = np.max(np.abs(exact[:, :2] - own[:, :2]).sum(axis=1) / size)
+        error = max(error, np.max(np.abs(own[:, -1] / exact[:, -1] - 1)))
+        scale = (S2 + self.coefficients.origin)[:, None] ** (self.coefficients.powers / 2)
+        per_overlap = np.stack([np.sqrt(S2), np.full_like(S2, max(source.sd_target, TINY))], axis=1)
+        extra = np.zeros((t.size, scale.shape[1] + 1))
+        extra[:, :2] = (exact[:, :2] - plain[:, :2]) / per_overlap / scale[:, :2]
+        extra[:, -1] = exact[:, -1] / plain[:, -1]
+        x = np.sqrt(t)
+        correction = cubic_hermite(x, extra, PchipInterpolator(x, extra)(x, nu=1))
+        return replace(self, correction=correction), float(error)
+
+    def _scaled(self, S2, X, t):
+        """phi1 s, phi0 sd(u*) and the sum of psi."""
+        (phi1, phi0), psi = self.values(S2, X, t)
+        return jnp.stack([phi1 * jnp.sqrt(S2), phi0 * self.source.value.sd_target, psi.sum()])
 
 
 def overlap_law(rule, problem, batch_size: int) -> OverlapLaw:
@@ -90,25 +198,25 @@ def _law(rule, loss: Loss, noise, B22: float, batch_size: int, largest: float) -
     grid = grid_to(largest, np.sqrt(B22), depends)
     sgd = moment_values(loss, noise, B22, grid)
     origin = float(sgd[2, 0].mean())
-    reach = Aside(float(np.exp(grid.log_s[-1])))
-
-    def wider(largest):
-        return _law(rule, loss, noise, B22, batch_size, ROOM * largest)
+    # Beyond that, tables are coarse where u or u* is of order 1; rules other than SGD have more to be coarse about.
+    rough = B22 > LARGEST_SMOOTH or not loss.smooth
+    source = Source(rule, loss, noise, B22, batch_size, float(np.exp(grid.log_s[-1])), rough)
 
     if not np.all(np.isfinite(sgd)):
         raise NoLimitError("loss must have a gradient of finite variance, got one that is not", "no rule has a limit")
     if rule is None:
         values, powers = np.concatenate([sgd[:2], sgd[2:] / batch_size]), (0.0, 0.0, 2.0)
-        table = closed_form(loss, batch_size, np.sqrt(B22)) or state_table(grid, values, powers, origin, np.sqrt(B22))
-        return OverlapLaw(table, None, 0, ("rho",), reach, Aside(wider))
+        exact = closed_form(loss, batch_size, np.sqrt(B22))
+        table = exact or state_table(grid, values, powers, origin, np.sqrt(B22))
+        return OverlapLaw(table, None, 0, ("rho",), Aside(replace(source, rough=source.rough and exact is None)))
     drifts = _drift_values(rule, loss, noise, B22, batch_size, grid)
     if isinstance(rule, SignedRule) and rule.b.past * rule.b.decay == 0:
         values = np.concatenate([drifts, np.ones_like(drifts[:1])])
         table = state_table(grid, values, (-1.0, -1.0, 0.0), origin, np.sqrt(B22))
-        return OverlapLaw(table, None, 1, ("arcsin",), reach, Aside(wider))
+        return OverlapLaw(table, None, 1, ("arcsin",), Aside(source))
     table = state_table(grid, drifts, (-1.0, -1.0), origin, np.sqrt(B22))
     psi = _noise_table(rule, loss, noise, B22, batch_size, grid)
-    return OverlapLaw(table, psi, 1, GENERAL_BASIS, reach, Aside(wider))
+    return OverlapLaw(table, psi, 1, GENERAL_BASIS, Aside(source))
 
 
 def _drift_values(rule, loss, noise, B22, batch_size, grid):
