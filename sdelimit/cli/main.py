@@ -86,7 +86,11 @@ for command in (sweep_command, report_command, rerun_command):
     "data",
     metavar="FILE",
     help="Real data in place of --d, --covariance, --noise and --target: an .npz file with X (n, d) and y (n,), or "
-    ".npy/.csv with y in the last column. Runs use its rows, each once; dashed lines are theory from the rows.",
+    ".npy/.csv with y in the last column. Runs use its rows, each once; dashed lines are theory from the rows. With "
+    "--model logistic y is 1 and 0, or 1 and -1.",
+)
+@click.option(
+    "--balance", is_flag=True, help="Of two classes in --data, as many rows of the larger as the smaller has."
 )
 @click.option(
     "--lr",

@@ -46,6 +46,8 @@ def experiment_of(settings) -> Experiment:
 
 def _made_up_problems(settings):
     """One problem for each noise law."""
+    if settings.get("balance"):
+        raise ValueError("--balance is of the rows of --data")
     model = model_of(settings)
     for text in settings["noise"]:
         model.require_noise("--noise", text)
@@ -57,6 +59,10 @@ def _made_up_problems(settings):
     return [model.problem(covariance, noise, theta_star=target, seed=seed) for noise in noises]
 
 
+FROM_ROWS = {"LinearRegression()": "linear", "LogisticRegression(labels='hard')": "logistic"}
+"""Models of data."""
+
+
 def model_of(settings) -> specs.Model:
     """The model of the settings; results of versions that had linear regression only do not name one."""
     return specs.parse_model(settings.get("model") or "linear")
@@ -64,7 +70,11 @@ def model_of(settings) -> specs.Model:
 
 def _data_problem(settings):
     """The problem of the data file, alone in a list."""
-    problem = data.from_file(settings["data"])
+    model = model_of(settings)
+    name = FROM_ROWS.get(model.problem(np.ones(1), None).model)
+    if name is None:
+        raise ValueError(f"--model must be linear or logistic with --data, got {model.text!r}")
+    problem = data.from_file(settings["data"], model=name, balance=settings.get("balance", False))
     problem.require_rows(settings["t_max"], settings["batch_size"])
     return [problem]
 
