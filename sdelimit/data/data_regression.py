@@ -204,8 +204,8 @@ BALANCE = 1
 def _unequal(y):
     return (
         f"y has {np.sum(y > 0)} rows of one class and {np.sum(y < 0)} of the other, and the logistic model has no "
-        "intercept: theory will be far from the runs of rules such as signSGD and Adam. balance=True takes as many rows "
-        "of each"
+        "intercept: theory will be far from the runs of rules such as signSGD and Adam. balance=True takes as many "
+        "rows of each"
     )
 
 

@@ -658,6 +658,23 @@ def test_the_command_line_compares_both_theories_with_runs_on_a_data_file(tmp_pa
     assert (last["theory"], float(last["ode_risk"])) == ("data ODE", pytest.approx(expected.risk[-1], rel=1e-6))
 
 
+@pytest.mark.long
+def test_the_command_line_runs_logistic_regression_on_a_data_file(tmp_path):
+    X, y, _ = classes(300, 8)
+    few = np.concatenate([np.flatnonzero(y)[:40], np.flatnonzero(~y)])
+    path, out = write(tmp_path, "classes.npz", X[few], y[few].astype(int)), tmp_path / "out"
+    given = ["--data", str(path), "--model", "logistic", "--balance", "-o", "sgd", "--lr", "0.5", "--out", str(out)]
+    result = compare(*given)
+    assert result.exit_code == 0, result.output
+    assert "DataLogisticRegression(n=80)" in result.output
+    problem = sl.data.from_file(path, model="logistic", balance=True)
+    with np.load(out / "curves.npz", allow_pickle=False) as curves:
+        assert not [name for name in curves.files if name.startswith("1_")]  # no theory from the rows
+        runs = sl.simulate(problem, sl.sgd(), 0.5, t=curves["0_sgd_t"], n_runs=4)
+        np.testing.assert_allclose(curves["0_sgd_run_risk"], runs.risk, rtol=1e-4)
+    assert sl.rerun(out / "curves.npz").agrees
+
+
 WITH_NAN, CONSTANT = X.copy(), X.copy()
 WITH_NAN[3, 1] = np.nan
 CONSTANT[:, 2] = 4.0
@@ -673,6 +690,8 @@ CONSTANT[:, 2] = 4.0
         (["--data", "{}/ragged.npz"], "y must have shape"),
         (["--data", "{}/empty.npz"], "X and y"),
         (["--data", "{}/short.npz", "-n", "gaussian:0.1"], "leave one of them out"),
+        (["--data", "{}/short.npz", "--model", "logistic"], "y must be labels 1 and -1, or 1 and 0"),
+        (["--data", "{}/short.npz", "--balance"], "balance must be False for the linear model"),
         (["--data", "{}/text.csv"], "does not hold an array of numbers"),
     ],
 )
