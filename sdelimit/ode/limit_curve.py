@@ -58,7 +58,7 @@ def solve_limit(
     aligned = response is not None if lr.count is None else np.full(lr.count, response is not None)
     out = solve(lr.schedule, Stepping.along(scan, *own))
     if limit.reads_overlaps:
-        wider = limit.widened(_largest_distance(out))
+        wider = limit.widened(_distance(out["overlaps"][..., 0]))
         if wider is not limit and not np.any(out["blown_up"]):
             given = {"batch_size": batch_size, "rtol": rtol, "atol": atol, "save_modes": save_modes}
             return solve_limit(problem, optimizer, wider, lr, times, **given)
@@ -121,9 +121,13 @@ def _report(out, horizon, lr, optimizer):
     return (np.array(times), tuple(statuses)) if lr.count is not None else (times[0], statuses[0])
 
 
-def _largest_distance(out):
-    """The largest sd(u - u*) along all curves."""
-    S2 = out["overlaps"][..., 0]
+def largest_distance(curve) -> float:
+    """The largest sd(u - u*) along a curve with overlaps."""
+    B11, B12, B22 = np.moveaxis(curve.overlaps, -1, 0)
+    return _distance(B11 - 2 * B12 + B22)
+
+
+def _distance(S2):
     return float(np.sqrt(np.max(S2, where=np.isfinite(S2), initial=0.0)))
 
 

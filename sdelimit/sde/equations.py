@@ -10,7 +10,8 @@ from sdelimit.sde.modes import mode_stepper
 def path_stepper(problem, limit, theory, answering=None):
     """``(advance, state, fastest)`` for the SDE around the mean curve ``theory``.
 
-    ``advance(states, keys, index, dt, eta)`` takes a chunk of steps of all paths and gives their states and risks;
+    ``advance(states, keys, index, dt, eta)`` takes a chunk of steps of all paths and gives their states and risks, or
+    (delta' K delta / 2, delta' K theta*) for laws that read both overlaps;
     ``state`` is one path's at t = 0; ``fastest`` is the largest decay rate where eta phi = 1. With ``answering``, a
     law and the response of the rule, features may be correlated with the residual.
     """

@@ -71,7 +71,10 @@ def _advance(law, decay, rates, forcing, increments, along, floor, pull, state, 
             else w.at[:, 0].set(after_weight_decay(pull, half, w[:, 0]))
         )
         energy = w**2 if law.size == 1 else w[:, 0] ** 2
-        return (w, scalars) if law.has_scalars else w, jnp.sum(decay * energy, axis=-1) / 2
+        risk = jnp.sum(decay * energy, axis=-1) / 2
+        if law.reads_overlaps:
+            risk = jnp.stack([risk, jnp.sum(decay * w[:, 0] * w[:, -1], axis=-1)], axis=-1)
+        return (w, scalars) if law.has_scalars else w, risk
 
     return jax.lax.scan(step, state, (index, dt, eta))
 

@@ -11,10 +11,11 @@ from sdelimit.numerics import normals
 from sdelimit.numerics.precision import x64
 from sdelimit.ode.alignment import with_alignment
 from sdelimit.ode.integrate import Stepping
-from sdelimit.ode.limit_curve import solve_limit
+from sdelimit.ode.limit_curve import largest_distance, solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.results.curves import RiskCurves, mark_divergence
+from sdelimit.problem.regression import Regression
+from sdelimit.results.curves import RiskCurves, mark_divergence, overlaps_of
 from sdelimit.results.trust import path_warnings, with_drift_error
 from sdelimit.schedules import LearningRate
 from sdelimit.sde.equations import path_stepper
@@ -24,6 +25,8 @@ from sdelimit.support.progress import progress_bar
 
 CHUNK_STEPS = 64
 MAX_STEPS = 100_000
+REACH = 1.5
+"""Coefficients are known to this many times the largest distance of the mean from theta*, for single paths."""
 
 
 def solve_sde(
@@ -84,7 +87,7 @@ def solve_sde(
 
     Source: arXiv:2411.12135.
     """
-    problem = check_problem(problem)
+    problem = check_problem(problem, Regression)
     optimizer = as_optimizer(optimizer)
     times = time_grid(t_max, t)
     n_paths = check.integer("n_paths", n_paths, minimum=1)
@@ -101,15 +104,25 @@ def solve_sde(
     stepping = Stepping.along(lr.scan(times), *optimizer.scans(times))
     breaks = np.zeros(0) if stepping.breaks is None else stepping.breaks[stepping.breaks < times[-1]]
     theory, answering = _theory(problem, optimizer, limit, lr, np.union1d(times, breaks), batch_size, aligned)
+    if limit.reads_overlaps:
+        limit = limit.widened(REACH * largest_distance(theory))
     advance, state, fastest = path_stepper(problem, limit, theory, answering)
     edges, saved = _steps(theory, times, step_tolerance, fastest, limit.weight_decay, breaks, stepping.longest)
     middle = lr.at((edges[1:] + edges[:-1]) / 2)
     with x64():
-        risk = _run(advance, state, problem.initial_risk, np.diff(edges), middle, n_paths, seed, progress)[:, saved]
+        start = problem.initial_risk
+        if limit.reads_overlaps:
+            start = np.array([problem.initial_overlaps[0] / 2, problem.initial_overlaps[1]])
+        risk = _run(advance, state, start, np.diff(edges), middle, n_paths, seed, progress)[:, saved]
+    overlaps = None
+    if limit.reads_overlaps:
+        S2, X = np.moveaxis(risk * np.array([2.0, 1.0]), -1, 0)
+        risk, overlaps = problem.risk_of(S2, X), overlaps_of(problem, S2, X)
     return mark_divergence(
         RiskCurves(
             t=times,
             risk=risk,
+            overlaps=overlaps,
             lr=eta,
             diverged_at=np.full(n_paths, np.inf),
             status="ok",
@@ -167,11 +180,11 @@ def _steps(theory, times, tolerance, fastest, weight_decay, breaks, longest):
     return edges, np.searchsorted(edges, times)
 
 
-def _run(advance, state, risk0, dt, eta, n_paths, seed, progress):
-    """Risk of every path at every step edge, (n_paths, steps + 1)."""
+def _run(advance, state, start, dt, eta, n_paths, seed, progress):
+    """What ``advance`` gives of every path at every step edge, (n_paths, steps + 1, ...), ``start`` at the first."""
     keys = jax.vmap(partial(normals.run_key, seed))(jnp.arange(n_paths, dtype=jnp.uint32))
     state = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_paths, *x.shape)), state)
-    risks = [np.full((1, n_paths), risk0)]
+    risks = [np.broadcast_to(start, (1, n_paths, *np.shape(start)))]
     with progress_bar(progress, dt.size, "step", leave=False) as bar:
         for start in range(0, dt.size, CHUNK_STEPS):
             # Steps past the end have length zero; they change nothing and are dropped.
@@ -183,4 +196,4 @@ def _run(advance, state, risk0, dt, eta, n_paths, seed, progress):
             count = min(CHUNK_STEPS, dt.size - start)
             risks.append(np.asarray(risk)[:count])
             bar.update(count)
-    return np.concatenate(risks).T
+    return np.moveaxis(np.concatenate(risks), 0, 1)

@@ -16,6 +16,7 @@ from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.sampled.laplace_transform import integrate_over_history
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.weights import Weights
+from sdelimit.numerics.floors import TINY
 
 STEP = 0.1
 """Of grids in log t, as in limits/sampled/laplace_transform.py."""
@@ -62,9 +63,27 @@ def drift(rule, law: Law) -> Float[np.ndarray, "2"]:
             size = a.first / np.sqrt(w.first)
             return size * drift(SignedRule(Weights(1.0, 0.0, 0.0)), law)
         x, psi, pull = _ratio_transforms(law)
-    low = np.log(np.maximum(psi, 1e-290))
-    found = [integrate_over_history(a, w, x, low, chi / np.maximum(psi, 1e-290)) for chi in pull]
+    found = [integrate_over_history(a, w, x, _log(psi), _ratio(chi, psi)) for chi in pull]
     return factor / np.sqrt(np.pi) * np.array(found)
+
+
+LEAST = 1e-13
+"""Of a mean over the law of l; below it what is left of bins is rounding."""
+
+
+def _log(psi):
+    """log psi of a decreasing psi, held where psi is lost in rounding."""
+    return np.log(_held(psi, psi))
+
+
+def _ratio(chi, psi):
+    """chi / psi, held in the same way."""
+    return _held(chi / np.where(psi < LEAST, 1.0, psi), psi)
+
+
+def _held(values, psi):
+    last = int(np.argmax(psi < LEAST)) if np.any(psi < LEAST) else psi.size
+    return np.append(values[:last], np.full(psi.size - last, values[last - 1]))
 
 
 def _over_root(law, values):
@@ -115,7 +134,7 @@ def _sign_kernel(b: Weights, law: Law):
     where V_m is what the gradients after t do and the bracket what those up to t have in common.
     """
     x, psi, _ = _sign_transforms(law)
-    log_psi = np.log(np.maximum(psi, 1e-290))
+    log_psi = _log(psi)
     lag, ratio = -2 * np.log(b.decay), b.first / b.past
     gamma = _Lags(lag, STEP)(lambda y: np.interp(y, x, log_psi), x[0], x[-1], 1.0)
     one, total = make_interp_spline(x, log_psi, k=3), gamma
@@ -229,7 +248,7 @@ def _ratio_kernel(a: Weights, w: Weights, law: Law):
     coarse = _binned_coarsely(law)
     x = np.arange(KERNEL_LOW + np.log(1 - w.decay), KERNEL_HIGH, lags.step)
     t, square, weight = np.exp(x), *coarse
-    single = np.log(np.maximum((1 / np.sqrt(1 + 2 * t[:, None] * square)) @ weight, 1e-290))
+    single = _log((1 / np.sqrt(1 + 2 * t[:, None] * square)) @ weight)
     G1 = lags.sums(single, 1.0, single[0] * w.decay / (1 - w.decay))
     later = np.sqrt(t) * np.exp(G1)
     newer = 2 * (lags.sums(later[::-1], a.decay, 0.0)[::-1] - later)
@@ -244,7 +263,7 @@ def _ratio_kernel(a: Weights, w: Weights, law: Law):
             root = 1 / np.sqrt(np.outer(one[:, k], one[:, k]) - np.outer(cross, cross))
             Psi += weight[k] * root
             C += weight[k] * square[k] * root**3
-        Psi = np.maximum(Psi, 1e-290)
+        Psi = np.maximum(Psi, TINY)
         f, log_psi = rho * C / Psi, np.log(Psi)
         G = lags.diagonal_sums(log_psi, 1.0, log_psi * w.decay / (1 - w.decay))
         H = lags.diagonal_sums(f, a.decay**2, f / (1 - a.decay**2))
