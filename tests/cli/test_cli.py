@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import click
 import numpy as np
@@ -112,7 +113,9 @@ def test_robust_regression_takes_noise_without_a_mean(tmp_path):
     """Under which SGD on squares has no limit."""
     out = tmp_path / "out"
     given = ["--model", "huber:0.5", "-n", "cauchy:0.3", "-o", "sgd", "-K", "identity", "--out", str(out)]
-    result = run("compare", *SMALL, *given)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Cauchy")
+        result = run("compare", *SMALL, *given)
     assert result.exit_code == 0, result.output
     assert "RobustRegression(loss='huber', threshold=0.5)" in result.output and "no limit" not in result.output
     rows = list(csv.DictReader((out / "curves.csv").open()))
