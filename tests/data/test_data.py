@@ -308,6 +308,8 @@ def test_one_digit_against_the_rest_needs_classes_of_one_size():
         curve = sl.solve_ode(problem, sl.sign_sgd(), 0.05, t=t)
         errors.append(np.abs(runs.alignment.mean(axis=0) - curve.alignment)[-1])
     assert problem.n == 1797 and errors[0] < 0.05 and errors[1] > 0.2
+    with pytest.warns(sl.LimitWarning, match=r"the rows last to t = 29.46 \(n = 1797 of d = 61"):
+        sl.solve_ode(problem, sl.sign_sgd(), 0.05, t=[0.0, 10.0, 20.0, 40.0])
 
 
 # Theory
@@ -534,6 +536,7 @@ def test_covers_says_which_rules_and_problems_have_a_theory_from_the_rows():
     assert not sl.data.covers(HEAVY, sl.lion()) and not sl.data.covers(HEAVY, sl.sign_sgd(), 2)
     assert sl.data.covers(HEAVY, sl.clip_norm(1.0)) and not sl.data.covers(HEAVY, sl.clip_norm(1.0), 2)
     assert not sl.data.covers(HEAVY.gaussian(), sl.sgd())
+    assert not sl.data.covers(sl.data.from_arrays(X, Y > Y.mean(), model="logistic", balance=True), sl.sgd())
 
 
 @pytest.mark.long
