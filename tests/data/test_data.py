@@ -536,7 +536,7 @@ def test_covers_says_which_rules_and_problems_have_a_theory_from_the_rows():
     assert not sl.data.covers(HEAVY, sl.lion()) and not sl.data.covers(HEAVY, sl.sign_sgd(), 2)
     assert sl.data.covers(HEAVY, sl.clip_norm(1.0)) and not sl.data.covers(HEAVY, sl.clip_norm(1.0), 2)
     assert not sl.data.covers(HEAVY.gaussian(), sl.sgd())
-    assert not sl.data.covers(sl.data.from_arrays(X, Y > Y.mean(), model="logistic", balance=True), sl.sgd())
+    assert not sl.data.covers(sl.data.from_arrays(X, np.sign(Y - Y.mean()), model="logistic", balance=True), sl.sgd())
 
 
 @pytest.mark.long
