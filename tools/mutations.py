@@ -148,6 +148,11 @@ MATCHED = _tests("analysis/test_learning_rates", "test_matched_mean_decay_accoun
 SHARPNESS = _tests("analysis/test_sharpness", "test_sgd_and_sign_sgd_have_the_sharpness_of_their_noise")
 DATA = _tests("data/test_data", "test_moments_are_those_of_the_rules_step_for_a_gaussian_delta")
 ROWS_ADAM = _tests("data/test_data", "test_moments_of_adam_are_those_of_gradients_over_the_root_of_what_it_remembers")
+CLASSES = _tests(
+    "data/test_data",
+    "test_logistic_targets_maximize_the_penalized_likelihood",
+    "test_a_run_on_classes_is_a_loop_over_its_rows_with_their_own_labels",
+)
 ROWS = _tests(
     "data/test_data",
     "test_on_gaussian_data_both_theories_agree",
@@ -1142,6 +1147,14 @@ MUTATIONS = tuple(
         ("memory-filter", "sdelimit/limits/memory.py", "zero - c])", "zero - 1.05 * c])", STEPS_OF_SIGNUM),
         ("memory-history", HISTORY_PY, "shift = min(k - 1,", "shift = min(k,", HISTORIES),
         ("memory-gains", HISTORY_PY, "np.sqrt(2 / np.pi) / np.sqrt", "np.sqrt(2.1 / np.pi) / np.sqrt", HISTORIES),
+        (
+            "data-penalty",
+            "sdelimit/data/data_logistic.py",
+            "penalty = ridge * np.mean",
+            "penalty = 1.05 * ridge * np.mean",
+            CLASSES,
+        ),
+        ("data-labels", "sdelimit/data/data_logistic.py", "self.y > 0, ALWAYS", "self.y < 0, ALWAYS", CLASSES),
         ("data-adam", "sdelimit/data/row_rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS_ADAM),
     ]
 )

@@ -10,7 +10,8 @@ from sdelimit.experiments.sweep import read_sweep, sweep
 from sdelimit.support import arguments as check
 from sdelimit.support.files import reading, replacing, writable_folder
 
-KEYS = ("optimizer", "lr", "t_max", "d", "covariance", "noise", "batch_size", "seed", "n_runs", "points")
+KEYS = ("optimizer", "lr", "t_max", "d", "covariance", "model", "noise", "batch_size", "seed",
+        "n_runs", "points")  # fmt: skip
 REQUIRED = KEYS[:4]
 PATH = click.Path(path_type=Path)
 
@@ -31,7 +32,7 @@ def sweep_command(config, out, **options):
     covariance = "ar1:0.5"                       # texts as for sdelimit compare
     noise = ["gaussian:0.5", "student_t:1.5,0.3"]
     t_max = 4.0
-    n_runs = 16                                  # and batch_size, seed, points
+    n_runs = 16                                  # and model, batch_size, seed, points
 
     Interrupted in any way, the same command goes on where it stopped and ends with the same table.
     """
@@ -69,7 +70,9 @@ def _read_config(path) -> dict:
 
 @click.command(name="report")
 @click.argument("folder", type=PATH)
-@click.option("--axis", help="d, covariance, noise or batch_size, against the learning rate; default: most values.")
+@click.option(
+    "--axis", help="d, covariance, noise, batch_size or model, against the learning rate; default: most values."
+)
 @click.option("--force", is_flag=True, help="Overwrite figures of an earlier report.")
 def report_command(folder, axis, force):
     """Heat maps and best learning rates of the sweep in FOLDER, finished or not, as .png and .pdf in it."""

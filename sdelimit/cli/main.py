@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from sdelimit.cli.commands import report_command, rerun_command, sweep_command
-from sdelimit.experiments.comparison_run import experiment_of, run_experiment
+from sdelimit.experiments.comparison_run import experiment_of, model_of, run_experiment
 from sdelimit.experiments.curve_files import write_csv, write_npz
 from sdelimit.report.comparison import format_table
 from sdelimit.report.plot import plot_reports
@@ -58,13 +58,21 @@ for command in (sweep_command, report_command, rerun_command):
     help="identity, power_law:EXPONENT[,rotate=True], ar1:RHO, spiked:[S1,S2], or a .npy/.csv file.",
 )
 @click.option(
+    "--model",
+    default="linear",
+    show_default=True,
+    help="linear, logistic:hard (labels 0 and 1), logistic:soft (their probabilities), probit, poisson, phase:OVERLAP "
+    "(phase retrieval from a theta0 with this cosine to theta*, 0.5 if none is given), huber:THRESHOLD or absolute "
+    "(linear regression with these losses).",
+)
+@click.option(
     "--noise",
     "-n",
     multiple=True,
     default=("gaussian:0.5", "student_t:5,0.5"),
     show_default=True,
-    help="Label noise, one panel each: none, gaussian:STD, student_t:DF,SCALE, cauchy:SCALE, laplace:SCALE, "
-    "uniform:HALF_WIDTH, two_point:MAGNITUDE, or a file of samples.",
+    help="Label noise of the models linear, huber and absolute, one panel each: none, gaussian:STD, "
+    "student_t:DF,SCALE, cauchy:SCALE, laplace:SCALE, uniform:HALF_WIDTH, two_point:MAGNITUDE, or a file of samples.",
 )
 @click.option(
     "--target",
@@ -78,7 +86,11 @@ for command in (sweep_command, report_command, rerun_command):
     "data",
     metavar="FILE",
     help="Real data in place of --d, --covariance, --noise and --target: an .npz file with X (n, d) and y (n,), or "
-    ".npy/.csv with y in the last column. Runs use its rows, each once; dashed lines are theory from the rows.",
+    ".npy/.csv with y in the last column. Runs use its rows, each once; dashed lines are theory from the rows. With "
+    "--model logistic y is 1 and 0, or 1 and -1.",
+)
+@click.option(
+    "--balance", is_flag=True, help="Of two classes in --data, as many rows of the larger as the smaller has."
 )
 @click.option(
     "--lr",
@@ -109,6 +121,7 @@ def compare_command(**settings):
     started = time.perf_counter()
     try:
         _require_one_problem(settings)
+        settings["noise"] = _noise_of_model(settings)
         experiment = experiment_of(settings)
         inputs = describe_inputs(*(settings[name] for name in ("covariance", "data", "target")), *settings["noise"])
         record = {"command": "compare", **settings, "d": experiment.problems[0].d, "inputs": inputs, **version_info()}
@@ -130,6 +143,12 @@ def _require_one_problem(settings):
     for option in ("d", "covariance", "noise", "target"):
         if settings["data"] and source(option) is ParameterSource.COMMANDLINE:
             raise ValueError(f"--data brings its own --{option}; leave one of them out")
+
+
+def _noise_of_model(settings):
+    """--noise; without it, none for models that have no label noise."""
+    asked = click.get_current_context().get_parameter_source("noise") is ParameterSource.COMMANDLINE
+    return settings["noise"] if asked or model_of(settings).takes_noise else ("none",)
 
 
 FILES = ("comparison.png", "comparison.pdf", "curves.npz", "curves.csv", "settings.json")

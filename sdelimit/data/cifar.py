@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 
+from sdelimit.data.data_logistic import DataLogisticRegression
 from sdelimit.data.data_regression import DataRegression, from_arrays
 from sdelimit.support import arguments as check
 from sdelimit.support.files import as_path, reading
@@ -12,7 +13,7 @@ PIXELS = 3072
 CLASSES = 10
 
 
-def cifar10(folder, classes=(0, 1), **options) -> DataRegression:
+def cifar10(folder, classes=(0, 1), **options) -> DataRegression | DataLogisticRegression:
     """Tell two classes of CIFAR-10, or two groups of them, apart, y = 1 or -1.
 
     The images are those of the batches ``data_batch_*`` in ``folder``.
@@ -27,7 +28,7 @@ def cifar10(folder, classes=(0, 1), **options) -> DataRegression:
         options: as for ``from_arrays``.
 
     Returns:
-        A ``DataRegression`` with one row for each image of these classes: of two, 10,000 of the whole training set.
+        What ``from_arrays`` makes of one row for each image of these classes: of two, 10,000 of the whole training set.
 
     Raises:
         TypeError, ValueError: naming the argument: for a folder without batches, a file that is not one, or one that

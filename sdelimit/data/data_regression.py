@@ -1,25 +1,27 @@
 """A regression problem made from the rows of a data set."""
 
+import warnings
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from sdelimit.covariance.dense import from_data
+from sdelimit.data.data_logistic import DataLogisticRegression, maximum_likelihood, signs
+from sdelimit.data.row_stream import OfRows
 from sdelimit.noise.empirical import Empirical
 from sdelimit.numerics.floors import TINY
 from sdelimit.problem.linear_regression import LinearRegression
-from sdelimit.problem.sample_stream import Stream
 from sdelimit.support import arguments as check
 
-PERMUTATION = 3
-"""Folded into a run's key for the order of its rows."""
+SMALL_RIDGE = 1e-3
+"""Penalty of a logistic fit unless another is asked for, in units of the mean variance of the features."""
+LEAST_SHARE = 0.4
+"""Fraction of the rows that the smaller class may have without a warning."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class DataRegression(LinearRegression):
+class DataRegression(OfRows, LinearRegression):
     """Linear regression on the rows of a data set: y = X theta* + eps, with the residuals eps as label noise.
 
     K = X'X/n and the noise law is that of the residuals, so ``solve_ode`` and everything else that takes a
@@ -61,9 +63,9 @@ class DataRegression(LinearRegression):
         super().__init__(from_data(X, center=False), Empirical(residuals), theta0, theta_star)
 
     @property
-    def n(self) -> int:
-        """Rows."""
-        return self.X.shape[0]
+    def label_of_rows(self):
+        """The residual of each row."""
+        return self.residuals
 
     @property
     def sign_covariance(self) -> Float[np.ndarray, "d d"]:
@@ -79,93 +81,69 @@ class DataRegression(LinearRegression):
         """The problem with Gaussian features of the same K, and the residuals as independent label noise."""
         return LinearRegression(self.covariance, self.noise, self.theta0, self.theta_star)
 
-    def longest_run(self, batch_size: int) -> float:
-        """n / (d batch_size): each row is used once."""
-        return self.n / (self.d * batch_size)
-
-    def require_rows(self, t_max: float, batch_size: int):
-        """ValueError if a run to ``t_max`` needs more rows than there are."""
-        if np.rint(t_max * self.d) * batch_size > self.n:
-            raise ValueError(
-                f"t_max must be at most n / (d batch_size) = {self.longest_run(batch_size):.4g} for n = {self.n} rows "
-                f"of d = {self.d}, which a run uses at most once, got {t_max:g}"
-            )
-
-    def stream(self, keys, n_samples: int, generator: str = "threefry") -> "RowStream":
-        """The rows, in an order of its own for every run. ValueError if a run needs more than there are.
-
-        No normals are drawn, whatever the ``generator``.
-        """
-        del generator
-        self.require_rows(n_samples / self.d, 1)
-        with jax.ensure_compile_time_eval():
-            order = jax.lax.map(lambda key: _order(key, self.n), keys)[:, :n_samples]
-        return RowStream(keys, self.X, self.residuals, order)
-
-
-def _order(key, n):
-    return jax.random.permutation(jax.random.fold_in(key, PERMUTATION), jnp.arange(n, dtype=jnp.int32))
-
 
 def _read_only_mean_product(left, right):
     return check.read_only(left.T @ right / left.shape[0])
-
-
-class RowStream(Stream):
-    """Rows of a data set in a fixed order for each run, ``order`` of shape (runs, samples)."""
-
-    X: Float[np.ndarray, "n d"]
-    residuals: Float[np.ndarray, " n"]
-    order: jax.Array
-    per_run = ("keys", "order")
-
-    def random(self, index, batch_size):
-        """The rows of the steps ``index``; steps past the last row repeat it."""
-        slots = index[:, None] * batch_size + jnp.arange(batch_size, dtype=index.dtype)
-        rows = self.order.T[jnp.minimum(slots, self.order.shape[1] - 1)]
-        return jnp.moveaxis(rows, -1, 1)
-
-    def features(self, random, dtype):
-        return jnp.asarray(self.X, dtype)[random]
-
-    def noise(self, index, batch_size, dtype):
-        return jnp.asarray(self.residuals, dtype)[self.random(index, batch_size)]
 
 
 def from_arrays(
     X,
     y,
     *,
+    model: str = "linear",
+    balance: bool = False,
     center: bool = True,
     scale: bool = True,
     random_features: int | None = None,
     activation=None,
-    ridge: float = 0.0,
+    ridge: float | None = None,
     theta0=None,
     seed: int = 0,
-) -> DataRegression:
+) -> DataRegression | DataLogisticRegression:
     """The regression problem of a data set, as arXiv:2411.12135 makes it of CIFAR-10 and text.
 
     Columns are centred and scaled to unit variance, then theta* = (K + ridge (tr K / d) I)^-1 X'y/n with K = X'X/n
     (the shortest least-squares solution where K is singular and ridge = 0) and the label noise is what is left,
     eps = y - X theta*.
 
+    With ``model="logistic"`` the labels are two classes and theta* is the maximum-likelihood fit with a penalty,
+
+        theta* = argmin  mean_i ln(1 + exp(-y_i <x_i, theta>)) + ridge (tr K / d) |theta|^2 / 2.
+
+    Without a penalty there is no theta* where a plane through the mean separates the classes, which is the more usual
+    the larger d/n is: the likelihood then increases with |theta| for ever. Runs have no penalty and are drawn to larger
+    |theta| than theory, the less the smaller ``ridge`` is. The model has no intercept. Centring takes its place where
+    the classes have about the same number of rows, as ``balance`` makes them; otherwise a rule that is not linear in
+    the gradient, signSGD or Adam, is pulled aside by the skewness of the features, which Gaussian ones do not have.
+
     Args:
         X: (n, d) features.
-        y: (n,) labels, numbers.
-        center: subtract the means of the columns and of the labels.
+        y: (n,) labels, numbers; for ``model="logistic"`` 1 and -1, or 1 and 0: ``y == c`` tells one class c from the
+            rest.
+        model: "linear" or "logistic".
+        balance: for ``model="logistic"``, take only as many rows of the larger class as the smaller one has, drawn
+            from ``seed``.
+        center: subtract the means of the columns and, for the linear model, of the labels.
         scale: divide each column by its root mean square (after centring, its standard deviation).
         random_features: if given, replace the prepared X by this many features f(X W), W with independent N(0, 1/d)
             entries drawn from ``seed``, and centre and scale those.
         activation: f, a function of an array, entry by entry, such as ``np.tanh``; default ReLU, max(x, 0).
-        ridge: regularization of theta*, relative to the mean variance tr K / d. With ridge > 0 the residuals are
+        ridge: regularization of theta*, relative to the mean variance tr K / d; default 0 for the linear model and
+            0.001 for the logistic one, where it must be > 0. In the linear model with ridge > 0 the residuals are
             correlated with the features: the Gaussian theory ignores that, ``sl.data.solve_ode`` does not.
         theta0: initial point; default 0.
-        seed: seed of the random features.
+        seed: seed of the random features and of ``balance``.
+
+    Returns:
+        A ``DataRegression``, or for ``model="logistic"`` a ``DataLogisticRegression``.
 
     Raises:
-        TypeError, ValueError: naming the argument: for shapes that do not match, a non-finite entry, or a column
-            that is constant (zero, without ``center``).
+        TypeError, ValueError: naming the argument: for shapes that do not match, a non-finite entry, labels that the
+            model does not have, or a column that is constant (zero, without ``center``).
+        RuntimeError: if the search for the maximum of the likelihood does not end.
+
+    Warns:
+        UserWarning: if one of two classes has less than 40% of the rows.
 
     >>> import numpy as np
     >>> import sdelimit as sl
@@ -175,9 +153,19 @@ def from_arrays(
     (5, 200)
     """
     X = check.array("X", X, ndim=2)
-    y = np.asarray(y)
-    y = check.array("y", y.astype(np.float64) if y.dtype == bool else y, shape=(X.shape[0],))
-    ridge, seed = check.real("ridge", ridge, nonnegative=True), check.seed("seed", seed)
+    logistic = check.choice("model", model, ("linear", "logistic")) == "logistic"
+    y = signs("y", y, X.shape[0]) if logistic else _numbers("y", y, X.shape[0])
+    ridge = (SMALL_RIDGE if logistic else 0.0) if ridge is None else check.real("ridge", ridge, nonnegative=True)
+    if logistic and ridge == 0:
+        raise ValueError("ridge must be > 0 for a logistic model: separable classes have no theta* without, got 0")
+    seed = check.seed("seed", seed)
+    if check.flag("balance", balance):
+        if not logistic:
+            raise ValueError("balance must be False for the linear model, which has no classes, got True")
+        kept = balanced_rows(y, seed)
+        X, y = X[kept], y[kept]
+    elif logistic and min(np.mean(y > 0), np.mean(y < 0)) < LEAST_SHARE:
+        warnings.warn(_unequal(y), stacklevel=2)
     center, scale = check.flag("center", center), check.flag("scale", scale)
     if activation is not None and not callable(activation):
         raise TypeError(f"activation must be a function of an array, as np.tanh, got {check.describe(activation)}")
@@ -189,9 +177,36 @@ def from_arrays(
         shape = X.shape[1], check.integer("random_features", random_features, minimum=1)
         X = _activated(X @ rng.standard_normal(shape) / np.sqrt(shape[0]), _relu if activation is None else activation)
         X = _center_and_scale(X, center, scale, "random features")
+    if logistic:
+        return DataLogisticRegression(X, y, maximum_likelihood(X, y, ridge), theta0)
     y = y - y.mean() if center else y
     theta_star = _least_squares(X, y, ridge)
     return DataRegression(X, y - X @ theta_star, theta_star, theta0)
+
+
+def _numbers(name, y, n):
+    """Labels of a linear regression."""
+    y = np.asarray(y)
+    return check.array(name, y.astype(np.float64) if y.dtype == bool else y, shape=(n,))
+
+
+def balanced_rows(y, seed):
+    """The rows of the smaller class and as many of the larger one, in their order."""
+    classes = sorted((np.flatnonzero(y > 0), np.flatnonzero(y < 0)), key=len)
+    some = np.random.default_rng([seed, BALANCE]).choice(classes[1], classes[0].size, replace=False)
+    return np.sort(np.concatenate([classes[0], some]))
+
+
+BALANCE = 1
+"""Beside the seed, of the rows that are drawn."""
+
+
+def _unequal(y):
+    return (
+        f"y has {np.sum(y > 0)} rows of one class and {np.sum(y < 0)} of the other, and the logistic model has no "
+        "intercept: theory will be far from the runs of rules such as signSGD and Adam. balance=True takes as many "
+        "rows of each"
+    )
 
 
 def _relu(x):

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from sdelimit.data.data_logistic import DataLogisticRegression
 from sdelimit.data.data_regression import DataRegression, from_arrays
 from sdelimit.support import arguments as check
 from sdelimit.support.files import FileError, as_path, load_array, npz_names, read_npz, reading
 
 
-def from_file(path, target=None, **options) -> DataRegression:
+def from_file(path, target=None, **options) -> DataRegression | DataLogisticRegression:
     """The regression problem of a data file.
 
     Args:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from sdelimit.data.data_regression import DataRegression, from_arrays
+from sdelimit.data.data_logistic import DataLogisticRegression
+from sdelimit.data.data_regression import DataRegression, balanced_rows, from_arrays
 from sdelimit.support import arguments as check
 
 
@@ -38,16 +39,26 @@ def natural_patches(size: int = 17, n: int = 20_000, seed: int = 0, **options) -
     return from_arrays(np.delete(patches, middle, axis=1), y / y.std(), **options)
 
 
-def digits(**options) -> DataRegression:
-    """Tell odd from even handwritten digits, y = 1 or -1: 1797 images of 8 x 8 pixels.
+def digits(digit: int | None = None, **options) -> DataRegression | DataLogisticRegression:
+    """Tell odd from even handwritten digits, or one digit from the rest, y = 1 or -1: 1797 images of 8 x 8 pixels.
 
-    The three pixels that are the same in all images are left out: d = 61. ``options`` as for ``from_arrays``; try
-    ``random_features=512``.
+    The pixels that are the same in all images are left out: d = 61 with all of them. Try ``random_features=512``, and
+    ``digits(3, model="logistic", balance=True)``.
 
-    Raises ImportError without scikit-learn (the ``data`` extra).
+    Args:
+        digit: the digit, 0 to 9, of y = 1; default all odd ones.
+        options: as for ``from_arrays``.
+
+    Raises ImportError without scikit-learn (the ``data`` extra), ValueError for a digit that is none.
     """
+    if digit is not None and check.integer("digit", digit, minimum=0) > 9:
+        raise ValueError(f"digit must be at most 9, got {digit}")
+    balance = check.flag("balance", options.get("balance", False))
+    seed = check.seed("seed", options.get("seed", 0))
     X, y = _datasets().load_digits(return_X_y=True)
-    return from_arrays(X[:, X.std(axis=0) > 0], np.where(y % 2 == 1, 1.0, -1.0), **options)
+    y = np.where(y % 2 == 1 if digit is None else y == digit, 1.0, -1.0)
+    used = X[balanced_rows(y, seed)] if balance else X
+    return from_arrays(X[:, used.std(axis=0) > 0], y, **options)
 
 
 LEAST_CONTRAST = 0.01

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
 from sdelimit.data import row_stepper
+from sdelimit.data.data_logistic import DataLogisticRegression
 from sdelimit.data.data_regression import DataRegression
 from sdelimit.data.row_rules import rule_on_data
 from sdelimit.numerics.floors import BLOW_UP, TINY_RISK
@@ -61,6 +62,8 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
     Source: for Gaussian features it is the limit of arXiv:2411.12135; the equations are in ``data/row_stepper.py``.
     """
     if not isinstance(problem, DataRegression):
+        if isinstance(problem, DataLogisticRegression):
+            raise TypeError("problem must be a linear model: from rows with logistic labels theory is sl.solve_ode's")
         raise TypeError(f"problem must come from sl.data, as sl.data.from_arrays(X, y), got {check.describe(problem)}")
     optimizer = as_optimizer(optimizer)
     times = time_grid(t_max, t)

@@ -8,6 +8,7 @@ from sdelimit.optimizers.adaptive import is_negligible
 from sdelimit.optimizers.formula import AdamUpdate, ClipNormUpdate, GradientUpdate, SignUpdate
 from sdelimit.optimizers.optimizer import as_optimizer
 from sdelimit.problem.linear_regression import check_problem
+from sdelimit.problem.regression import Regression
 from sdelimit.support import arguments as check
 
 LEAST_MEMORY = 50
@@ -111,9 +112,10 @@ def covers(problem, optimizer, batch_size: int = 1) -> bool:
     Raises TypeError or ValueError for a wrong ``problem``, ``optimizer`` or ``batch_size``.
     """
     optimizer, batch_size = as_optimizer(optimizer), check.integer("batch_size", batch_size, minimum=1)
-    check_problem(problem)
+    if not isinstance(check_problem(problem, Regression), DataRegression):
+        return False
     try:
         rule_on_data(problem, optimizer, batch_size)
     except ValueError:
         return False
-    return isinstance(problem, DataRegression)
+    return True

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-GROUP = ("optimizer", "d", "covariance", "noise", "batch_size")
+GROUP = ("optimizer", "d", "covariance", "noise", "batch_size", "model")
 
 
 def seed_means(rows) -> dict[tuple, dict]:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from sdelimit.experiments import specs
-from sdelimit.experiments.grid import Cell
+from sdelimit.experiments.grid import EARLIER, Cell
 from sdelimit.numerics.memo import memoized
 from sdelimit.ode.solve import solve_ode
 from sdelimit.problem.linear_regression import LinearRegression
+from sdelimit.problem.regression import Regression
 from sdelimit.report.comparison import compare
 from sdelimit.report.text import BAND
 from sdelimit.results.curves import LimitWarning
@@ -29,7 +30,7 @@ def run_cell(index, cell: Cell, settings, problem_of) -> tuple[dict, dict]:
         try:
             numbers, arrays, problems = _outcome(cell, settings, problem_of)
         except OverflowError as error:
-            given = ", ".join(f"{name} = {getattr(cell, name)}" for name in ("covariance", "noise", "lr"))
+            given = ", ".join(f"{name} = {getattr(cell, name)}" for name in ("covariance", "model", "noise", "lr"))
             numbers, arrays = {}, {}
             problems = {"failed": f"a number is beyond the floating-point range with {given} ({error})"}
         except Exception as error:  # whatever it is, the other cells go on
@@ -40,9 +41,10 @@ def run_cell(index, cell: Cell, settings, problem_of) -> tuple[dict, dict]:
     return row | {"status": status, "reason": "; ".join([*problems.values(), *said])}, arrays
 
 
-def problem_of(covariance: str, d: int, noise: str, seed: int) -> LinearRegression:
+def problem_of(covariance: str, d: int, model: str, noise: str, seed: int) -> Regression:
     """The problem of a cell."""
-    return LinearRegression(specs.parse_covariance(covariance, d), specs.parse_noise(noise), seed=seed)
+    given = specs.parse_covariance(covariance, d), specs.parse_noise(noise)
+    return specs.parse_model(model).problem(*given, seed=seed)
 
 
 def _outcome(cell, settings, problem_of):
@@ -50,7 +52,8 @@ def _outcome(cell, settings, problem_of):
     rule = specs.parse_optimizer(cell.optimizer)
     lr = specs.parse_schedule(str(cell.lr), settings["t_max"])
     times = np.unique(np.rint(np.linspace(0.0, settings["t_max"], settings["points"]) * cell.d)) / cell.d
-    problem, given = problem_of(cell.covariance, cell.d, cell.noise, cell.seed), {"t": times}
+    problem = problem_of(cell.covariance, cell.d, cell.model, cell.noise, cell.seed)
+    given = {"t": times}
     given["batch_size"] = cell.batch_size
     numbers, arrays, problems, curve, runs = {}, {}, {}, None, None
     try:
@@ -61,12 +64,14 @@ def _outcome(cell, settings, problem_of):
         numbers = {"lr_start": curve.lr[0], "theory_risk": curve.risk[-1]}
         arrays = {"t": curve.t, "lr": curve.lr, "theory_risk": curve.risk, "theory_phi": curve.phi}
         arrays["theory_aligned"] = np.array(curve.aligned)
+        arrays |= {} if curve.overlaps is None else {"theory_overlaps": curve.overlaps}
     if settings["n_runs"]:
         runs = simulate(problem, rule, lr, n_runs=settings["n_runs"], seed=cell.seed, progress=False, **given)
         low, high = runs.quantile(BAND)
         numbers |= {"lr_start": runs.lr[0], "run_risk": runs.mean[-1], "run_standard_error": runs.standard_error[-1]}
         numbers |= {"run_q10": low[-1], "run_q90": high[-1]}
         arrays |= {"t": runs.t, "lr": runs.lr, "run_risk": runs.risk}
+        arrays |= {} if runs.overlaps is None else {"run_overlaps": runs.overlaps}
     if curve is not None and runs is not None:
         numbers["max_relative_error"] = compare(curve, runs).max_relative_error
     statuses = [f"{kind}: {r.status}" for kind, r in (("theory", curve), ("runs", runs)) if r and r.status != "ok"]
@@ -77,12 +82,13 @@ def _outcome(cell, settings, problem_of):
 
 def has_mean(row) -> bool:
     """Whether the mean risk of a cell's runs exists: not where steps are proportional to noise of infinite variance."""
-    return _has_mean(row["optimizer"], row["noise"])
+    return _has_mean(row["optimizer"], row["model"], row["noise"])
 
 
 @memoized
-def _has_mean(optimizer, noise):
-    if not specs.parse_optimizer(optimizer).needs_variance or specs.is_file(noise):
+def _has_mean(optimizer, model, noise):
+    linear = specs.parse_model(model).make is LinearRegression
+    if not linear or not specs.parse_optimizer(optimizer).needs_variance or specs.is_file(noise):
         return True
     return bool(np.isfinite(specs.parse_noise(noise).second_moment))
 
@@ -113,7 +119,7 @@ def load_row(path, index, cell: Cell, identity, then="will be computed again") -
         return None
     try:
         with reading("cell", path):
-            record = json.loads(str(read_npz(path, ["settings"])["settings"]))
+            record = _with_earlier(json.loads(str(read_npz(path, ["settings"])["settings"])))
             reason = _what_is_wrong(record, index, cell, identity)
     except FileError as error:
         reason = "it is a folder" if path.is_dir() else f"it cannot be read: {error.problem}"
@@ -121,6 +127,13 @@ def load_row(path, index, cell: Cell, identity, then="will be computed again") -
         warnings.warn(f"{path} is damaged and {then}: {reason}", stacklevel=2)
         return None
     return record["row"]
+
+
+def _with_earlier(record):
+    """A cell's record with what earlier versions did not write."""
+    if isinstance(record, dict) and isinstance(record.get("row"), dict):
+        return {**EARLIER, **record, "row": {**EARLIER, **record["row"]}}
+    return record
 
 
 def _what_is_wrong(record, index, cell, identity) -> str | None:

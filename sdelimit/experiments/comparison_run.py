@@ -9,7 +9,7 @@ from sdelimit.experiments import specs
 from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.ode.solve import solve_ode
 from sdelimit.optimizers import Optimizer
-from sdelimit.problem.linear_regression import LinearRegression
+from sdelimit.problem.regression import Regression
 from sdelimit.report.comparison import RunsOnly, compare
 from sdelimit.sde.solve import solve_sde
 from sdelimit.simulation.simulate import simulate
@@ -19,7 +19,7 @@ from sdelimit.support.arguments import nearest
 class Experiment(NamedTuple):
     """The settings as objects."""
 
-    problems: list[LinearRegression]
+    problems: list[Regression]
     optimizers: list[Optimizer]
     rates: list
     times: np.ndarray
@@ -46,17 +46,35 @@ def experiment_of(settings) -> Experiment:
 
 def _made_up_problems(settings):
     """One problem for each noise law."""
+    if settings.get("balance"):
+        raise ValueError("--balance is of the rows of --data")
+    model = model_of(settings)
+    for text in settings["noise"]:
+        model.require_noise("--noise", text)
     covariance = specs.parse_covariance(settings["covariance"], settings["d"])
     noises = [specs.parse_noise(text) for text in settings["noise"]]
     seed = settings["seed"]
     # Results of versions that had dense targets only do not name one.
     target = specs.parse_target(settings.get("target") or "dense", covariance.d, seed)
-    return [LinearRegression(covariance, noise, theta_star=target, seed=seed) for noise in noises]
+    return [model.problem(covariance, noise, theta_star=target, seed=seed) for noise in noises]
+
+
+FROM_ROWS = {"LinearRegression()": "linear", "LogisticRegression(labels='hard')": "logistic"}
+"""Models of data."""
+
+
+def model_of(settings) -> specs.Model:
+    """The model of the settings; results of versions that had linear regression only do not name one."""
+    return specs.parse_model(settings.get("model") or "linear")
 
 
 def _data_problem(settings):
     """The problem of the data file, alone in a list."""
-    problem = data.from_file(settings["data"])
+    model = model_of(settings)
+    name = FROM_ROWS.get(model.problem(np.ones(1), None).model)
+    if name is None:
+        raise ValueError(f"--model must be linear or logistic with --data, got {model.text!r}")
+    problem = data.from_file(settings["data"], model=name, balance=settings.get("balance", False))
     problem.require_rows(settings["t_max"], settings["batch_size"])
     return [problem]
 

@@ -5,12 +5,13 @@ import json
 
 import numpy as np
 
-from sdelimit.report.text import BAND
+from sdelimit.report.text import BAND, LINEAR, describe_model
 from sdelimit.support.files import replacing
 
 QUANTILES = (BAND[0], 0.5, BAND[1])
 COLUMNS = ("noise", "optimizer", "t", "lr", "ode_risk", "phi", "run_mean", "run_standard_error",
-           "run_q10", "run_q50", "run_q90", "sde_mean", "sde_q10", "sde_q50", "sde_q90", "theory")  # fmt: skip
+           "run_q10", "run_q50", "run_q90", "sde_mean", "sde_q10", "sde_q50", "sde_q90", "theory",
+           "model", "ode_alignment", "run_alignment", "ode_error_rate", "run_error_rate")  # fmt: skip
 
 
 def write_npz(path, reports, record):
@@ -20,7 +21,7 @@ def write_npz(path, reports, record):
 
 
 def curve_arrays(reports) -> dict[str, np.ndarray]:
-    """All curves: arrays named '<index>_<optimizer>_<what>'."""
+    """All curves: arrays named '<index>_<optimizer>_<what>'; overlaps of models that have them."""
     arrays = {}
     for index, report in enumerate(reports):
         prefix = f"{index}_{report.runs.optimizer.name}"
@@ -34,11 +35,17 @@ def curve_arrays(reports) -> dict[str, np.ndarray]:
             arrays[f"{prefix}_phi"] = report.theory.phi
         if report.paths is not None:
             arrays[f"{prefix}_sde_risk"] = report.paths.risk
+        for name, curves in (("run", report.runs), ("ode", report.theory), ("sde", report.paths)):
+            if curves is not None and curves.overlaps is not None:
+                arrays[f"{prefix}_{name}_overlaps"] = curves.overlaps
     return arrays
 
 
 def write_csv(path, reports):
-    """One line for each optimizer, noise law and time; empty where a rule has no limit."""
+    """One line for each optimizer, noise law and time; empty where a rule has no limit or a model no such number.
+
+    Of the runs, alignment and error rate are means.
+    """
     with replacing(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
@@ -60,5 +67,15 @@ def _lines(report):
         *runs.quantile(QUANTILES),
         *((paths.mean, *paths.quantile(QUANTILES)) if paths is not None else (empty,) * 4),
         [theory.kind if theory is not None else ""] * runs.t.size,
+        [describe_model(runs.problem) or LINEAR] * runs.t.size,
+        *(_of_overlaps(curves, name, empty) for name in ("alignment", "error_rate") for curves in (theory, runs)),
     ]
     return zip(*columns, strict=True)
+
+
+def _of_overlaps(curves, name, empty):
+    """A curve's ``name``, of runs the mean; empty where it has none."""
+    if curves is None or curves.overlaps is None or (name == "error_rate" and not curves.problem.loss.classifies):
+        return empty
+    values = getattr(curves, name)
+    return values.mean(axis=0) if values.ndim > 1 else values

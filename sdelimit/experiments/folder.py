@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from sdelimit.experiments.cell import COLUMNS, cell_path, load_row
-from sdelimit.experiments.grid import cells, require_settings
+from sdelimit.experiments.grid import EARLIER, cells, require_settings
 from sdelimit.support import arguments as check
 from sdelimit.support.files import as_path, reading, remove_leftover, replacing, temporary, writable_folder
 from sdelimit.support.versions import numeric_versions
@@ -132,6 +132,7 @@ def _read_identity(name, path) -> dict:
         for part in ("settings", "versions"):
             if not isinstance(identity.get(part), dict):
                 raise ValueError(f"its {part} are {check.describe(identity.get(part))}")
+        identity["settings"] = {**{name: [value] for name, value in EARLIER.items()}, **identity["settings"]}
         if identity.get("format") == FORMAT:
             require_settings(identity["settings"])
     return identity

@@ -15,11 +15,16 @@ LARGEST_RATE = float(np.finfo(np.float32).max)
 """Runs count steps in 32 bits, and have learning rates in single precision."""
 
 
+EARLIER = {"model": "linear"}
+"""Settings that sweeps and cells of earlier versions do not name, and what they were."""
+
+
 class Cell(NamedTuple):
     """One point of the grid, in the order in which the axes are nested; the last changes fastest."""
 
     d: int
     covariance: str
+    model: str
     noise: str
     batch_size: int
     seed: int
@@ -28,7 +33,18 @@ class Cell(NamedTuple):
 
 
 def grid_settings(
-    *, optimizer, lr, t_max, d, covariance="identity", noise="none", batch_size=1, seed=0, n_runs=16, points=41
+    *,
+    optimizer,
+    lr,
+    t_max,
+    d,
+    covariance="identity",
+    model="linear",
+    noise="none",
+    batch_size=1,
+    seed=0,
+    n_runs=16,
+    points=41,
 ) -> dict:
     """The settings of a sweep as JSON has them. TypeError or ValueError naming the argument that is wrong."""
     t_max = check.real("t_max", t_max, positive=True)
@@ -36,6 +52,7 @@ def grid_settings(
     settings = {
         "d": _values("d", d, lambda name, value: check.integer(name, value, minimum=1)),
         "covariance": _values("covariance", covariance, _text),
+        "model": _values("model", model, _text),
         "noise": _values("noise", noise, _text),
         "batch_size": _values("batch_size", batch_size, lambda name, value: check.integer(name, value, minimum=1)),
         "seed": _values("seed", seed, check.seed),
@@ -49,6 +66,9 @@ def grid_settings(
         specs.parse_optimizer(text)
     for text in settings["noise"]:
         _require_variance(text)
+    for own in map(specs.parse_model, settings["model"]):
+        for text in settings["noise"]:
+            own.require_noise("noise", text)
     for text in settings["covariance"]:
         _require_dimensions(text, settings["d"])
     if t_max * min(settings["d"]) < 1:
@@ -74,7 +94,8 @@ def require_settings(settings: dict):
     for name, kind in kinds.items():
         if type(settings.get(name)) is not kind:
             raise ValueError(f"its settings have the {name} {check.describe(settings.get(name))}")
-    parts = {"d": int, "batch_size": int, "seed": int, "covariance": str, "noise": str, "optimizer": str}
+    numbers, texts = ("d", "batch_size", "seed"), ("covariance", "model", "noise", "optimizer")
+    parts = dict.fromkeys(numbers, int) | dict.fromkeys(texts, str)
     for name, kind in parts.items():
         if not settings[name] or any(type(value) is not kind for value in settings[name]):
             raise ValueError(f"its settings have the {name} {check.describe(settings[name])}")

@@ -16,7 +16,10 @@ from sdelimit.report.plot import COLOURS
 from sdelimit.support import arguments as check
 
 AXES = GROUP[1:]
-LABELS = {"d": "dimension", "covariance": "covariance", "noise": "label noise", "batch_size": "batch size"}
+LABELS = {"d": "dimension", "covariance": "covariance", "noise": "label noise", "batch_size": "batch size",
+          "model": "model"}  # fmt: skip
+PLAIN = "model", "linear"
+"""What titles need not say."""
 KINDS = {"theory": "theory (ODE)", "run": "runs (mean)"}
 MARKERS = "osD^vP*X"
 
@@ -36,7 +39,7 @@ def plot_sweep(sweep, axis=None) -> dict[str, Figure]:
     for i, choice in enumerate(choices):
         rows = [row for row in done if tuple(row[name] for name in others) == choice]
         fixed = dict(zip(others, choice, strict=True))
-        named = [f"{LABELS[name]} = {value}" for name, value in fixed.items()]
+        named = [f"{LABELS[name]} = {value}" for name, value in fixed.items() if (name, value) != PLAIN]
         title = ", ".join([*named, f"t = {sweep.settings['t_max']:g}"])
         suffix = f"-{i + 1}" if len(choices) > 1 else ""
         if not _has_risk(rows):

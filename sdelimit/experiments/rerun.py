@@ -9,7 +9,7 @@ import numpy as np
 from sdelimit.experiments import cell as cell_file
 from sdelimit.experiments.comparison_run import experiment_of, run_experiment
 from sdelimit.experiments.curve_files import curve_arrays
-from sdelimit.experiments.grid import Cell
+from sdelimit.experiments.grid import EARLIER, Cell
 from sdelimit.report.text import align
 from sdelimit.support.files import as_path, find_input, read_npz, reading
 from sdelimit.support.versions import version_info
@@ -106,6 +106,7 @@ def _repeat_compare(settings):
 
 
 def _repeat_cell(settings):
+    settings = {**EARLIER, **settings}
     cell = Cell(**{name: settings[name] for name in Cell._fields})
     row, arrays = cell_file.run_cell(0, cell, settings, cell_file.problem_of)
     return arrays, row
@@ -127,7 +128,8 @@ def _numbers(record, row) -> dict[str, np.ndarray]:
     values = {name: row[name] for name in ("lr_start", *cell_file.NUMBERS) if row[name] is not None}
     if values:
         values["status"] = row["status"]
-    values |= {name: row[name] for name in Cell._fields if row is record["row"] and row[name] != record[name]}
+    named = [name for name in Cell._fields if name in record or name not in EARLIER]
+    values |= {name: row[name] for name in named if row is record["row"] and row[name] != record[name]}
     return {f"row.{name}": np.asarray(value) for name, value in values.items()}
 
 

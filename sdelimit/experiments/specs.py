@@ -1,7 +1,7 @@
-"""Short texts for covariances, noise laws, optimizers and schedules, as the command line takes them.
+"""Short texts for models, covariances, noise laws, optimizers and schedules, as the command line takes them.
 
 ``name:argument,argument,key=value`` means the Python call ``name(argument, argument, key=value)``; arguments
-are numbers, True/False, or [lists] of numbers.
+are numbers, True/False, or [lists] of numbers; of models also words.
 """
 
 import ast
@@ -10,10 +10,23 @@ import inspect
 import os
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from sdelimit import covariance, noise, optimizers, schedules
+from sdelimit.numerics.floors import TINY
+from sdelimit.problem.linear_regression import LinearRegression
+from sdelimit.problem.regression import Regression
+from sdelimit.problem.single_index import (
+    LogisticRegression,
+    PhaseRetrieval,
+    PoissonRegression,
+    ProbitRegression,
+    RobustRegression,
+)
 from sdelimit.support import arguments as check
 from sdelimit.support.files import is_file, load_array
 
@@ -37,10 +50,86 @@ NOISES = {"none": noise.NoNoise} | {
     _snake_case(name): getattr(noise, name) for name in noise.__all__ if name not in OTHER_NOISES
 }
 """Those made of numbers: 'none', 'student_t', ..."""
+OVERLAP = 0.5
+"""Cosine between theta0 and theta* of phase retrieval, where 0 is a saddle."""
+
+
+def phase(covariance, *, overlap=OVERLAP, theta_star=None, seed=0):
+    """``PhaseRetrieval`` from a theta0 as long as theta*, with this cosine to it, and random otherwise."""
+    overlap = check.real("overlap", overlap)
+    if not -1 <= overlap <= 1:
+        raise ValueError(f"overlap must lie in [-1, 1], got {overlap:g}")
+    problem = PhaseRetrieval(covariance, theta_star=theta_star, seed=seed)
+    target = problem.theta_star
+    length = np.linalg.norm(target)
+    across = np.random.default_rng([seed, START]).standard_normal(problem.d)
+    across -= (across @ target) / (length**2 or 1.0) * target
+    rest = np.sqrt(1 - overlap**2) * length / max(np.linalg.norm(across), TINY)
+    theta0 = overlap * target + rest * across
+    return PhaseRetrieval(covariance, theta0=theta0, theta_star=target, seed=seed)
+
+
+START = 1
+"""Beside the seed, of theta0."""
+MODELS = {
+    _snake_case(model.__name__).removesuffix("_regression"): model
+    for model in (LinearRegression, LogisticRegression, ProbitRegression, PoissonRegression)
+} | {"phase": phase, **{loss: partial(RobustRegression, loss=loss) for loss in ("huber", "absolute")}}
+"""Problems by name: 'linear', 'logistic', ..., and robust regression by its losses."""
+COMMON = tuple(inspect.signature(LinearRegression).parameters)
+"""Arguments that are no part of a model's text: covariance, noise, theta0, theta_star, seed."""
 OPTIMIZERS = _functions(optimizers, optimizers.from_optax, optimizers.as_optimizer)
 """Those made of numbers."""
 HORIZON_SCHEDULES = {"cosine": schedules.cosine, "linear": schedules.linear}
 SCHEDULES = {"constant": schedules.constant, "inverse_sqrt": schedules.inverse_sqrt, **HORIZON_SCHEDULES}
+
+
+class Model(NamedTuple):
+    """A class of problems with its own arguments.
+
+    Attributes:
+        text: as it was given.
+        make: the class, or a function that makes problems.
+        options: keyword arguments.
+    """
+
+    text: str
+    make: Callable
+    options: dict
+
+    @property
+    def takes_noise(self) -> bool:
+        """Whether labels have noise beside what the model itself says."""
+        return "noise" in inspect.signature(self.make).parameters
+
+    def problem(self, covariance, noise, **given) -> Regression:
+        """The problem with this covariance and label noise."""
+        own = {"noise": noise} if self.takes_noise else {}
+        return self.make(covariance, **own, **self.options, **given)
+
+    def require_noise(self, name: str, text: str):
+        """ValueError naming the argument ``name`` if the model cannot have the label noise ``text``."""
+        if text != "none" and not self.takes_noise:
+            raise ValueError(
+                f"{name} must be none for the model {self.text!r}, whose labels are random by themselves or have no "
+                f"noise, got {text!r}"
+            )
+
+
+def parse_model(text: str) -> Model:
+    """A class of problems: 'linear', 'logistic:hard', 'logistic:soft', 'probit', 'huber:0.5', ..."""
+    make, args, kwargs = _parse("model", text, MODELS, words=True)
+    fixed = getattr(make, "keywords", {})
+    names = [name for name in inspect.signature(make).parameters if name not in (*COMMON, *fixed)]
+    if len(args) > len(names):
+        raise ValueError(f"model: {text!r} must have at most {len(names)} argument(s), got {len(args)}")
+    options = dict(zip(names, args, strict=False))
+    wrong = [name for name in kwargs if name not in names[len(args) :]]
+    if wrong:
+        raise ValueError(f"model: {text!r} must name each of its arguments {names} once at most, got {wrong[0]!r}")
+    model = Model(text, make, options | kwargs)
+    _call("model", text, model.problem, (np.ones(1), noise.NoNoise()), {})
+    return model
 
 
 def parse_covariance(text: str, d: int):
@@ -133,18 +222,23 @@ def parse_schedule(text: str, t_max: float):
     return _call("lr", text, function, args, kwargs)
 
 
-def _parse(what, text, options):
+def _parse(what, text, options, words=False):
+    """(function, arguments, keyword arguments); ``words`` are texts without quotes."""
     name, _, arguments = text.partition(":")
     check.choice(what, name, options)
     try:
         call = ast.parse(f"f({arguments})", mode="eval").body
         if not isinstance(call, ast.Call) or any(k.arg is None for k in call.keywords):
             raise ValueError("not a list of arguments")
-        args = tuple(ast.literal_eval(a) for a in call.args)
-        kwargs = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+        args = tuple(_literal(a, words) for a in call.args)
+        kwargs = {k.arg: _literal(k.value, words) for k in call.keywords}
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{what}: cannot read the arguments of {text!r}; write name:1.5,key=2") from error
     return options[name], args, kwargs
+
+
+def _literal(node, words):
+    return node.id if words and isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
 def _call(what, text, function, args, kwargs):

@@ -47,6 +47,8 @@ class Sweep:
     def curves(self, cell: int) -> dict[str, Shaped[np.ndarray, "..."]]:
         """The curves that a cell has: t, lr, theory_risk and theory_phi of shape (n,), run_risk (n_runs, n).
 
+        Models other than "linear" have theory_overlaps (n, 3) and run_overlaps (n_runs, n, 3) too.
+
         ``theory_aligned``, a bool of shape (), is ``.aligned`` of the theory: whether features were taken to be
         correlated with the residual. Cells of earlier versions lack it.
         """
@@ -85,7 +87,7 @@ class Sweep:
     def plot(self, axis: str | None = None) -> dict:
         """Figures by name: heat maps of the risk over (lr, ``axis``), and the best learning rate along ``axis``.
 
-        ``axis`` is "d", "covariance", "noise" or "batch_size"; default the one with the most values.
+        ``axis`` is "d", "covariance", "noise", "batch_size" or "model"; default the one with the most values.
         """
         from sdelimit.experiments.plot import plot_sweep
 
@@ -100,6 +102,7 @@ def sweep(
     t_max,
     d,
     covariance="identity",
+    model="linear",
     noise="none",
     batch_size=1,
     seed=0,
@@ -126,6 +129,8 @@ def sweep(
         t_max: horizon t = steps/d.
         d: dimension, or several.
         covariance, noise: texts, or several: "ar1:0.5", "student_t:1.5,0.3", or a file of numbers.
+        model: a text, or several: "linear", "logistic:hard", "logistic:soft", "probit", "poisson", "phase",
+            "huber:0.5", "absolute". Beside linear, huber and absolute, noise must be "none".
         batch_size: samples per step, or several.
         seed: seed of target and samples, or several.
         n_runs: simulated runs in each cell; 0 for theory alone.
@@ -148,8 +153,8 @@ def sweep(
     force, retry_failed = check.flag("force", force), check.flag("retry_failed", retry_failed)
     parquet, progress = check.flag("parquet", parquet), check.flag("progress", progress, optional=True)
     settings = json.loads(json.dumps(grid_settings(
-        optimizer=optimizer, lr=lr, t_max=t_max, d=d, covariance=covariance, noise=noise, batch_size=batch_size,
-        seed=seed, n_runs=n_runs, points=points,
+        optimizer=optimizer, lr=lr, t_max=t_max, d=d, covariance=covariance, model=model, noise=noise,
+        batch_size=batch_size, seed=seed, n_runs=n_runs, points=points,
     )))  # fmt: skip
     if parquet and importlib.util.find_spec("pyarrow") is None:
         raise ValueError('parquet needs pyarrow, which is not installed: pip install "sdelimit[parquet]"')

@@ -223,6 +223,10 @@ class OwnLoss(Loss):
     function: Callable = eqx.field(static=True)
     classified: bool = eqx.field(static=True, default=False)
 
+    def __str__(self):
+        own = getattr(self.function, "loss", self.function)
+        return getattr(own, "__qualname__", type(own).__qualname__)
+
     def slope(self, v, u_star, label):
         v, u_star, label = jnp.broadcast_arrays(v, u_star, label)
         one = jax.vmap(jax.grad(self.function))

@@ -62,6 +62,15 @@ class Regression:
             raise ValueError(f"theta0 and theta_star must give a finite initial risk, got {start}")
 
     @property
+    def model(self) -> str:
+        """The class and its own arguments, as 'RobustRegression(loss='huber', threshold=0.5)'."""
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self._arguments().items())})"
+
+    def _arguments(self) -> dict[str, str]:
+        """The class's own arguments as texts."""
+        return {}
+
+    @property
     def d(self) -> int:
         """Dimension."""
         return self.covariance.d

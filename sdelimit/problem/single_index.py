@@ -1,6 +1,7 @@
 """Problems whose loss depends on x through u = <x, theta> and u* = <x, theta*> (theory: section 20)."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
 from scipy.special import ndtr
 
+from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import evaluate_in_float64, x64
 from sdelimit.problem.losses import Logistic, Loss, OwnLoss, Phase, PoissonLoss, Probit, Residual
@@ -23,7 +25,7 @@ FINE = 12
 """Points between two nodes of a table, for integrals along log s."""
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class SingleIndex(Regression):
     """A loss of u = <x, theta> whose labels depend on x through u* = <x, theta*>: x ~ N(0, K), no intercept.
 
@@ -59,6 +61,13 @@ class SingleIndex(Regression):
     def __init__(self, covariance, loss, *, label=None, noise=None, theta0=None, theta_star=None, seed=0):
         object.__setattr__(self, "loss", loss if isinstance(loss, Loss) else _own(loss, label))
         super().__init__(covariance, noise, theta0, theta_star, seed)
+
+    def __repr__(self):
+        noise = "" if isinstance(self.noise, NoNoise) else f", noise={self.noise!r}"
+        return f"<{self.model}, d={self.d}{noise}>"
+
+    def _arguments(self):
+        return {"loss": str(self.loss)} if type(self) is SingleIndex else {}
 
     @property
     def target_variance(self) -> float:
@@ -181,7 +190,7 @@ def _own(loss, label) -> OwnLoss:
         raise TypeError(f"loss must be a function of (u, u*, eps), got {check.describe(loss)}")
     if label is not None and not callable(label):
         raise TypeError(f"label must be a function of (u*, eps), got {check.describe(label)}")
-    function = _with_label(loss, label) if label is not None else loss
+    function = _Labelled(loss, label) if label is not None else loss
     wanted = 2 if label is not None else 3
     try:
         inspect.signature(loss).bind(*[0.0] * wanted)
@@ -200,12 +209,18 @@ def _own(loss, label) -> OwnLoss:
     return OwnLoss(function)
 
 
-@memoized
-def _with_label(loss, label):
-    return lambda u, u_star, eps: loss(u, label(u_star, eps))
+@dataclass(frozen=True)
+class _Labelled:
+    """A loss of (u, y) as one of (u, u*, eps); equal to others of the same functions."""
+
+    loss: Callable
+    label: Callable
+
+    def __call__(self, u, u_star, eps):
+        return self.loss(u, self.label(u_star, eps))
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class LogisticRegression(SingleIndex):
     """Logistic regression: P(y = 1) = sigma(<x, theta*>), sigma(u) = 1 / (1 + exp(-u)) (theory: section 20).
 
@@ -229,8 +244,11 @@ class LogisticRegression(SingleIndex):
         soft = check.choice("labels", labels, ("hard", "soft")) == "soft"
         super().__init__(covariance, Logistic(soft), theta0=theta0, theta_star=theta_star, seed=seed)
 
+    def _arguments(self):
+        return {"labels": "'soft'" if self.loss.soft else "'hard'"}
 
-@dataclass(frozen=True, eq=False, init=False)
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class ProbitRegression(SingleIndex):
     """Probit regression: P(y = 1) = Phi(<x, theta*>), the loss -ln Phi(y u) (theory: section 20).
 
@@ -245,7 +263,7 @@ class ProbitRegression(SingleIndex):
         super().__init__(covariance, Probit(), theta0=theta0, theta_star=theta_star, seed=seed)
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class PoissonRegression(SingleIndex):
     """Poisson regression: Y of mean exp(<x, theta*>), the loss exp(u) - Y u (theory: section 20).
 
@@ -260,7 +278,7 @@ class PoissonRegression(SingleIndex):
         super().__init__(covariance, PoissonLoss(), theta0=theta0, theta_star=theta_star, seed=seed)
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class PhaseRetrieval(SingleIndex):
     """Phase retrieval: only u*^2 is seen, the loss is (u^2 - u*^2)^2 (theory: section 20).
 
@@ -278,7 +296,7 @@ class PhaseRetrieval(SingleIndex):
         super().__init__(covariance, Phase(), theta0=theta0, theta_star=theta_star, seed=seed)
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class RobustRegression(SingleIndex):
     """Linear regression y = <x, theta*> + eps with a loss that bounds the influence of a residual r = u - y.
 
@@ -303,3 +321,8 @@ class RobustRegression(SingleIndex):
         else:
             threshold = 1.0 if threshold is None else check.real("threshold", threshold, positive=True)
         super().__init__(covariance, Residual(threshold), noise=noise, theta0=theta0, theta_star=theta_star, seed=seed)
+
+    def _arguments(self):
+        if self.loss.threshold == 0:
+            return {"loss": "'absolute'"}
+        return {"loss": "'huber'", "threshold": f"{self.loss.threshold:g}"}

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdelimit.numerics.floors import HUGE
-from sdelimit.report.text import BAND, align, describe_lr
+from sdelimit.report.text import BAND, LINEAR, align, describe_lr, describe_model
 from sdelimit.results.curves import RiskCurve, RiskCurves
 from sdelimit.support import arguments as check
 
@@ -161,8 +161,12 @@ HEADER = ("optimizer", "noise", "d", "runs", "lr", "max rel. error", "at t", "MC
 
 
 def format_table(reports) -> str:
-    """Reports as an aligned text table, one row each."""
-    return align([HEADER, *[_row(r) for r in reports]])
+    """Reports as an aligned text table, one row each; with the model, where one is not linear regression."""
+    rows, models = [_row(r) for r in reports], [describe_model(r.runs.problem) for r in reports]
+    if not any(models):
+        return align([HEADER, *rows])
+    models = [model or LINEAR for model in models]
+    return align([("model", *HEADER), *((model, *row) for model, row in zip(models, rows, strict=True))])
 
 
 def _row(report):

@@ -6,14 +6,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sdelimit.numerics.integers import ceil_div
-from sdelimit.report.text import BAND, describe_lr
+from sdelimit.report.text import BAND, describe_lr, describe_panel
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """The Okabe-Ito palette: distinguishable with any colour vision."""
 
 
 def plot_reports(reports, path=None) -> Figure:
-    """One panel for each noise law: ODE line, 10-90% band of the SDE or else the ODE, median and 10-90% range of runs.
+    """One panel for each model and noise law: ODE line, 10-90% band of the SDE or the ODE, median and range of runs.
+
+    The range is from 10 to 90%.
 
     Args:
         reports: ``Report`` objects, or objects with ``theory`` None where a rule has no limit.
@@ -24,7 +26,7 @@ def plot_reports(reports, path=None) -> Figure:
     """
     panels = {}
     for report in reports:
-        panels.setdefault(repr(report.runs.problem.noise), []).append(report)
+        panels.setdefault(describe_panel(report.runs.problem), []).append(report)
     columns = min(len(panels), 3)
     rows = ceil_div(len(panels), columns)
     figure = Figure(figsize=(5.2 * columns, 3.9 * rows + 0.5), layout="constrained")

@@ -2,7 +2,12 @@
 
 import numpy as np
 
+from sdelimit.noise.gaussian import NoNoise
+from sdelimit.problem.linear_regression import LinearRegression
+
 BAND = (0.1, 0.9)
+LINEAR = "LinearRegression()"
+"""What files and tables call linear regression beside other models."""
 
 
 def align(rows) -> str:
@@ -15,3 +20,16 @@ def align(rows) -> str:
 def describe_lr(lr) -> str:
     """'0.5' for a constant learning rate, '0.5 -> 0.1' for one that changes."""
     return f"{lr[0]:.3g}" if np.ptp(lr) == 0 else f"{lr[0]:.3g} -> {lr[-1]:.3g}"
+
+
+def describe_model(problem) -> str:
+    """'' for linear regression; otherwise the class and its loss, 'LogisticRegression(labels='hard')'."""
+    return "" if isinstance(problem, LinearRegression) else problem.model
+
+
+def describe_panel(problem) -> str:
+    """The title of a problem's panel: its label noise, and above it its model unless that is linear regression."""
+    model, noise = describe_model(problem), repr(problem.noise)
+    if not model:
+        return noise
+    return model if isinstance(problem.noise, NoNoise) else f"{model}\n{noise}"

@@ -81,6 +81,8 @@ def run_warnings(curves) -> tuple[str, ...]:
     least_squares = isinstance(curves.problem, LinearRegression)
     if not (curves.optimizer.needs_variance and least_squares) or np.isfinite(noise.fourth_moment):
         return ()
+    if curves.problem.loss.needs_target:  # a step is not the label noise times x: Huber's is bounded
+        return ()
     if not np.isfinite(noise.second_moment):
         return (f"{noise} has infinite variance, and so has each step: the mean risk is infinite; take quantiles",)
     return (f"{noise} has no fourth moment: the risk of a run has infinite variance, so no standard error is reliable",)

@@ -130,6 +130,8 @@ def checkpoint_of(path, problem, optimizers, batch_size, **settings) -> NoCheckp
         return NoCheckpoint()
     fields = [f.name for f in dataclasses.fields(problem) if f.name not in ("_cache", "seed")]
     identity = {f"problem.{name}": _digest(getattr(problem, name)) for name in fields}
+    if "loss" in fields:
+        identity["problem.loss"] += f" {_operations_of_loss(problem)}"
     identity |= {f"optimizer[{i}]": _describe(rule, problem, batch_size) for i, rule in enumerate(optimizers)}
     settings["batch_size"] = batch_size
     identity |= {name: str(v) if isinstance(v, (int, str)) else _digest(v) for name, v in settings.items()}
@@ -187,6 +189,20 @@ def _describe(optimizer, problem, batch_size) -> str:
             key = jax.random.wrap_key_data(words)
             return transform.update(gradient, state, theta, loss_fn=lambda at: jnp.mean(at**2), key=key)
 
-    operations = jax.make_jaxpr(update)(*given)
+    return f"{text} {_operations(update, *given)}"
+
+
+def _operations_of_loss(problem) -> str:
+    """The gradient of the problem's loss by its operations: of a user's own function there is nothing else to compare.
+
+    Of a sample's v = u - u*, u* and what is drawn for its label.
+    """
+    loss, number = problem.loss, jnp.zeros(1, jnp.float32)
+    return _operations(lambda v, u_star, draw: loss.slope(v, u_star, loss.label(draw, u_star)), number, number, number)
+
+
+def _operations(function, *given) -> str:
+    """The operations of a JAX function and its constants, as a short text."""
+    operations = jax.make_jaxpr(function)(*given)
     code = ADDRESS.sub("", str(operations.jaxpr)) + "".join(map(_digest, operations.consts))
-    return f"{text} {hashlib.sha256(code.encode()).hexdigest()[:16]}"
+    return hashlib.sha256(code.encode()).hexdigest()[:16]

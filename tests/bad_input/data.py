@@ -6,6 +6,7 @@ import sdelimit as sl
 from bad_input.rows import NAN, ROWS, SGD, SIGN, P, X, Y, kind, value
 
 data = sl.data
+CLASSES = data.DataLogisticRegression(X, Y > 0, [1.0, 0.0])
 
 TABLE = [
     value(data.from_arrays, r"X must be finite, got nan at index \(1, 0\)", [[1.0], [NAN]], [0.0, 1.0]),
@@ -31,6 +32,23 @@ TABLE = [
     kind(data.from_arrays, "center must be True or False", X, Y, center="no"),
     kind(data.from_arrays, "scale must be True or False", X, Y, scale=2),
     kind(data.from_arrays, "seed must be an integer", X, Y, seed="x"),
+    value(data.from_arrays, "model: unknown value 'logstic'.*did you mean 'logistic'", X, Y, model="logstic"),
+    kind(data.from_arrays, "model must be a text", X, Y, model=sl.LogisticRegression),
+    value(data.from_arrays, "y must be labels 1 and -1, or 1 and 0.* got 30 different", X, Y, model="logistic"),
+    value(data.from_arrays, "y must be labels 1 and -1.* got 1 different", X, np.ones(30), model="logistic"),
+    value(data.from_arrays, "y must be labels 1 and -1.* from 1 to 2", X, 1 + (Y > 0), model="logistic"),
+    value(data.from_arrays, "ridge must be > 0 for a logistic model", X, Y > 0, model="logistic", ridge=0.0),
+    value(data.from_arrays, "balance must be False for the linear model", X, Y, balance=True),
+    kind(data.from_arrays, "balance must be True or False", X, Y > 0, model="logistic", balance=1),
+    value(data.DataLogisticRegression, r"y must have shape \(30,\)", X, Y[:-1] > 0, np.zeros(2)),
+    value(data.DataLogisticRegression, "y must be labels", X, Y, np.zeros(2)),
+    value(data.DataLogisticRegression, r"theta_star must have shape \(2,\)", X, Y > 0, np.zeros(3)),
+    kind(data.DataLogisticRegression, "X must", "x", Y > 0, np.zeros(2)),
+    value(CLASSES.mean_loss, "theta must have shape", [1.0]),
+    value(CLASSES.risk, "theta must be finite", [NAN, 0.0]),
+    kind(data.solve_ode, "problem must be a linear model", CLASSES, SGD, 0.1, 1.0),
+    value(data.digits, "digit must be at most 9", digit=10),
+    kind(data.digits, "digit must be an integer", digit="three"),
     value(data.DataRegression, "residuals must have shape", X, Y[:-1], np.zeros(2)),
     kind(data.DataRegression, "theta_star must", X, Y, "x"),
     value(data.DataRegression, "theta_star must have shape", X, Y, None),

@@ -1,9 +1,10 @@
 """Room problem."""
 
+import jax.numpy as jnp
 import numpy as np
 
 import sdelimit as sl
-from bad_input.rows import HUGE, INF, NAN, K, P, kind, value
+from bad_input.rows import HUGE, INF, LOGISTIC, NAN, K, P, kind, value
 
 noise, cov = sl.noise, sl.covariance
 
@@ -30,6 +31,34 @@ TABLE = [
     kind(sl.LinearRegression, "theta_star must", K, theta_star="x"),
     value(sl.LinearRegression, "seed must be >= 0", K, seed=-1),
     kind(sl.LinearRegression, "seed must be an integer", K, seed=1.5),
+    value(sl.LogisticRegression, "labels: unknown value 'hrad'.*did you mean 'hard'", K, labels="hrad"),
+    kind(sl.LogisticRegression, "labels must be a text", K, labels=True),
+    kind(sl.LogisticRegression, "unexpected keyword argument 'noise'", K, noise=noise.Gaussian(0.3)),
+    value(sl.LogisticRegression, "covariance must not be zero", [0.0, 0.0]),
+    value(sl.LogisticRegression, "theta0 must have shape", K, theta0=np.ones(3)),
+    value(sl.ProbitRegression, "theta_star must be finite", K, theta_star=[NAN, 0.0]),
+    kind(sl.ProbitRegression, "seed must be an integer", K, seed="x"),
+    value(sl.PoissonRegression, "theta_star must have shape", K, theta_star=np.ones((2, 1))),
+    kind(sl.PoissonRegression, "covariance must", "K"),
+    value(sl.PhaseRetrieval, "theta0 and theta_star must give a finite initial risk", K, theta_star=[1e200, 0.0]),
+    kind(sl.PhaseRetrieval, "theta0 must", K, theta0="x"),
+    value(sl.RobustRegression, "loss: unknown value 'hubert'.*did you mean 'huber'", K, loss="hubert"),
+    kind(sl.RobustRegression, "loss must be a text", K, loss=abs),
+    value(sl.RobustRegression, "threshold must be > 0", K, threshold=0.0),
+    value(sl.RobustRegression, "threshold must be finite", K, threshold=NAN),
+    kind(sl.RobustRegression, "threshold must be a real number", K, threshold="1"),
+    value(sl.RobustRegression, "threshold must be None for the absolute loss", K, loss="absolute", threshold=1.0),
+    kind(sl.RobustRegression, "noise must be a noise law", K, noise=0.3),
+    kind(sl.SingleIndex, "loss must be a function", K, "huber"),
+    kind(sl.SingleIndex, r"loss must be a function of \(u, u\*, eps\)", K, np.square),
+    kind(sl.SingleIndex, "label must be a function", K, lambda u, y: (u - y) ** 2, label="u"),
+    kind(sl.SingleIndex, r"loss must be a function of \(u, y\)", K, lambda u: u**2, label=lambda u, e: u),
+    kind(sl.SingleIndex, "loss must be a JAX function", K, lambda u, v, e: np.sin(u)),
+    kind(sl.SingleIndex, "loss must be a JAX function", K, lambda u, v, e: [u]),
+    value(sl.SingleIndex, "loss must have a finite derivative", K, lambda u, v, e: jnp.sqrt(u)),
+    kind(sl.SingleIndex, "noise must be a noise law", K, lambda u, v, e: (u - v - e) ** 2, noise="gaussian"),
+    value(LOGISTIC.risk, "theta must have shape", [1.0]),
+    value(LOGISTIC.risk, "theta must be finite", [INF, 0.0]),
     value(P.risk, "theta must have shape", [1.0]),
     value(P.risk, "theta must be finite", [HUGE, 0]),
     value(P.risk, "theta must give a finite risk", [1e200, -1e200]),

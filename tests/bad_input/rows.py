@@ -10,6 +10,7 @@ NAN, INF, HUGE = float("nan"), float("inf"), 10**400
 K = np.array([[2.0, 0.5], [0.5, 1.0]])
 SGD, SIGN = sl.sgd(), sl.sign_sgd()
 P = sl.LinearRegression(K, sl.noise.Gaussian(0.3))
+LOGISTIC = sl.LogisticRegression(K)
 CAUCHY = sl.LinearRegression(K, sl.noise.Cauchy(0.3))
 FLAT = sl.LinearRegression([1.0, 0.0])
 X = np.random.default_rng(0).standard_normal((30, 2))

@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import sdelimit as sl
 from sdelimit.cli.main import FILES, main
+from sdelimit.experiments import specs
 from sdelimit.experiments.rerun import rerun
 from sdelimit.experiments.specs import parse_target
 
@@ -81,6 +84,58 @@ def test_targets_are_sparse_where_asked(tmp_path):
         assert rerun(out / "curves.npz").agrees
     assert parse_target("dense", 60, 0) is None
     assert np.any(parse_target("sparse:4", 60, 1) != parse_target("sparse:4", 60, 0))
+
+
+@pytest.mark.long
+def test_other_models_are_compared_written_and_repeated(tmp_path):
+    out = tmp_path / "out"
+    result = run("compare", *SMALL, "--model", "logistic:hard", "-o", "sign_sgd", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert "LogisticRegression(labels='hard')" in result.output
+    settings = json.loads((out / "settings.json").read_text())
+    assert settings["model"] == "logistic:hard" and settings["noise"] == ["none"]
+    problem = sl.LogisticRegression(sl.covariance.ar1(60, 0.5), seed=0)
+    curves = np.load(out / "curves.npz", allow_pickle=False)
+    theory = sl.solve_ode(problem, sl.sign_sgd(), 0.5, t=curves["0_sign_sgd_t"])
+    np.testing.assert_allclose(curves["0_sign_sgd_ode_risk"], theory.risk, rtol=1e-9)
+    np.testing.assert_allclose(curves["0_sign_sgd_ode_overlaps"], theory.overlaps, atol=1e-9)
+    runs = sl.simulate(problem, sl.sign_sgd(), 0.5, t=curves["0_sign_sgd_t"], n_runs=6, seed=0)
+    np.testing.assert_allclose(curves["0_sign_sgd_run_overlaps"], runs.overlaps, atol=1e-5)
+    rows = list(csv.DictReader((out / "curves.csv").open()))
+    assert float(rows[-1]["ode_error_rate"]) == pytest.approx(theory.error_rate[-1])
+    assert float(rows[-1]["ode_alignment"]) == pytest.approx(theory.alignment[-1])
+    assert float(rows[-1]["run_alignment"]) == pytest.approx(runs.alignment[:, -1].mean(), rel=1e-4)
+    assert rerun(out / "curves.npz").agrees
+
+
+@pytest.mark.long
+def test_robust_regression_takes_noise_without_a_mean(tmp_path):
+    """Under which SGD on squares has no limit."""
+    out = tmp_path / "out"
+    given = ["--model", "huber:0.5", "-n", "cauchy:0.3", "-o", "sgd", "-K", "identity", "--out", str(out)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Cauchy")
+        result = run("compare", *SMALL, *given)
+    assert result.exit_code == 0, result.output
+    assert "RobustRegression(loss='huber', threshold=0.5)" in result.output and "no limit" not in result.output
+    rows = list(csv.DictReader((out / "curves.csv").open()))
+    assert rows[-1]["ode_error_rate"] == "" and 0 < float(rows[-1]["ode_alignment"]) < 1
+
+
+def test_models_are_texts_with_the_arguments_of_their_classes():
+    def made(text):
+        return specs.parse_model(text).problem(np.ones(50), sl.noise.Gaussian(0.3), seed=3)
+
+    assert isinstance(made("linear"), sl.LinearRegression) and made("linear").noise == sl.noise.Gaussian(0.3)
+    assert made("logistic").loss == made("logistic:hard").loss != made("logistic:labels=soft").loss
+    assert made("huber:0.7").loss.threshold == 0.7 and made("absolute").loss.threshold == 0
+    assert isinstance(made("probit"), sl.ProbitRegression) and isinstance(made("poisson"), sl.PoissonRegression)
+    assert {name for name in specs.MODELS if specs.parse_model(name).takes_noise} == {"linear", "huber", "absolute"}
+    for text, cosine in (("phase", 0.5), ("phase:0.1", 0.1), ("phase:-1", -1.0)):
+        start, target = made(text).theta0, made(text).theta_star
+        assert start @ target / np.linalg.norm(target) ** 2 == pytest.approx(cosine)
+        assert np.linalg.norm(start) == pytest.approx(np.linalg.norm(target))
+    np.testing.assert_array_equal(made("phase").theta_star, made("linear").theta_star)
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,125 @@ def test_a_run_cannot_use_more_rows_than_there_are(small):
                 solve(small, sl.sgd(), 0.1, t_max, batch_size=batch_size)
 
 
+# Two classes
+
+
+def classes(n, d, seed=0, theta=2.0):
+    """Gaussian rows of AR(1) covariance, with labels of a logistic model."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d)) @ np.linalg.cholesky(0.5 ** np.abs(np.subtract.outer(range(d), range(d)))).T
+    target = theta * rng.standard_normal(d) / np.sqrt(d)
+    return X, rng.random(n) < 1 / (1 + np.exp(-X @ target)), target
+
+
+def test_logistic_targets_maximize_the_penalized_likelihood():
+    X, y, _ = classes(300, 5)
+    problem = sl.data.from_arrays(X, y, model="logistic", ridge=0.1)
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    np.testing.assert_allclose(problem.covariance.to_dense(), Z.T @ Z / 300, atol=1e-12)
+    theta = np.zeros(5)
+    for _ in range(50):  # Newton's method on 0/1 labels; tr K / d = 1
+        p = 1 / (1 + np.exp(-Z @ theta))
+        hessian = (Z.T * (p * (1 - p))) @ Z / 300 + 0.1 * np.eye(5)
+        theta = theta - np.linalg.solve(hessian, Z.T @ (p - y) / 300 + 0.1 * theta)
+    np.testing.assert_allclose(problem.theta_star, theta, atol=1e-8)
+    losses = [np.log1p(np.exp(-(1.0 if label else -1.0) * z @ theta)) for z, label in zip(Z, y, strict=True)]
+    assert problem.mean_loss(theta) == pytest.approx(np.mean(losses), rel=1e-12)
+    assert problem.mean_loss(np.zeros(5)) == pytest.approx(np.log(2))
+    for labels in (y.astype(int), np.where(y, 1, -1), np.where(y, 1.0, 0.0)):
+        again = sl.data.from_arrays(X, labels, model="logistic", ridge=0.1)
+        np.testing.assert_array_equal(again.theta_star, problem.theta_star)
+    assert repr(problem) == "<DataLogisticRegression(n=300), d=5>"
+
+
+def test_separable_classes_have_a_target_that_grows_as_the_penalty_shrinks():
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    fits = [sl.data.from_arrays(X, X[:, 0] > 0, model="logistic", ridge=ridge) for ridge in (1e-1, 1e-3, 1e-5)]
+    lengths = [np.linalg.norm(fit.theta_star) for fit in fits]
+    assert lengths[0] < lengths[1] / 2 < lengths[2] / 4 and np.isfinite(lengths[2])
+
+
+def test_balance_keeps_all_rows_of_the_smaller_class():
+    X, _, _ = classes(200, 3)
+    y = np.arange(200) < 30
+    with pytest.warns(UserWarning, match="y has 30 rows of one class and 170 of the other"):
+        unequal = sl.data.from_arrays(X, y, model="logistic", center=False, scale=False)
+    given = {"model": "logistic", "center": False, "scale": False, "balance": True}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        problem, other = sl.data.from_arrays(X, y, **given), sl.data.from_arrays(X, y, seed=1, **given)
+    assert (unequal.n, problem.n, np.sum(problem.y > 0)) == (200, 60, 30)
+    np.testing.assert_array_equal(problem.X[problem.y > 0], X[:30])
+    rest = [tuple(row) for row in problem.X[problem.y < 0]]
+    assert len(set(rest)) == 30 and set(rest) <= {tuple(row) for row in X[30:]}
+    assert {tuple(row) for row in other.X[other.y < 0]} != set(rest)
+
+
+def test_a_run_on_classes_is_a_loop_over_its_rows_with_their_own_labels():
+    X, y, _ = classes(50, 4)
+    problem = sl.data.from_arrays(X, y, model="logistic")
+    run = sl.simulate(problem, sl.sgd(), 0.9, t=np.arange(13) / 4, n_runs=2, dtype=np.float64)
+    order = np.asarray(problem.stream(keys(2), 12).order)
+    K = problem.X.T @ problem.X / 50
+    for i in range(2):
+        theta, overlaps = np.zeros(4), []
+        for row in [*order[i], None]:
+            overlaps.append([theta @ K @ theta, theta @ K @ problem.theta_star])
+            assert run.risk[i, len(overlaps) - 1] == pytest.approx(problem.risk(theta), rel=1e-6)
+            if row is not None:
+                x, label = problem.X[row], problem.y[row]
+                theta = theta + 0.9 / 4 * label * x / (1 + np.exp(label * x @ theta))
+        np.testing.assert_allclose(run.overlaps[i, :, :2], overlaps, atol=1e-9)
+    with pytest.raises(ValueError, match=r"t_max must be at most .*50 rows"):
+        sl.simulate(problem, sl.sgd(), 0.1, 12.75, n_runs=1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("rule", "lr"), [("sgd", 1.0), ("sign_sgd", 0.3)])
+def test_runs_on_gaussian_rows_with_logistic_labels_follow_the_limit(rule, lr):
+    """theta* is where the labels come from: rows and labels are those of the theory."""
+    X, y, target = classes(12_000, 48, theta=3.0)
+    problem = sl.data.DataLogisticRegression(X, y, target)
+    t = np.linspace(0, 6, 13)
+    curve = sl.solve_ode(problem, RULES[rule], lr, t=t)
+    runs = sl.simulate(problem, RULES[rule], lr, t=t, n_runs=400)
+    gap = np.abs(runs.mean - curve.risk)
+    assert runs.standard_error.max() < 0.01 * curve.risk[0]
+    assert np.all(gap < 4 * runs.standard_error + 0.06 * curve.risk)  # O(1/d), and one draw of 12,000 rows
+    assert np.abs(runs.alignment.mean(axis=0) - curve.alignment).max() < 0.03
+    assert curve.risk.min() < 0.5 * curve.risk[0]
+    np.testing.assert_allclose(sl.solve_ode(problem.gaussian(), RULES[rule], lr, t=t).risk, curve.risk, rtol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rule", "lr", "error"), [("sgd", 0.3, 0.1), ("sign_sgd", 0.05, 0.15)], ids=["sgd", "sign_sgd"]
+)
+def test_odd_digits_are_told_from_even_ones_nearly_as_gaussian_theory_says(rule, lr, error):
+    problem = sl.data.digits(model="logistic")
+    t = np.linspace(0, 25, 26)
+    runs = sl.simulate(problem, RULES[rule], lr, t=t, n_runs=32)
+    report = sl.compare(sl.solve_ode(problem, RULES[rule], lr, t=t), runs)
+    assert runs.mean.min() < 0.5 * runs.mean[0] and report.max_relative_error < error
+
+
+@pytest.mark.long
+def test_one_digit_against_the_rest_needs_classes_of_one_size():
+    """Unequal classes of skewed features pull signSGD aside: its alignment with theta* is a third of theory's."""
+    given = {"model": "logistic"}
+    with pytest.warns(UserWarning, match="183 rows of one class"):
+        unequal = sl.data.digits(3, **given)
+    t = np.linspace(0, 6, 4)
+    errors = []
+    for problem in (sl.data.digits(3, balance=True, **given), unequal):
+        runs = sl.simulate(problem, sl.sign_sgd(), 0.05, t=t, n_runs=32)
+        curve = sl.solve_ode(problem, sl.sign_sgd(), 0.05, t=t)
+        errors.append(np.abs(runs.alignment.mean(axis=0) - curve.alignment)[-1])
+    assert problem.n == 1797 and errors[0] < 0.05 and errors[1] > 0.2
+    with pytest.warns(sl.LimitWarning, match=r"the rows last to t = 29.46 \(n = 1797 of d = 61"):
+        sl.solve_ode(problem, sl.sign_sgd(), 0.05, t=[0.0, 10.0, 20.0, 40.0])
+
+
 # Theory
 
 
@@ -417,6 +536,7 @@ def test_covers_says_which_rules_and_problems_have_a_theory_from_the_rows():
     assert not sl.data.covers(HEAVY, sl.lion()) and not sl.data.covers(HEAVY, sl.sign_sgd(), 2)
     assert sl.data.covers(HEAVY, sl.clip_norm(1.0)) and not sl.data.covers(HEAVY, sl.clip_norm(1.0), 2)
     assert not sl.data.covers(HEAVY.gaussian(), sl.sgd())
+    assert not sl.data.covers(sl.data.from_arrays(X, np.sign(Y - Y.mean()), model="logistic", balance=True), sl.sgd())
 
 
 @pytest.mark.long
@@ -541,6 +661,23 @@ def test_the_command_line_compares_both_theories_with_runs_on_a_data_file(tmp_pa
     assert (last["theory"], float(last["ode_risk"])) == ("data ODE", pytest.approx(expected.risk[-1], rel=1e-6))
 
 
+@pytest.mark.long
+def test_the_command_line_runs_logistic_regression_on_a_data_file(tmp_path):
+    X, y, _ = classes(300, 8)
+    few = np.concatenate([np.flatnonzero(y)[:40], np.flatnonzero(~y)])
+    path, out = write(tmp_path, "classes.npz", X[few], y[few].astype(int)), tmp_path / "out"
+    given = ["--data", str(path), "--model", "logistic", "--balance", "-o", "sgd", "--lr", "0.5", "--out", str(out)]
+    result = compare(*given)
+    assert result.exit_code == 0, result.output
+    assert "DataLogisticRegression(n=80)" in result.output
+    problem = sl.data.from_file(path, model="logistic", balance=True)
+    with np.load(out / "curves.npz", allow_pickle=False) as curves:
+        assert not [name for name in curves.files if name.startswith("1_")]  # no theory from the rows
+        runs = sl.simulate(problem, sl.sgd(), 0.5, t=curves["0_sgd_t"], n_runs=4)
+        np.testing.assert_allclose(curves["0_sgd_run_risk"], runs.risk, rtol=1e-4)
+    assert sl.rerun(out / "curves.npz").agrees
+
+
 WITH_NAN, CONSTANT = X.copy(), X.copy()
 WITH_NAN[3, 1] = np.nan
 CONSTANT[:, 2] = 4.0
@@ -556,6 +693,8 @@ CONSTANT[:, 2] = 4.0
         (["--data", "{}/ragged.npz"], "y must have shape"),
         (["--data", "{}/empty.npz"], "X and y"),
         (["--data", "{}/short.npz", "-n", "gaussian:0.1"], "leave one of them out"),
+        (["--data", "{}/short.npz", "--model", "logistic"], "y must be labels 1 and -1, or 1 and 0"),
+        (["--data", "{}/short.npz", "--balance"], "balance must be False for the linear model"),
         (["--data", "{}/text.csv"], "does not hold an array of numbers"),
     ],
 )

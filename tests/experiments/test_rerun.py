@@ -74,6 +74,11 @@ def test_a_result_repeats_itself_in_another_process_and_folder(result, tmp_path)
     assert float(done.stdout.split("largest relative difference ")[1].split(")")[0]) < 1e-6
 
 
+def test_a_result_that_names_no_model_is_one_of_linear_regression(result, tmp_path):
+    again = sl.rerun(altered(result, tmp_path / "old.npz", lambda settings, arrays: settings.pop("model")))
+    assert again.agrees and again.max_difference <= 1e-6
+
+
 def test_a_difference_is_found_and_its_size_reported(result, tmp_path):
     def change(settings, arrays):
         arrays["0_sgd_run_risk"][1, 2] *= 1.01

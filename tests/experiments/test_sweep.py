@@ -66,6 +66,46 @@ def test_a_cell_holds_what_the_solvers_give(whole):
     assert row["max_relative_error"] == sl.compare(theory, runs).max_relative_error
 
 
+def test_cells_of_other_models_hold_their_overlaps(tmp_path):
+    given = {**GRID, "optimizer": "sign_sgd", "noise": "none", "lr": 0.3, "model": ["linear", "logistic:soft"]}
+    result = sl.sweep(tmp_path, **given)
+    assert [row["model"] for row in result.rows] == ["linear", "logistic:soft"]
+    problem, t = sl.LogisticRegression(np.ones(8), labels="soft", seed=0), np.linspace(0, 4, 9)
+    theory = sl.solve_ode(problem, sl.sign_sgd(), 0.3, t=t, save_modes=False)
+    runs = sl.simulate(problem, sl.sign_sgd(), 0.3, t=t, n_runs=3, seed=0)
+    curves = result.curves(1)
+    np.testing.assert_array_equal(curves["theory_risk"], theory.risk)
+    np.testing.assert_array_equal(curves["theory_overlaps"], theory.overlaps)
+    np.testing.assert_array_equal(curves["run_overlaps"], runs.overlaps)
+    assert result.rows[1]["run_risk"] == runs.mean[-1] and "theory_overlaps" not in result.curves(0)
+    assert [best["model"] for best in result.best()] == ["linear", "logistic:soft"]
+    axis = result.plot("model")["best-lr"].axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["linear", "logistic:soft"]
+    again = CliRunner().invoke(main, ["rerun", str(tmp_path / "cells" / "00001.npz")])
+    assert again.exit_code == 0 and "run_overlaps" in again.output, again.output
+
+
+def test_a_folder_that_names_no_model_is_one_of_linear_regression(whole, tmp_path):
+    """Sweeps of versions that had no other; the same call goes on in it."""
+    shutil.copytree(whole.folder, tmp_path, dirs_exist_ok=True)
+    identity = json.loads((tmp_path / "sweep.json").read_text())
+    assert identity["settings"].pop("model") == ["linear"]
+    (tmp_path / "sweep.json").write_text(json.dumps(identity))
+    for path in (tmp_path / "cells").iterdir():
+        with np.load(path) as file:
+            arrays = dict(file)
+        record = json.loads(str(arrays["settings"]))
+        assert record.pop("model") == record["row"].pop("model") == "linear"
+        np.savez(path, **{**arrays, "settings": np.array(json.dumps(record))})
+    assert sl.read_sweep(tmp_path).rows == whole.rows
+    (tmp_path / "cells" / "00003.npz").unlink()
+    assert sl.sweep(tmp_path, **GRID).rows == whole.rows
+    again = sl.rerun(tmp_path / "cells" / "00002.npz")
+    assert again.agrees and set(again.differences) == set(sl.rerun(whole.folder / "cells" / "00002.npz").differences)
+    with pytest.raises(ValueError, match=r"model \['linear'\] there, \['absolute'\] here"):
+        sl.sweep(tmp_path, **{**GRID, "model": "absolute"})
+
+
 def test_what_goes_wrong_in_a_cell_is_recorded_with_its_reason(whole, tmp_path):
     assert [row["status"] for row in whole.rows] == ["ok", "diverged", "ok", "ok"] * 2
     assert "theory: diverged at t = " in whole.rows[1]["reason"] and "3 of 3 runs" in whole.rows[1]["reason"]
@@ -399,7 +439,7 @@ def test_a_matrix_of_another_dimension_is_refused(tmp_path):
 
 
 def row(optimizer, lr, seed, theory, run, error=0.1):
-    given = dict(zip(best.GROUP, (optimizer, 10, "identity", "none", 1), strict=True))
+    given = dict(zip(best.GROUP, (optimizer, 10, "identity", "none", 1, "linear"), strict=True))
     numbers = {"theory_risk": theory, "run_risk": run, "run_standard_error": error}
     return given | numbers | {"lr": lr, "lr_start": lr, "seed": seed, "status": "ok"}
 
@@ -416,7 +456,7 @@ def test_the_best_rate_has_the_lowest_mean_over_seeds():
     assert (sgd["run_best_lr"], sgd["run_best_risk"], sgd["run_at_edge"]) == (0.2, 4.0, False)
     assert adam["theory_best_lr"] is None and adam["run_best_lr"] is None
     means = best.seed_means(rows)
-    assert means["sgd", 10, "identity", "none", 1][0.1]["error"] == pytest.approx(0.1 / np.sqrt(2))
+    assert means["sgd", 10, "identity", "none", 1, "linear"][0.1]["error"] == pytest.approx(0.1 / np.sqrt(2))
 
 
 def test_rates_of_each_optimizer_and_in_equal_ratios(tmp_path):

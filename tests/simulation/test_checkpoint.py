@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -20,7 +21,7 @@ RATES = [[0.5, 0.2], 0.3]
 
 
 def run(checkpoint=None, rules=RULES, rates=RATES, problem=PROBLEM, **changed):
-    return sl.simulate(problem, rules, rates, checkpoint=checkpoint, sharpness=True, **{**SETTINGS, **changed})
+    return sl.simulate(problem, rules, rates, checkpoint=checkpoint, **{"sharpness": True, **SETTINGS, **changed})
 
 
 def interrupt_after(monkeypatch, saves):
@@ -98,6 +99,48 @@ def finished(tmp_path_factory):
     path = tmp_path_factory.mktemp("checkpoint") / "run"
     run(path)
     return path
+
+
+CLASSIFIER = sl.LogisticRegression(PROBLEM.covariance)
+
+
+def test_runs_on_other_losses_go_on_with_their_overlaps(tmp_path, monkeypatch):
+    given = {"problem": CLASSIFIER, "sharpness": False}
+    whole = run(**given)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_after(patch, 3)
+        run(tmp_path / "run", **given)
+    again = run(tmp_path / "run", **given)
+    for one, other in zip(again, whole, strict=True):
+        np.testing.assert_array_equal(one.risk, other.risk)
+        np.testing.assert_array_equal(one.overlaps, other.overlaps)
+        assert np.ptp(one.overlaps[..., 0]) > 0
+    soft = sl.LogisticRegression(PROBLEM.covariance, labels="soft")
+    for problem, named in ((soft, "problem.loss"), (sl.LinearRegression(PROBLEM.covariance), "problem.loss")):
+        with pytest.raises(ValueError, match=f"belongs to another run: .*{named}"):
+            run(tmp_path / "run", problem=problem, sharpness=False)
+
+
+def test_losses_are_told_apart_by_what_they_do():
+    """Functions of a user may have one name."""
+
+    def identity(loss, **given):
+        problem = sl.SingleIndex(PROBLEM.covariance, loss, **given)
+        return checkpoint.checkpoint_of("run", problem, [], 1).identity["problem.loss"]
+
+    def plus(u_star, eps):
+        return u_star + eps
+
+    def square(u, y):
+        return (u - y) ** 2
+
+    losses = [lambda u, v, e, c=c: jnp.log(jnp.cosh(c * (u - v - e))) for c in (1.0, 1.5)]
+    labels = [plus, lambda v, e: v - e]
+    found = [*map(identity, losses), *(identity(square, label=label) for label in labels)]
+    built_in = [sl.RobustRegression(PROBLEM.covariance, threshold=c) for c in (0.5, 0.6)]
+    found += [checkpoint.checkpoint_of("run", problem, [], 1).identity["problem.loss"] for problem in built_in]
+    assert len(set(found)) == len(found)
+    assert identity(losses[0]) == found[0] and identity(square, label=plus) == found[2]
 
 
 def test_optax_rules_are_told_apart_by_what_they_do():
