@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from conftest import heteroscedastic
 
 import sdelimit as sl
-from tests.conftest import heteroscedastic
 
 D, T, RUNS = 1024, 5.0, 64
 FEATURES = {
