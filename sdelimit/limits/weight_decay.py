@@ -51,6 +51,14 @@ class DecayedLaw(Law):
         return self.rule.reads_overlaps
 
     @property
+    def batch_size(self):
+        return self.rule.batch_size
+
+    def drift_at_start(self, problem):
+        """As of an ``OverlapLaw``."""
+        return self.rule.drift_at_start(problem)
+
+    @property
     def is_rough(self):
         return self.rule.is_rough
 

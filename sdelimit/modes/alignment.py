@@ -162,6 +162,27 @@ def infinitesimal_error(current: Modes, batch_size: int, gain=1.0) -> float:
     return float(max((1 - 1 / batch_size) / 2 * np.max(gain) * start, (1 + 1 / batch_size) / 2 * settled))
 
 
+def overlap_drift_error(problem, law, lr, phi) -> float:
+    """The relative error of a law of two overlaps for features correlated with u and u*, at the start of a curve.
+
+    SGD's is that of infinitesimal steps. Else about sum_i a_i min(1, n r_i^2) / sum_i a_i, with r_i the correlation of
+    feature i with l, a_i = sigma_i times the square of its mean step, and n the law's ``nonlinearity``.
+    """
+    if law.power == 0:
+        g = float(np.max(lr * phi, where=np.isfinite(lr * phi), initial=0.0)) / problem.d
+        return g * infinitesimal_error(modes(problem, law), law.batch_size)
+    sigma, scores = problem.covariance.std, np.stack([problem.delta0, problem.theta_star])
+    images = evaluate_in_float64(lambda v: jax.vmap(problem.covariance.apply)(v), scores)
+    phi1, phi0 = law.drift_at_start(problem)
+    steps = np.abs(phi1 * images[0] + phi0 * images[1]) / sigma
+    h1, h0, slope = problem.initial_moments
+    square = (h1 * images[0] + h0 * images[1]) ** 2 / (sigma**2 * slope) if slope > 0 else np.zeros_like(sigma)
+    weight = sigma * steps**2
+    if not weight.sum() > 0:
+        return 0.0
+    return float(weight @ np.minimum(1.0, law.nonlinearity * square) / weight.sum())
+
+
 def _errors(response, R, r, variance, sigma):
     x = np.clip(r[:, None] + np.sqrt(variance)[:, None, None] * HERMITE_X[:, None], -1.0, 1.0)
     extra = shared_size(R.size, SHARED_CLOCKS) - R.size

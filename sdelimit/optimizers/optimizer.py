@@ -90,8 +90,8 @@ class Optimizer:
             )
         if not callable(self.limit):
             raise TypeError(f"limit must be a function of (problem, batch_size), got {check.describe(self.limit)}")
-        if not isinstance(self.limit, ByModel):
-            object.__setattr__(self, "limit", ByModel(self.name, self.limit))
+        by_model = self.limit if isinstance(self.limit, ByModel) else ByModel(self.name, self.limit)
+        object.__setattr__(self, "limit", replace(by_model, name=self.name))
         check.real("memory", self.memory, positive=True)
         check.flag("needs_variance", self.needs_variance)
         check.real("size_memory", self.size_memory, positive=True)

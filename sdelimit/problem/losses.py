@@ -81,6 +81,10 @@ class Loss(eqx.Module):
     smooth: ClassVar[bool] = True
     """Whether coefficients of scale-free rules are smooth but for theta = theta*."""
 
+    def excess(self, S2, X, B22):
+        """The excess risk where it is known in closed form; None otherwise."""
+        return None
+
     @property
     def classifies(self) -> bool:
         """Whether sign(u) is taken for a guess of the label."""
@@ -154,6 +158,8 @@ class Probit(Loss):
 class PoissonLoss(Loss):
     """exp(u) - Y u, Y Poisson of mean exp(u*)."""
 
+    smooth: ClassVar[bool] = False
+
     def slope(self, v, u_star, label):
         return jnp.exp(u_star + v) - label
 
@@ -183,6 +189,10 @@ class PoissonLoss(Loss):
         square = jnp.exp(2 * B22) * jnp.expm1(2 * (B11 - B22)) - 2 * jnp.exp(2 * B22) * jnp.expm1(middle - 2 * B22)
         return h1, jnp.exp(B22 / 2) * jnp.expm1((B11 - B22) / 2), square + jnp.exp(B22 / 2)
 
+    def excess(self, S2, X, B22):
+        with np.errstate(over="ignore"):
+            return np.exp(B22 / 2) * (np.expm1(S2 / 2 + X) - X)
+
 
 class Phase(Loss):
     """(u^2 - u*^2)^2, so that l = 4 u (u^2 - u*^2): theta = 0 and -theta* are as special as theta*."""
@@ -201,6 +211,10 @@ class Phase(Loss):
         h1, h2 = 12 * B11 - 4 * B22, -8 * B12
         square = 15 * B11**3 - 6 * B11**2 * B22 - 24 * B11 * B12**2 + 3 * B11 * B22**2 + 12 * B22 * B12**2
         return h1, h1 + h2, 16 * square
+
+    def excess(self, S2, X, B22):
+        # 3 B11^2 + 3 B22^2 - 2 B11 B22 - 4 B12^2 about theta*.
+        return 3 * S2**2 + 12 * S2 * X + 8 * X**2 + 4 * S2 * B22
 
 
 class Residual(Loss):
@@ -254,6 +268,7 @@ def _sign_changes(loss, u_star, label):
     changes = values[1:] * values[:-1] < 0
     order = np.argsort(~changes, axis=0, kind="stable")[:CHANGES]
     found = np.take_along_axis(changes, order, axis=0)
+    found, order = found[found.any(axis=1)], order[found.any(axis=1)]
     low, high, left = (np.take_along_axis(a, order, axis=0) for a in (v[:-1], v[1:], values[:-1]))
     for _ in range(60):
         middle = (low + high) / 2

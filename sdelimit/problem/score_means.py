@@ -32,6 +32,7 @@ GRADED = np.concatenate([-(4.0 ** -np.arange(0, 13)), [0.0], 4.0 ** -np.arange(1
 BIN, BINS = 0.125, 1024
 """Width and number of the bins of log l^2, the last at its largest."""
 NEAR_AXIS = 0.98
+FEW_LABELS = 4
 LEGENDRE_X, LEGENDRE_W = np.polynomial.legendre.leggauss(ORDER)
 
 
@@ -43,12 +44,15 @@ class Histogram(NamedTuple):
         weight: sum gives E f.
         across: sum gives E[l z f], z = v_perp / tau.
         along: sum gives E[l (u* / sd(u*)) f].
+        signs: E[sign(l) z] and E[sign(l) u* / sd(u*)], exact where l has too many sizes for the bins; not a number for
+            batches.
     """
 
     log_square: Float[np.ndarray, "n bins"]
     weight: Float[np.ndarray, "n bins"]
     across: Float[np.ndarray, "n bins"]
     along: Float[np.ndarray, "n bins"]
+    signs: Float[np.ndarray, "n 2"]
 
 
 class Moments(NamedTuple):
@@ -96,18 +100,19 @@ def _moments(loss, noise, B22, s, c):
 def _histogram(loss, noise, B22, s, c) -> Histogram:
     parts = list(_slopes(loss, noise, B22, s, c))
     l, w, z, unit = (np.concatenate(column) for column in zip(*parts, strict=True))  # noqa: E741
-    return _binned(l**2, w, w * l * z, w * l * unit)
+    signs = np.array([np.sum(w * np.sign(l) * z), np.sum(w * np.sign(l) * unit)])
+    return Histogram(*_binned(l**2, w, w * l * z, w * l * unit), signs)
 
 
-def _binned(square, *weights) -> Histogram:
-    """Weights spread over the four nearest bins, so that sums over bins of cubics in log l^2 are exact."""
+def _binned(square, *weights):
+    """The bins, and weights spread over the four nearest: sums over bins of cubics in log l^2 are exact."""
     top = np.log(square.max()) if square.max() > 0 else 0.0
     grid = top + 2 * BIN - BIN * np.arange(BINS)[::-1]
     place = np.clip((np.log(np.maximum(square, 1e-300)) - grid[0]) / BIN, 1.0, BINS - 2.0)
     cell = np.clip(np.floor(place).astype(np.int64), 1, BINS - 3)
     x = place - cell
     share = (-x * (x - 1) * (x - 2) / 6, (x * x - 1) * (x - 2) / 2, -x * (x + 1) * (x - 2) / 2, x * (x * x - 1) / 6)
-    return Histogram(
+    return (
         grid,
         *(sum(np.bincount(cell + k - 1, weight * part, BINS) for k, part in enumerate(share)) for weight in weights),
     )
@@ -122,8 +127,8 @@ def _batch(one: Histogram, b: int) -> Histogram:
         n //= 2
         power = _sum(power, power) if n else power
     if others is not None:
-        grid, *weights = _sum((one.log_square, one.weight, one.across, one.along), others)
-        one = Histogram(grid, *weights)
+        found = _sum((one.log_square, one.weight, one.across, one.along), others)
+        one = Histogram(*found, np.full(2, np.nan))
     return one._replace(log_square=one.log_square - 2 * np.log(b))
 
 
@@ -133,7 +138,7 @@ def _sum(first, second):
     i, j = (np.flatnonzero(np.abs(w) > 1e-15) for w in (weights[0], other))
     square = np.add.outer(np.exp(x[i]), np.exp(y[j])).ravel()
     found = _binned(square, *([np.outer(w[i], other[j]).ravel() for w in weights] + [np.zeros(square.size)] * 3)[:3])
-    return (found.log_square, *found[1 : 1 + len(weights)])
+    return found[: 1 + len(weights)]
 
 
 def _slopes(loss, noise, B22, s, c):
@@ -148,11 +153,15 @@ def _slopes(loss, noise, B22, s, c):
     mean = c * s / np.sqrt(B22) * outer if B22 > 0 else np.zeros(1)
     sd = np.sqrt(B22) if B22 > 0 else 1.0
     slope = partial(_slope, loss)
+    # A sum over many labels is smooth where one of them has l = 0.
+    graded_edges = GRADED if len(labels) <= FEW_LABELS else np.zeros(1)
     for label, probability in zip(labels, probabilities, strict=True):
+        if np.max(probability) < 1e-13:
+            continue
         label = np.broadcast_to(label, outer.shape)
         special = loss.edges(outer, label)
         edges = [mean + tau * x for x in NORMAL] + [x - outer for x in OWN]
-        edges += [place + tau * x for place in special for x in GRADED]
+        edges += [place + tau * x for place in special for x in graded_edges]
         edges = np.sort(np.clip(edges, mean + tau * NORMAL[0], mean + tau * NORMAL[-1]), axis=0)
         v, width = _panels(edges)
         z = (v - mean) / tau

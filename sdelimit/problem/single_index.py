@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
@@ -15,12 +16,14 @@ from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import evaluate_in_float64, x64
 from sdelimit.problem.losses import Logistic, Loss, OwnLoss, Phase, PoissonLoss, Probit, Residual
 from sdelimit.problem.regression import Regression
-from sdelimit.problem.score_means import moments, panels_of_target
+from sdelimit.problem.score_means import FEW_LABELS, moments, panels_of_target
 from sdelimit.problem.state_table import Grid, StateTable, grid_to, state_table
 from sdelimit.support import arguments as check
 
 ROOM = 4.0
 """Risks are tabulated up to this many times the largest s asked for."""
+COARSE = 0.6, 8
+"""Spacing and angles of tables that are checked along every curve and whose states are costly."""
 FINE = 12
 """Points between two nodes of a table, for integrals along log s."""
 
@@ -87,12 +90,18 @@ class SingleIndex(Regression):
     @property
     def initial_slope(self) -> float:
         """The root mean square of l = dloss/du at theta0."""
-        return self.cached("initial_slope", lambda: self._slope_at(*self.initial_overlaps))
+        return float(np.sqrt(self.initial_moments[2]))
 
-    def _slope_at(self, S2, X):
+    @property
+    def initial_moments(self) -> tuple[float, float, float]:
+        """h1, h0 and E l^2 at theta0 (theory: section 20)."""
+        return self.cached("initial_moments", lambda: self._moments_at(*self.initial_overlaps))
+
+    def _moments_at(self, S2, X):
         s, sd = max(np.sqrt(S2), 1e-6), np.sqrt(self.target_variance)
         c = np.clip(X / (s * sd), -1 + 1e-6, 1 - 1e-6) if sd > 0 else 0.0
-        return float(np.sqrt(moments(self.loss, self.noise, self.target_variance, [s], [float(c)]).square[0]))
+        found = moments(self.loss, self.noise, self.target_variance, [s], [float(c)])
+        return tuple(float(part[0]) for part in found)
 
     def risk(self, theta) -> float:
         """The excess risk at theta, (d,)."""
@@ -115,6 +124,9 @@ class SingleIndex(Regression):
         """The excess risk where delta' K delta = S2 and delta' K theta* = X, arrays of one shape; infinite with S2."""
         S2, X = np.asarray(S2, np.float64), np.asarray(X, np.float64)
         finite = np.isfinite(S2) & np.isfinite(X)
+        closed = self.loss.excess(np.where(finite, S2, 0.0), np.where(finite, X, 0.0), self.target_variance)
+        if closed is not None:
+            return np.where(finite, closed, np.inf)
         s = np.sqrt(np.max(S2, where=finite, initial=0.0))
         table = self._risk_table(max(s, np.sqrt(self.target_variance), 1e-3))
         inside = np.where(finite, S2, 0.0), np.where(finite, X, 0.0)
@@ -155,7 +167,7 @@ class SingleIndex(Regression):
 def risk_table(loss: Loss, noise, B22: float, largest: float) -> StateTable:
     """The excess risk over S2, from dE[loss] / ds = E[l v] / s = (h1 S2 + h0 X) / s along a ray from theta*."""
     sd = np.sqrt(B22)
-    grid = grid_to(largest, sd, not isinstance(loss, Residual))
+    grid = grid_of(loss, noise, B22, largest)
     h1, h0, _ = moment_values(loss, noise, B22, grid)
     s = np.exp(grid.log_s)[:, None]
     slope = h1 + h0 * grid.c * sd / s
@@ -177,10 +189,23 @@ def _mean_along(x, slope):
     return out
 
 
+def grid_of(loss: Loss, noise, B22: float, largest: float) -> Grid:
+    """The states of tables that reach to s = ``largest``: fewer where each costs a sum over many labels."""
+    sd, depends = float(np.sqrt(B22)), not isinstance(loss, Residual)
+    labels, _ = loss.outcomes(noise, np.zeros(1))
+    costly = depends and len(labels) > FEW_LABELS and type(loss).moments is Loss.moments
+    return grid_to(largest, sd, depends, *(COARSE if costly else ()))
+
+
 @memoized
 def moment_values(loss: Loss, noise, B22: float, grid: Grid) -> Float[np.ndarray, "3 n a"]:
-    """h1, h0 and E l^2 at the states of a grid (theory: section 20)."""
-    found = moments(loss, noise, B22, *grid.states)
+    """h1, h0 and E l^2 at the states of a grid (theory: section 20), in closed form where there is one."""
+    s, c = grid.states
+    if type(loss).moments is Loss.moments:
+        found = moments(loss, noise, B22, s, c)
+    else:
+        closed = jax.vmap(lambda S2, X: jnp.stack(loss.moments(S2, X, B22)))
+        found = evaluate_in_float64(closed, s**2, c * s * np.sqrt(B22)).T
     return np.stack([part.reshape(grid.log_s.size, grid.c.size) for part in found])
 
 

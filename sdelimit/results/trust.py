@@ -25,7 +25,7 @@ from functools import partial
 import jax
 import numpy as np
 
-from sdelimit.modes.alignment import drift_error, infinitesimal_error, stationary_error
+from sdelimit.modes.alignment import drift_error, infinitesimal_error, overlap_drift_error, stationary_error
 from sdelimit.modes.decoupled import modes
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import evaluate_in_float64
@@ -227,7 +227,9 @@ def _beyond_stability(curve, limit):
 def with_drift_error(curve, limit):
     """``curve`` with its ``drift_error``, one number for each learning rate."""
     if limit.reads_overlaps:
-        return replace(curve, drift_error=np.zeros(len(curve.lr)) if curve.risk.ndim == 2 else 0.0)
+        rows = zip(np.atleast_2d(curve.lr), np.atleast_2d(curve.phi), strict=True)
+        errors = np.array([overlap_drift_error(curve.problem, limit, *row) for row in rows])
+        return replace(curve, drift_error=errors if curve.risk.ndim == 2 else float(errors[0]))
     if limit.gradient_batch is not None:
         effective = np.where(np.isfinite(curve.lr) & np.isfinite(curve.phi), curve.lr * curve.phi, 0.0)
         g = np.max(effective, axis=-1) / curve.problem.d
@@ -269,6 +271,12 @@ def _correlated_features(curve, limit):
     worst = float(np.max(curve.drift_error, where=concerned, initial=0.0))
     if worst <= LARGEST_DRIFT_ERROR:
         return None
+    if limit.reads_overlaps:
+        return (
+            f"few directions carry the gradient (a sparse target, or few dominant directions), or d is small: the "
+            f"limit, for which features are nearly uncorrelated with the scores, is up to about {worst:.1%} off, and "
+            "for this loss that stays so"
+        )
     if limit.gradient_batch is not None:
         return (
             f"single steps change the risk along the directions of largest variance so much that the ODE, for which "

@@ -39,19 +39,24 @@ class Law(NamedTuple):
     across: Float[np.ndarray, " bins"]
     along: Float[np.ndarray, " bins"]
     unit: float
+    signs: Float[np.ndarray, "2"]
 
 
 def law_at(found, row: int) -> Law:
     """Row ``row`` of a histogram."""
     square, weight = np.exp(found.log_square[row]), found.weight[row]
     unit = np.sqrt(np.sum(weight * square))
-    return Law(square / unit**2, weight, found.across[row] / unit, found.along[row] / unit, float(unit))
+    return Law(
+        square / unit**2, weight, found.across[row] / unit, found.along[row] / unit, float(unit), found.signs[row]
+    )
 
 
 def drift(rule, law: Law) -> Float[np.ndarray, "2"]:
     """phi1 tau and (X phi1 + B22 phi0) / sd(u*): E[F Q] along Q = z and along u* / sd(u*)."""
     if isinstance(rule, SignedRule):
         if rule.b.past * rule.b.decay == 0:
+            if np.all(np.isfinite(law.signs)):
+                return np.sqrt(2 / np.pi) * law.signs
             return np.sqrt(2 / np.pi) * np.array([_over_root(law, law.across), _over_root(law, law.along)])
         b = rule.b
         w, factor = Weights(b.first**2 - b.past**2, b.past**2, b.decay**2), np.sqrt(2 / np.pi)

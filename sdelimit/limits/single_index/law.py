@@ -27,9 +27,9 @@ from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, cubic_hermite
 from sdelimit.numerics.precision import evaluate_in_float64
-from sdelimit.problem.losses import Loss, Residual
+from sdelimit.problem.losses import Loss
 from sdelimit.problem.score_means import histogram, moments
-from sdelimit.problem.single_index import moment_values
+from sdelimit.problem.single_index import grid_of, moment_values
 from sdelimit.problem.state_table import (
     Grid,
     PositiveTable,
@@ -154,6 +154,22 @@ class OverlapLaw(Law):
         return self if largest <= self.source.value.reach else self.source.value.wider(largest)
 
     @property
+    def batch_size(self) -> int:
+        """Samples of a step."""
+        return self.source.value.batch_size
+
+    @property
+    def nonlinearity(self):
+        rule = self.source.value.rule
+        return 0.0 if rule is None else self.batch_size * max(0.25, rule.steps / 6)
+
+    def drift_at_start(self, problem) -> tuple[float, float]:
+        """phi1 and phi0 at theta0."""
+        S2, X = problem.initial_overlaps
+        phi1, phi0 = evaluate_in_float64(lambda a, b: self.coefficients(a, b)[:2], max(S2, TINY), X)
+        return float(phi1), float(phi0)
+
+    @property
     def is_rough(self) -> bool:
         """Whether tables are not known to be accurate everywhere, so that they are checked along a curve."""
         return self.source.value.rough
@@ -194,8 +210,7 @@ def overlap_law(rule, problem, batch_size: int) -> OverlapLaw:
 
 @memoized
 def _law(rule, loss: Loss, noise, B22: float, batch_size: int, largest: float) -> OverlapLaw:
-    depends = not isinstance(loss, Residual)
-    grid = grid_to(largest, np.sqrt(B22), depends)
+    grid = grid_of(loss, noise, B22, largest)
     sgd = moment_values(loss, noise, B22, grid)
     origin = float(sgd[2, 0].mean())
     # Beyond that, tables are coarse where u or u* is of order 1; rules other than SGD have more to be coarse about.
@@ -257,7 +272,7 @@ def smallest_slope(problem, batch_size: int) -> float:
     """The root mean square of l over a batch where theta is ``LEAST`` as far from theta* as at the start."""
     B22 = problem.target_variance
     start = max(np.sqrt(problem.initial_overlaps[0]), 1e-3)
-    grid = grid_to(ROOM * max(start, np.sqrt(B22)), np.sqrt(B22), not isinstance(problem.loss, Residual))
+    grid = grid_of(problem.loss, problem.noise, B22, ROOM * max(start, np.sqrt(B22)))
     square = moment_values(problem.loss, problem.noise, B22, grid)[2]
     return float(np.sqrt(square[np.exp(grid.log_s) >= LEAST * start].min() / batch_size))
 
