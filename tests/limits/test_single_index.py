@@ -175,7 +175,7 @@ def test_quadrature_agrees_with_closed_forms(name, overlaps):
     found = [float(x[0]) for x in moments(CLOSED[name], NONE, B22, [s], [c])]
     exact = evaluate_in_float64(lambda a, b: jnp.stack(CLOSED[name].moments(a, b, B22)), s**2, c * s * np.sqrt(B22))
     # Quadrature ends at 8.5 standard deviations, where exp(2 u) has some weight left.
-    np.testing.assert_allclose(found, exact, rtol=5e-5)
+    np.testing.assert_allclose(found, exact, rtol=5e-5, atol=1e-10)
 
 
 HEAVY = sl.noise.StudentT(1.5, 0.3)
