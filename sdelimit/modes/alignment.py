@@ -171,8 +171,7 @@ def overlap_drift_error(problem, law, lr, phi) -> float:
     if law.power == 0:
         g = float(np.max(lr * phi, where=np.isfinite(lr * phi), initial=0.0)) / problem.d
         return g * infinitesimal_error(modes(problem, law), law.batch_size)
-    sigma, scores = problem.covariance.std, np.stack([problem.delta0, problem.theta_star])
-    images = evaluate_in_float64(lambda v: jax.vmap(problem.covariance.apply)(v), scores)
+    sigma, images = problem.covariance.std, problem.cached("images of scores", lambda: _images_of_scores(problem))
     phi1, phi0 = law.drift_at_start(problem)
     steps = np.abs(phi1 * images[0] + phi0 * images[1]) / sigma
     h1, h0, slope = problem.initial_moments
@@ -181,6 +180,12 @@ def overlap_drift_error(problem, law, lr, phi) -> float:
     if not weight.sum() > 0:
         return 0.0
     return float(weight @ np.minimum(1.0, law.nonlinearity * square) / weight.sum())
+
+
+def _images_of_scores(problem):
+    """K (theta0 - theta*) and K theta*."""
+    scores = np.stack([problem.delta0, problem.theta_star])
+    return evaluate_in_float64(lambda v: jax.vmap(problem.covariance.apply)(v), scores)
 
 
 def _errors(response, R, r, variance, sigma):

@@ -81,10 +81,11 @@ def _solve_overlaps(problem, optimizer, limit, lr, times, given):
     """``solve_limit`` for laws that read two overlaps, with tables that reach and hold along the curve."""
     if lr.traced:
         raise TypeError(f"lr must not be traced by JAX on a {type(problem).__name__}, got a traced one")
-    limit = refined_limit(problem, optimizer, limit, lr, times, given)
+    if limit.is_rough:
+        limit = refined_limit(problem, optimizer, limit, lr, times, given)
     rates = [lr] if not isinstance(limit, list) else [LearningRate.of(float(v)) for v in lr.at(times[:1])[:, 0]]
     laws = limit if isinstance(limit, list) else [limit]
-    outs = [_out_of_overlaps(problem, optimizer, *one, times, given) for one in zip(laws, rates, strict=True)]
+    outs = [_reaching(problem, optimizer, *one, times, given) for one in zip(laws, rates, strict=True)]
     if isinstance(limit, list):
         out = {name: np.stack([one[name] for one, _ in outs]) for name in outs[0][0]}
     else:
@@ -95,6 +96,17 @@ def _solve_overlaps(problem, optimizer, limit, lr, times, given):
     diverged_at, status = _report(out, times[-1], lr, optimizer)
     found = _curve(out, times, outs[0][1], problem, optimizer, given["batch_size"], diverged_at, status)
     return replace(found, aligned=False if lr.count is None else np.zeros(lr.count, bool))
+
+
+def _reaching(problem, optimizer, limit, lr, times, given):
+    """``_out_of_overlaps`` with tables that reach as far as the curve goes."""
+    for _ in range(WIDENINGS):
+        found = _out_of_overlaps(problem, optimizer, limit, lr, times, given)
+        wider = limit.widened(_distance(found[0]["overlaps"][..., 0]))
+        if wider is limit or np.any(found[0]["blown_up"]):
+            break
+        limit = wider
+    return found
 
 
 def _out_of_overlaps(problem, optimizer, limit, lr, times, given):

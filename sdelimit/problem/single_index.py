@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from scipy.interpolate import make_interp_spline
 from scipy.special import ndtr
 
 from sdelimit.noise.gaussian import NoNoise
+from sdelimit.numerics.jit import jit, shared_size
 from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import evaluate_in_float64, x64
 from sdelimit.problem.losses import Logistic, Loss, OwnLoss, Phase, PoissonLoss, Probit, Residual
@@ -24,6 +26,8 @@ ROOM = 4.0
 """Risks are tabulated up to this many times the largest s asked for."""
 COARSE = 0.6, 8
 """Spacing and angles of tables that are checked along every curve and whose states are costly."""
+SHARED_STATES = 256
+"""States are padded to a multiple of this many; see ``shared_size``."""
 FINE = 12
 """Points between two nodes of a table, for integrals along log s."""
 
@@ -130,9 +134,9 @@ class SingleIndex(Regression):
         s = np.sqrt(np.max(S2, where=finite, initial=0.0))
         table = self._risk_table(max(s, np.sqrt(self.target_variance), 1e-3))
         inside = np.where(finite, S2, 0.0), np.where(finite, X, 0.0)
-        shape = S2.shape
-        ratio = evaluate_in_float64(jax.vmap(lambda a, b: table(a, b)[0]), *(part.ravel() for part in inside))
-        return np.where(finite, ratio.reshape(shape) * inside[0], np.inf)
+        padded = [np.resize(part.ravel(), shared_size(S2.size, SHARED_STATES)) for part in inside]
+        ratio = evaluate_in_float64(partial(_at_states, table), *padded)[: S2.size]
+        return np.where(finite, ratio.reshape(S2.shape) * inside[0], np.inf)
 
     def _risk_table(self, largest) -> StateTable:
         kept = self.cached("risk table", lambda: [None])
@@ -161,6 +165,11 @@ class SingleIndex(Regression):
         labels, probabilities = hard.outcomes(self.noise, u_star)
         wrong = sum(p * np.where(y > 0, 1 - positive, positive) for y, p in zip(labels, probabilities, strict=True))
         return wrong @ weight
+
+
+@jit
+def _at_states(table, S2, X):
+    return jax.vmap(lambda a, b: table(a, b)[0])(S2, X)
 
 
 @memoized
