@@ -96,6 +96,10 @@ class GaussianMixture(NoiseLaw):
             raise ValueError(f"weights must be >= 0 and sum to 1, got {self.weights} with sum {self.weights.sum():g}")
         if np.any(self.stds < 0):
             raise ValueError(f"stds must be >= 0, got a smallest value of {self.stds.min():g}")
+        drawn = self.weights > 0
+        largest = float(np.max(np.maximum(np.abs(self.means), self.stds)[drawn]))
+        if largest > 0:
+            check.scale("means and stds: the largest of them", largest)
 
     def sample(self, key, shape, dtype=jnp.float32):
         key_component, key_normal = jax.random.split(key)

@@ -30,6 +30,10 @@ def test_other_extremes_are_refused_by_name():
         sl.noise.StudentT(1e-300, 1.0)
     with pytest.raises(ValueError, match=r"^samples: the largest"):
         sl.noise.Empirical([1e100, 0.0])
+    with pytest.raises(ValueError, match="means and stds: the largest of them must lie between 1e-25 and"):
+        sl.noise.GaussianMixture([0.5, 0.5], [-1e100, 1e100], [1.0, 1.0])
+    with pytest.raises(ValueError, match="means and stds: the largest of them must lie between 1e-25 and"):
+        sl.noise.GaussianMixture([0.5, 0.5], [0.0, 0.0], [1e-200, 1e-200])
     for make in (sl.clip_coordinate, lambda c: sl.adam(0.9, 0.99, eps=c)):
         with pytest.raises(ValueError, match="must lie between"):
             make(1e90)

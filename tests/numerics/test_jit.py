@@ -124,3 +124,36 @@ def test_one_process_makes_three_hundred_rules():
     maps = list(map(int, made.stdout.split()))
     assert len(maps) == 6 and max(maps) < 32_000
     assert maps[-1] < 1.1 * max(maps[:3])
+
+
+SOLVES = """
+from pathlib import Path
+import numpy as np
+import sdelimit as sl
+
+def resident():
+    line = next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+rng = np.random.default_rng(0)
+for i in range(200):
+    factor = rng.standard_normal((80, 160))
+    problem = sl.LinearRegression(factor @ factor.T / 160, sl.noise.Gaussian(0.3 + i / 500), seed=i)
+    sl.solve_ode(problem, sl.sign_sgd(), 0.3, 2.0, aligned=False)
+    sl.solve_ode(problem, sl.sgd(), 0.3, 2.0, aligned=False)
+    if i % 40 == 39:
+        print(resident(), len(Path("/proc/self/maps").read_text().splitlines()), flush=True)
+"""
+
+
+@linux
+@pytest.mark.long
+def test_one_process_solves_two_hundred_problems():
+    """Each has a covariance, modes and a noise law of its own: what is remembered of them is bounded."""
+    made = subprocess.run([sys.executable, "-c", SOLVES], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr[-2000:]
+    megabytes, maps = np.array(made.stdout.split(), float).reshape(-1, 2).T
+    assert megabytes.size == 5
+    # One problem's K, modes and kernels take half a megabyte: 120 of them, kept, would be 60.
+    assert megabytes[-1] - megabytes[1] < 30
+    assert maps[-1] < 1.1 * maps[1] + 100
