@@ -32,6 +32,22 @@ RATIO_MEMORY_PY, SIGN_MEMORY_PY, HISTORY_PY = (
 )
 STEPS_OF_ADAM = _tests("ode/test_memory", "test_adam_with_long_memories_is_its_recursion_step_by_step")
 STEPS_OF_SIGNUM = _tests("ode/test_memory", "test_signum_is_its_recursion_step_by_step[0.95-0.1-0.001-0.005]")
+MEANS_PY, OVERLAP_PY, OVERLAP_LAW_PY = (
+    "sdelimit/problem/score_means.py",
+    "sdelimit/limits/single_index/coefficients.py",
+    "sdelimit/limits/single_index/law.py",
+)
+OVERLAPS, OVERLAP_BATCHES, OVERLAP_KERNELS, OVERLAP_CURVES, EXCESS, OVERLAP_SETTLED = (
+    _tests("limits/test_single_index", name)
+    for name in (
+        "test_coefficients_have_their_reference_values",
+        "test_adam_on_batches_is_that_of_brute_force",
+        "test_kernels_have_their_reference_values",
+        "test_curves_start_anywhere",
+        "test_excess_risks_have_their_reference_values",
+        "test_the_stationary_risk_is_where_the_curve_settles",
+    )
+)
 DECAY_PY = "sdelimit/limits/weight_decay.py"
 (DECAYED, DECAY_COUPLED, DECAY_MATRIX, DECAY_STATIONARY, DECAY_PATHS, DECAY_MEAN) = (
     _tests("optimizers/test_weight_decay", name)
@@ -1155,6 +1171,24 @@ MUTATIONS = tuple(
             CLASSES,
         ),
         ("data-labels", "sdelimit/data/data_logistic.py", "self.y > 0, ALWAYS", "self.y < 0, ALWAYS", CLASSES),
+        ("overlap-drift", MEANS_PY, "c * s / sd * h1)", "1.05 * c * s / sd * h1)", OVERLAPS),
+        ("overlap-tau", MEANS_PY, "np.exp(-(z**2) / 2) / (tau", "np.exp(-(z**2) / 2.1) / (tau", OVERLAPS),
+        ("overlap-batch", MEANS_PY, "- 2 * np.log(b))", "- 1.9 * np.log(b))", OVERLAP_BATCHES),
+        ("overlap-cube", OVERLAP_PY, "cubes = decays**3", "cubes = decays**2.9", OVERLAPS),
+        ("overlap-sign-kernel", OVERLAP_PY, "4 / np.pi**2 * integral", "4.3 / np.pi**2 * integral", OVERLAP_KERNELS),
+        ("overlap-lags", OVERLAP_PY, "newer = 2 * (lags", "newer = 2.1 * (lags", OVERLAP_KERNELS),
+        ("overlap-misfit", OVERLAP_LAW_PY, "[[[phi1, phi0], [", "[[[phi1, 1.05 * phi0], [", OVERLAP_CURVES),
+        ("overlap-noise", OVERLAP_LAW_PY, "eta**2 * psi[:", "1.1 * eta**2 * psi[:", OVERLAP_CURVES),
+        ("overlap-risk", "sdelimit/problem/single_index.py", "out[0] = slope[0] / 2", "out[0] = slope[0]", EXCESS),
+        ("overlap-excess", "sdelimit/problem/single_index.py", "h0 * grid.c * sd / s", "h0 * grid.c * sd", EXCESS),
+        (
+            "overlap-soft",
+            "sdelimit/problem/losses.py",
+            "-jnp.expm1(-jnp.abs(v))",
+            "-jnp.expm1(-1.05 * jnp.abs(v))",
+            OVERLAPS,
+        ),
+        ("overlap-settled", "sdelimit/analysis/settled_overlaps.py", "/ (2 * phi1)", "/ (2.1 * phi1)", OVERLAP_SETTLED),
         ("data-adam", "sdelimit/data/row_rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS_ADAM),
     ]
 )

@@ -22,6 +22,8 @@ from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.normal_mean import normal_quadrature
 from sdelimit.numerics.precision import evaluate_in_float64
 
+SMALLEST_SLOPE = 1e-35
+"""Of |l| where it has a sign: products with features stay normal numbers of float32."""
 CHANGES = 6
 """Changes of sign of a loss's derivative that are looked for."""
 POISSON_OUTCOMES = 96
@@ -113,7 +115,8 @@ class Logistic(Loss):
         if self.soft:  # sigma(u) - sigma(u*) without cancellation
             side = jnp.where(v < 0, -1.0, 1.0).astype(v.dtype)
             return side * jax.nn.sigmoid(side * u) * jax.nn.sigmoid(-side * u_star) * -jnp.expm1(-jnp.abs(v))
-        return -label * jax.nn.sigmoid(-label * u)
+        # Far from the boundary sigma leaves the range of float32, but the sign of l is still that of the label.
+        return -label * jnp.maximum(jax.nn.sigmoid(-label * u), SMALLEST_SLOPE)
 
     def draws(self, noise):
         return noise if self.soft else UniformDraws()

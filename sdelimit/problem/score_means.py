@@ -100,6 +100,8 @@ def _moments(loss, noise, B22, s, c):
 def _histogram(loss, noise, B22, s, c) -> Histogram:
     parts = list(_slopes(loss, noise, B22, s, c))
     l, w, z, unit = (np.concatenate(column) for column in zip(*parts, strict=True))  # noqa: E741
+    # Smaller ones than the bins tell apart count as these: rules that are scale-free see their sign.
+    l = np.sign(l) * np.maximum(np.abs(l), np.abs(l).max() * np.exp(-BIN * (BINS - 5) / 2))  # noqa: E741
     signs = np.array([np.sum(w * np.sign(l) * z), np.sum(w * np.sign(l) * unit)])
     return Histogram(*_binned(l**2, w, w * l * z, w * l * unit), signs)
 

@@ -10,6 +10,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import erfcx
 
 import sdelimit as sl
+from sdelimit.analysis.effects import four_effects
 from sdelimit.analysis.effects.along_the_curve import Factors, identity_error
 from sdelimit.analysis.effects.second_moments import dynamics
 
@@ -376,11 +377,37 @@ def test_a_rule_that_diverges_itself_is_refused():
 
 
 @pytest.mark.slow
-def test_an_sgd_that_is_too_stiff_is_reported_and_the_rest_goes_on():
-    """A direction 3000 times as steep as the others, over a horizon in which these settle."""
+def test_sgd_on_a_steep_direction_is_followed_to_where_it_settles():
+    """A direction 3000 times as steep as the others, over a horizon in which these settle: 10^5 times its own decay."""
     problem = sl.LinearRegression(np.concatenate([[30.0], np.full(31, 0.01)]), sl.noise.Gaussian(0.1))
-    order = ("learning_rate", "preconditioning", "noise_compression", "noise_reshaping")
-    with pytest.warns(sl.LimitWarning, match="SGD is too stiff at this lr to be followed beyond t = "):
-        found = sl.effects(problem, sl.sign_sgd(), 0.1, 1.5e5, order=order)
+    found = sl.effects(problem, sl.sign_sgd(), 0.1, 1.5e5, order=ORDER)
+    assert np.isfinite(found.curve.risk).all()
+    sgd = found.decomposition.risks[frozenset()]
+    assert sgd[-1] == pytest.approx(sl.stationary_risk(problem, sl.sgd(), 0.1, aligned=False), rel=1e-3)
+
+
+@pytest.mark.long
+def test_an_sgd_that_is_too_stiff_is_reported_and_the_rest_goes_on(monkeypatch):
+    """Where a solve of SGD takes all the steps there are, which is what is put in here."""
+    solve = four_effects.integrate
+    first = []
+
+    def stopping(lr, system, *rest):
+        out = solve(lr, system, *rest)
+        if not first:
+            first.append(True)
+            late = system.times > 0.5
+            out |= {"finished": False, "end_time": 0.5, "risk": np.where(late, np.inf, out["risk"])}
+        return out
+
+    monkeypatch.setattr(four_effects, "integrate", stopping)
+    problem = sl.LinearRegression(np.linspace(0.5, 2.0, 16), sl.noise.Gaussian(0.1))
+    with pytest.warns(sl.LimitWarning, match="SGD is too stiff at this lr to be followed beyond t = 0.5"):
+        found = sl.effects(problem, sl.sign_sgd(), 0.1, 1.0, order=ORDER)
     assert any("too stiff" in text for text in found.curve.warnings)
-    assert np.isfinite(found.curve.risk).all() and "all four" in found.table()
+    assert np.isfinite(found.curve.risk).all()
+    assert "all four" in found.table(0.4) and "no decomposition at t = 1" in found.table()
+    assert np.isinf(found.decomposition.risks[frozenset()][-1])
+
+
+ORDER = ("learning_rate", "preconditioning", "noise_compression", "noise_reshaping")
