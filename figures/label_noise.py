@@ -49,7 +49,7 @@ def draw_case(axis, problem, rule, lr, t, n, colour, label, case):
     gap = np.abs(runs.mean / curve.risk[::5] - 1)
     print(
         f"{case}, {label}: mean risk at most {gap.max():.1%} off, at the end {runs.mean[-1]:.5f} +- "
-        f"{runs.standard_error[-1]:.5f} (theory {curve.risk[-1]:.5f}, {curve.risk[-1] / curve.risk[0]:.3f} of the start)"
+        f"{runs.standard_error[-1]:.5f} (theory {curve.risk[-1]:.5f}, from {curve.risk[0]:.5f})"
     )
 
 

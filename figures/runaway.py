@@ -1,8 +1,8 @@
 """Signs of single hard labels run away and turn; batches and Adam cure it: logistic regression.
 
-See: with batch 1, signSGD's excess risk (left) falls, turns and grows for ever, and its direction (middle) tends to that
-of D^-1 K theta* (dashed) instead of theta*; batches and Adam settle. Right, where rules settle without noise: at c theta*,
-c > 1, so that a floor is left that no decay of the learning rate removes; c comes down with the batch and with memory.
+See: with batch 1, signSGD's excess risk (left) falls, turns and grows for ever, and its direction (middle) tends to
+that of D^-1 K theta* (dashed) instead of theta*; batches and Adam settle. Right, where rules settle without noise: at
+c theta*, c > 1, a floor that no decay of the learning rate removes; c comes down with the batch and with memory.
 Claim: scale-free rules settle at an inflated norm under label noise, and signs of single hard labels nowhere.
 """
 
