@@ -1,6 +1,7 @@
 """Adam against SGD on logistic regression as label noise changes, and phase retrieval from a small overlap.
 
-See: NOISE
+See: circles (runs) on lines (theory) at the constant learning rates that theory finds best for t = 10; below right,
+rates as given.
 Claim: losses of two overlaps have a limit, for SGD, signs and Adam alike.
 """
 

@@ -64,7 +64,7 @@ def draw_inflation(axis, problem):
     inflation = np.array([state.X for state in found]) / problem.target_variance
     floor = np.array([float(problem.risk_of(*state)) for state in found])
     for shift, values, colour, label in (
-        (-0.2, inflation, "0.45", "c - 1"), (0.2, floor, "0.75", "excess risk at c θ*")
+        (-0.2, inflation, COLOURS[5], "c - 1"), (0.2, floor, COLOURS[4], "excess risk at c θ*")
     ):  # fmt: skip
         axis.barh(place + shift, values, 0.36, color=colour, label=label)
         for y, value in zip(place + shift, values, strict=True):
@@ -74,7 +74,7 @@ def draw_inflation(axis, problem):
     axis.set_yticks(place, [named(rule, b) for rule, b in SETTLED])
     axis.invert_yaxis()
     axis.set(xscale="log", xlim=(2e-5, 20))
-    axis.set_title("learning rate to 0: settles at c θ* (batch 1: nowhere)", fontsize=10)
+    axis.set_title("where each settles as the learning rate goes to 0", fontsize=10)
     axis.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, -0.3), ncols=2)
 
 
