@@ -96,9 +96,6 @@ def _moments(loss, noise, B22, s, c):
 def _histogram(loss, noise, B22, s, c) -> Histogram:
     parts = list(_slopes(loss, noise, B22, s, c))
     l, w, z, unit = (np.concatenate(column) for column in zip(*parts, strict=True))  # noqa: E741
-    # A score of 64 has l of e^-64, below all bins, and its sign counts in full.
-    size = np.abs(l)
-    l = np.sign(l) * np.maximum(size, size.max() * np.exp(-BIN * (BINS - 5) / 2))  # noqa: E741
     return _binned(l**2, w, w * l * z, w * l * unit)
 
 
