@@ -25,6 +25,8 @@ NAMES = (
     "real_data",
     "memory",
     "bands",
+    "runaway",
+    "label_noise",
 )
 
 
