@@ -26,7 +26,6 @@ NAMES = (
     "memory",
     "bands",
     "runaway",
-    "label_noise",
 )
 
 
