@@ -24,6 +24,8 @@ from sdelimit.numerics.precision import evaluate_in_float64
 
 CHANGES = 6
 """Changes of sign of a loss's derivative that are looked for."""
+KINKS = np.geomspace(1e-3, 1e3, 81)
+"""Sizes of residuals between which an own loss may have a kink: so close that one is resolved wherever it is."""
 POISSON_OUTCOMES = 96
 """Labels of which a Poisson label is made in quadrature: all of them for small rates."""
 
@@ -77,6 +79,11 @@ class Loss(eqx.Module):
     def moments(self, S2, X, B22):
         """h1, h0 and E l^2 where they are known in closed form (theory: section 20), in JAX; None otherwise."""
         return None
+
+    @property
+    def of_residual(self) -> bool:
+        """Whether l depends on the residual r = v - eps alone: slope(v, u*, eps) = slope(r, 0, 0)."""
+        return False
 
     smooth: ClassVar[bool] = True
     """Whether coefficients of scale-free rules are smooth but for theta = theta*."""
@@ -229,13 +236,29 @@ class Residual(Loss):
         r = v - label
         return jnp.where(self.threshold > 0, jnp.clip(r, -self.threshold, self.threshold), jnp.sign(r))
 
+    @property
+    def of_residual(self):
+        return True
+
+    def edges(self, u_star, label):
+        places = [0.0, -self.threshold, self.threshold] if 0 < self.threshold < np.inf else [0.0]
+        return label + np.array(places)[:, None]
+
 
 class OwnLoss(Loss):
-    """A loss given as a function of (u, u*, eps), differentiated by JAX."""
+    """A loss given as a function of (u, u*, eps), differentiated by JAX.
+
+    Attributes:
+        function: the loss.
+        classified: whether sign(u) is taken for a guess of the label.
+        additive: whether it is a function of u - u* - eps alone; then its means under label noise are exact, where the
+            nodes of eps would miss a change of sign once s is smaller than their distance.
+    """
 
     smooth: ClassVar[bool] = False
     function: Callable = eqx.field(static=True)
     classified: bool = eqx.field(static=True, default=False)
+    additive: bool = eqx.field(static=True, default=False)
 
     def __str__(self):
         own = getattr(self.function, "loss", self.function)
@@ -245,6 +268,10 @@ class OwnLoss(Loss):
         v, u_star, label = jnp.broadcast_arrays(v, u_star, label)
         one = jax.vmap(jax.grad(self.function))
         return jnp.reshape(one(*(jnp.ravel(x) for x in (u_star + v, u_star, label))), v.shape).astype(v.dtype)
+
+    @property
+    def of_residual(self):
+        return self.additive
 
     def outcomes(self, noise, u_star):
         nodes, weights = noise_nodes(noise)

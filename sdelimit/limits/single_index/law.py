@@ -224,9 +224,9 @@ def _law(rule, loss: Loss, noise, B22: float, batch_size: int, largest: float) -
         exact = closed_form(loss, batch_size, np.sqrt(B22))
         table = exact or state_table(grid, values, powers, origin, np.sqrt(B22))
         return OverlapLaw(table, None, 0, ("rho",), Aside(replace(source, rough=source.rough and exact is None)))
-    drifts = _drift_values(rule, loss, noise, B22, batch_size, grid)
+    drifts, moving = _drift_values(rule, loss, noise, B22, batch_size, grid)
     if isinstance(rule, SignedRule) and rule.b.past * rule.b.decay == 0:
-        values = np.concatenate([drifts, np.ones_like(drifts[:1])])
+        values = np.concatenate([drifts, moving[None]])
         table = state_table(grid, values, (-1.0, -1.0, 0.0), origin, np.sqrt(B22))
         return OverlapLaw(table, None, 1, ("arcsin",), Aside(source))
     table = state_table(grid, drifts, (-1.0, -1.0), origin, np.sqrt(B22))
@@ -235,11 +235,12 @@ def _law(rule, loss: Loss, noise, B22: float, batch_size: int, largest: float) -
 
 
 def _drift_values(rule, loss, noise, B22, batch_size, grid):
-    """phi1 and phi0 at the states of a grid, (2, n, a)."""
+    """phi1 and phi0 at the states of a grid, (2, n, a), and the probability that a step is not 0, (n, a)."""
     s, c = grid.states
     laws = histogram(loss, noise, B22, s, c, batch_size)
     found = np.array([coefficients.drift(rule, coefficients.law_at(laws, row)) for row in range(s.size)])
-    return np.stack(per_overlap(found, s, c, np.sqrt(B22))).reshape(2, grid.log_s.size, grid.c.size)
+    shape = grid.log_s.size, grid.c.size
+    return np.stack(per_overlap(found, s, c, np.sqrt(B22))).reshape(2, *shape), laws.moving.reshape(shape)
 
 
 def per_overlap(found: Float[np.ndarray, "n 2"], s, c, sd_target: float):
