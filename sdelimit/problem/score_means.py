@@ -179,7 +179,9 @@ def _residual_slopes(loss, noise, s):
     weights, means, variances = noise.components()
     sd = np.sqrt(s**2 + variances)
     edges = [-means + sd * x for x in NORMAL]
-    edges += [np.full_like(sd, place) + sd * x for place in loss.edges(np.zeros(1), np.zeros(1)).ravel() for x in GRADED]
+    edges += [
+        np.full_like(sd, place) + sd * x for place in loss.edges(np.zeros(1), np.zeros(1)).ravel() for x in GRADED
+    ]
     if not isinstance(loss, Residual):
         edges += [np.full_like(sd, place) for place in (*-KINKS, *KINKS)]
     edges = np.sort(np.clip(edges, -means + sd * NORMAL[0], -means + sd * NORMAL[-1]), axis=0)
