@@ -146,7 +146,7 @@ def _sum(first, second):
 def _slopes(loss, noise, B22, s, c):
     """(l, weight, z, u* / sd(u*)) of all nodes, one outcome of the label after the other."""
     if loss.of_residual:
-        yield _residual_slopes(loss, noise, s)
+        yield _residual_slopes(loss, noise, s, c)
         return
     # Near the axis c = +-1 what is odd in v changes sign within u* of tau / s.
     outer, outer_weight = panels_of_target(B22, graded=abs(c) > NEAR_AXIS)
@@ -174,7 +174,7 @@ def _slopes(loss, noise, B22, s, c):
         yield l[kept], weight[kept], z[kept], unit[kept]
 
 
-def _residual_slopes(loss, noise, s):
+def _residual_slopes(loss, noise, s, c):
     """The same where l depends on r = v - eps alone: given a component of eps, r is Gaussian, and v by its mean."""
     weights, means, variances = noise.components()
     sd = np.sqrt(s**2 + variances)
@@ -190,9 +190,9 @@ def _residual_slopes(loss, noise, s):
     weight = width * np.exp(-(x**2) / 2) / (sd * np.sqrt(2 * np.pi)) * weights
     l = evaluate_in_float64(partial(_slope, loss), r, np.zeros_like(r), np.zeros_like(r))  # noqa: E741
     kept = weight > 0
-    # E[z | r] with v = s z.
-    z = (s / sd * x)[kept]
-    return l[kept], weight[kept], z, np.zeros_like(z)
+    # E[v | r] / s, of which z and u* / sd(u*) have their parts: v / s = c u* / sd(u*) + sqrt(1 - c^2) z.
+    unit = (s / sd * x)[kept]
+    return l[kept], weight[kept], np.sqrt(1 - c**2) * unit, c * unit
 
 
 def panels_of_target(B22: float, graded: bool = False):

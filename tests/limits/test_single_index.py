@@ -473,3 +473,16 @@ def test_a_risk_that_is_infinite_at_a_finite_time_diverges():
 def test_adam_of_long_memory_is_refused():
     with pytest.raises(NoLimitError, match="got adam with memory='long'"):
         sl.adam(0.9, 0.95, memory="long").limit(sl.LogisticRegression(np.ones(4)), 1)
+
+
+@pytest.mark.parametrize("c", [-0.9, 0.0, 0.5])
+def test_coefficients_of_residuals_depend_on_s_alone(c):
+    """Of Huber's loss, wherever theta is: h1 = P(|r| < threshold), h0 = 0, and the sign's phi1 twice a density."""
+    noise, s, B22 = sl.noise.Gaussian(0.5), 1.3, 9.0
+    sd = np.hypot(s, 0.5)
+    h1, h0, _ = (part[0] for part in moments(Residual(0.5), noise, B22, [s], [c]))
+    np.testing.assert_allclose([h1, h0], [2 * stats.norm.cdf(0.5 / sd) - 1, 0.0], rtol=1e-6, atol=1e-12)
+    law = coefficients.law_at(histogram(Residual(0.5), noise, B22, [s], [c]), 0)
+    found = per_overlap(coefficients.drift(SIGN, law)[None], np.array([s]), np.array([c]), np.sqrt(B22))
+    expected = [2 * np.sqrt(2 / np.pi) * stats.norm.pdf(0, scale=sd), 0.0]
+    np.testing.assert_allclose(np.ravel(found), expected, rtol=1e-6, atol=1e-12)
