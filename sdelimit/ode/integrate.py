@@ -104,7 +104,7 @@ def _solution(schedule, system, stepping, *saved):
         args=(schedule, system),
         saveat=diffrax.SaveAt(subs=list(saved)),
         stepsize_controller=controller,
-        event=diffrax.Event(lambda t, y, args, **_: ~(system.risk(y) < limits.ceiling)),
+        event=diffrax.Event(lambda t, y, args, **_: system.diverged(schedule(t), t, y)),
         max_steps=MAX_STEPS,
         throw=False,
     )

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from sdelimit.limits.law import Law, moment_pairs
 from sdelimit.modes.compression import compress
 from sdelimit.modes.decoupled import Modes
-from sdelimit.numerics.floors import TINY_RISK
+from sdelimit.numerics.floors import BLOW_UP, TINY_RISK
 from sdelimit.numerics.jit import jit, shared_size
 from sdelimit.numerics.memo import content_key
 from sdelimit.numerics.precision import evaluate_in_float64
@@ -27,6 +27,8 @@ EXPLICIT_REACH = 3.3
 """Longest stable step of Tsitouras 5(4), in units of the fastest decay time."""
 FADED = 3e-4
 """A memory that lasts this fraction of the fastest mode's decay time is left out where it costs many steps."""
+SUDDEN = 1e8
+"""A risk that grows by a factor within this part of the time so far is about to be infinite."""
 MANY_STEPS = 1000
 """So many, that only keep an explicit method stable."""
 
@@ -112,6 +114,14 @@ class ModeSystem(System):
         if self.law.resolves_memory:
             out["saturation"] = self.law.saturation(self.overlaps(moments), scalars)
         return {**out, "scalars": scalars} if self.law.has_scalars else out
+
+    def diverged(self, eta, t, y):
+        gone = super().diverged(eta, t, y)
+        if not self.law.reads_overlaps:
+            return gone
+        # Coefficients that outgrow the risk take it to infinity at a finite time, before which steps have no end.
+        risk, slope = self.risk(y), self.risk(self.field(eta, y))
+        return gone | ((risk > self.tolerances.ceiling / BLOW_UP) & ~(slope * t < SUDDEN * risk))
 
     def solver(self):
         return Exponential() if self.stiff else super().solver()

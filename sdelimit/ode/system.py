@@ -47,6 +47,10 @@ class System(eqx.Module):
         """What a ``RiskCurve`` keeps beside risk and lr: 'modes', 'phi' and 'slope'."""
         raise NotImplementedError
 
+    def diverged(self, eta, t, y):
+        """Whether the risk has left all bounds."""
+        return ~(self.risk(y) < self.tolerances.ceiling)
+
     def solver(self):
         """The diffrax solver; its ``args`` are (schedule, system)."""
         return diffrax.Tsit5()

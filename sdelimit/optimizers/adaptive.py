@@ -110,6 +110,8 @@ def adam(
         return ratio_memory_limit(rule, start, problem, batch_size, short)
 
     def single_index(problem, batch_size):
+        if memory == "long":
+            raise no_limit("adam with memory='long'", problem)
         if eps > 0 and eps > NEGLIGIBLE * np.min(problem.covariance.std) * smallest_slope(problem, batch_size):
             raise no_limit(f"adam with eps = {eps:g}", problem)
         return overlap_law(rule, problem, batch_size)

@@ -26,6 +26,8 @@ SMALLEST_SLOPE = 1e-35
 """Of |l| where it has a sign: products with features stay normal numbers of float32."""
 CHANGES = 6
 """Changes of sign of a loss's derivative that are looked for."""
+KINKS = np.geomspace(1e-3, 1e3, 81)
+"""Sizes of residuals between which an own loss may have a kink: so close that one is resolved wherever it is."""
 POISSON_OUTCOMES = 96
 """Labels of which a Poisson label is made in quadrature: all of them for small rates."""
 
@@ -79,6 +81,11 @@ class Loss(eqx.Module):
     def moments(self, S2, X, B22):
         """h1, h0 and E l^2 where they are known in closed form (theory: section 20), in JAX; None otherwise."""
         return None
+
+    @property
+    def of_residual(self) -> bool:
+        """Whether l depends on the residual r = v - eps alone: slope(v, u*, eps) = slope(r, 0, 0)."""
+        return False
 
     smooth: ClassVar[bool] = True
     """Whether coefficients of scale-free rules are smooth but for theta = theta*."""
@@ -232,13 +239,31 @@ class Residual(Loss):
         r = v - label
         return jnp.where(self.threshold > 0, jnp.clip(r, -self.threshold, self.threshold), jnp.sign(r))
 
+    @property
+    def of_residual(self):
+        return True
+
+    def edges(self, u_star, label):
+        places = [0.0, -self.threshold, self.threshold] if 0 < self.threshold < np.inf else [0.0]
+        return label + np.array(places)[:, None]
+
 
 class OwnLoss(Loss):
-    """A loss given as a function of (u, u*, eps), differentiated by JAX."""
+    """A loss given as a function of (u, u*, eps), differentiated by JAX.
+
+    Attributes:
+        function: the loss.
+        classified: whether sign(u) is taken for a guess of the label.
+        additive: whether it is a function of u - u* - eps alone; then its means under label noise are exact, where the
+            nodes of eps would miss a change of sign once s is smaller than their distance.
+        fewer_nodes: whether label noise has fewer nodes than usual, to tell whether they are enough.
+    """
 
     smooth: ClassVar[bool] = False
     function: Callable = eqx.field(static=True)
     classified: bool = eqx.field(static=True, default=False)
+    additive: bool = eqx.field(static=True, default=False)
+    fewer_nodes: bool = eqx.field(static=True, default=False)
 
     def __str__(self):
         own = getattr(self.function, "loss", self.function)
@@ -249,8 +274,12 @@ class OwnLoss(Loss):
         one = jax.vmap(jax.grad(self.function))
         return jnp.reshape(one(*(jnp.ravel(x) for x in (u_star + v, u_star, label))), v.shape).astype(v.dtype)
 
+    @property
+    def of_residual(self):
+        return self.additive
+
     def outcomes(self, noise, u_star):
-        nodes, weights = noise_nodes(noise)
+        nodes, weights = noise_nodes(noise, 0.75 if self.fewer_nodes else 1.0)
         return nodes[:, None], weights[:, None]
 
     def edges(self, u_star, label):
@@ -263,12 +292,12 @@ class OwnLoss(Loss):
 
 @memoized(size=512)
 def _sign_changes(loss, u_star, label):
-    """Places v, (CHANGES, n), where l changes sign, found on a grid and by bisection; 0 where there are fewer."""
+    """Places v, (CHANGES, n), where l changes sign or becomes 0, by a grid and bisection; 0 where there are fewer."""
     near = np.concatenate([-np.geomspace(200, 1e-4, 60), np.geomspace(1e-4, 200, 60)])
     v = np.sort(np.concatenate([near[:, None] + place for place in (0 * u_star, -u_star, -2 * u_star)]), axis=0)
     slope = partial(_slope, loss)
     values = np.sign(evaluate_in_float64(slope, v, *np.broadcast_arrays(u_star, label + 0 * v)))
-    changes = values[1:] * values[:-1] < 0
+    changes = values[1:] != values[:-1]
     order = np.argsort(~changes, axis=0, kind="stable")[:CHANGES]
     found = np.take_along_axis(changes, order, axis=0)
     found, order = found[found.any(axis=1)], order[found.any(axis=1)]
@@ -285,14 +314,14 @@ def _slope(loss, v, u_star, label):
     return loss.slope(v, u_star + 0 * v, label)
 
 
-def noise_nodes(noise: NoiseLaw):
-    """Nodes and weights of eps for smooth functions; nodes of weight below 1e-12 are left out."""
+def noise_nodes(noise: NoiseLaw, part: float = 1.0):
+    """Nodes and weights of eps for smooth functions, ``part`` of them; those of weight below 1e-12 are left out."""
     if isinstance(noise, NoNoise):
         return np.zeros(1), np.ones(1)
     if isinstance(noise, Gaussian):
-        x, weights = normal_quadrature(40)
+        x, weights = normal_quadrature(int(40 * part))
         return x * np.sqrt(noise.second_moment), np.asarray(weights)
-    nodes, weights = noise.quadrature(128)
+    nodes, weights = noise.quadrature(int(128 * part))
     kept = weights > 1e-12
     return nodes[kept], weights[kept] / weights[kept].sum()
 

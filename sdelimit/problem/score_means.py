@@ -19,7 +19,7 @@ from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import evaluate_in_float64
-from sdelimit.problem.losses import Loss, Residual
+from sdelimit.problem.losses import KINKS, Loss, Residual
 
 ORDER = 8
 """Gauss-Legendre points of a panel."""
@@ -46,6 +46,7 @@ class Histogram(NamedTuple):
         along: sum gives E[l (u* / sd(u*)) f].
         signs: E[sign(l) z] and E[sign(l) u* / sd(u*)], exact where l has too many sizes for the bins; not a number for
             batches.
+        moving: P(Lambda > 0): less than 1 for losses that are flat somewhere.
     """
 
     log_square: Float[np.ndarray, "n bins"]
@@ -53,6 +54,7 @@ class Histogram(NamedTuple):
     across: Float[np.ndarray, "n bins"]
     along: Float[np.ndarray, "n bins"]
     signs: Float[np.ndarray, "n 2"]
+    moving: Float[np.ndarray, " n"]
 
 
 class Moments(NamedTuple):
@@ -103,7 +105,7 @@ def _histogram(loss, noise, B22, s, c) -> Histogram:
     # Smaller ones than the bins tell apart count as these: rules that are scale-free see their sign.
     l = np.sign(l) * np.maximum(np.abs(l), np.abs(l).max() * np.exp(-BIN * (BINS - 5) / 2))  # noqa: E741
     signs = np.array([np.sum(w * np.sign(l) * z), np.sum(w * np.sign(l) * unit)])
-    return Histogram(*_binned(l**2, w, w * l * z, w * l * unit), signs)
+    return Histogram(*_binned(l**2, w, w * l * z, w * l * unit), signs, np.sum(w * (l != 0)) / np.sum(w))
 
 
 def _binned(square, *weights):
@@ -130,7 +132,7 @@ def _batch(one: Histogram, b: int) -> Histogram:
         power = _sum(power, power) if n else power
     if others is not None:
         found = _sum((one.log_square, one.weight, one.across, one.along), others)
-        one = Histogram(*found, np.full(2, np.nan))
+        one = Histogram(*found, np.full(2, np.nan), 1 - (1 - one.moving) ** b)
     return one._replace(log_square=one.log_square - 2 * np.log(b))
 
 
@@ -145,8 +147,8 @@ def _sum(first, second):
 
 def _slopes(loss, noise, B22, s, c):
     """(l, weight, z, u* / sd(u*)) of all nodes, one outcome of the label after the other."""
-    if isinstance(loss, Residual):
-        yield _residual_slopes(loss, noise, s)
+    if loss.of_residual:
+        yield _residual_slopes(loss, noise, s, c)
         return
     # Near the axis c = +-1 what is odd in v changes sign within u* of tau / s.
     outer, outer_weight = panels_of_target(B22, graded=abs(c) > NEAR_AXIS)
@@ -174,22 +176,25 @@ def _slopes(loss, noise, B22, s, c):
         yield l[kept], weight[kept], z[kept], unit[kept]
 
 
-def _residual_slopes(loss, noise, s):
+def _residual_slopes(loss, noise, s, c):
     """The same where l depends on r = v - eps alone: given a component of eps, r is Gaussian, and v by its mean."""
     weights, means, variances = noise.components()
     sd = np.sqrt(s**2 + variances)
-    special = [0.0] if not 0 < loss.threshold < np.inf else [0.0, -loss.threshold, loss.threshold]
     edges = [-means + sd * x for x in NORMAL]
-    edges += [np.full_like(sd, place) + sd * x for place in special for x in GRADED]
+    edges += [
+        np.full_like(sd, place) + sd * x for place in loss.edges(np.zeros(1), np.zeros(1)).ravel() for x in GRADED
+    ]
+    if not isinstance(loss, Residual):
+        edges += [np.full_like(sd, place) for place in (*-KINKS, *KINKS)]
     edges = np.sort(np.clip(edges, -means + sd * NORMAL[0], -means + sd * NORMAL[-1]), axis=0)
     r, width = _panels(edges)
     x = (r + means) / sd
     weight = width * np.exp(-(x**2) / 2) / (sd * np.sqrt(2 * np.pi)) * weights
     l = evaluate_in_float64(partial(_slope, loss), r, np.zeros_like(r), np.zeros_like(r))  # noqa: E741
     kept = weight > 0
-    # E[z | r] with v = s z.
-    z = (s / sd * x)[kept]
-    return l[kept], weight[kept], z, np.zeros_like(z)
+    # E[v | r] / s, of which z and u* / sd(u*) have their parts: v / s = c u* / sd(u*) + sqrt(1 - c^2) z.
+    unit = (s / sd * x)[kept]
+    return l[kept], weight[kept], np.sqrt(1 - c**2) * unit, c * unit
 
 
 def panels_of_target(B22: float, graded: bool = False):

@@ -200,7 +200,7 @@ def _mean_along(x, slope):
 
 def grid_of(loss: Loss, noise, B22: float, largest: float) -> Grid:
     """The states of tables that reach to s = ``largest``: fewer where each costs a sum over many labels."""
-    sd, depends = float(np.sqrt(B22)), not isinstance(loss, Residual)
+    sd, depends = float(np.sqrt(B22)), not loss.of_residual
     labels, _ = loss.outcomes(noise, np.zeros(1))
     costly = depends and len(labels) > FEW_LABELS and type(loss).moments is Loss.moments
     return grid_to(largest, sd, depends, *(COARSE if costly else ()))
@@ -240,7 +240,17 @@ def _own(loss, label) -> OwnLoss:
             ) from error
     if not np.all(np.isfinite(values)):
         raise ValueError(f"loss must have a finite derivative in u, got {np.asarray(values)}")
-    return OwnLoss(function)
+    return OwnLoss(function, additive=_is_additive(function))
+
+
+def _is_additive(function) -> bool:
+    """Whether the derivative in u is one of u - u* - eps alone, at numbers of all sizes."""
+    rng = np.random.default_rng(0)
+    u, u_star, eps = rng.standard_normal((3, 512)) * np.geomspace(1e-3, 1e2, 512)
+    slope = jax.vmap(jax.grad(function))
+    with x64():
+        given, alone = np.asarray(slope(u, u_star, eps)), np.asarray(slope(u - u_star - eps, 0 * u, 0 * u))
+    return bool(np.allclose(given, alone, rtol=1e-6, atol=1e-9 * np.nanmax(np.abs(given), initial=0.0)))
 
 
 @dataclass(frozen=True)

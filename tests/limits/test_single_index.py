@@ -409,3 +409,84 @@ def test_runs_take_any_rule():
     rules = [sl.s3(0.9, 3), sl.clip_norm(1.0), sl.sgd(momentum=0.9), sl.adam(0.9, 0.95, eps=0.5)]
     for runs in sl.simulate(problem, rules, lr=0.1, t_max=1.0, n_runs=2):
         assert np.all(np.isfinite(runs.risk))
+
+
+def absolute_residual(u, u_star, eps):
+    return jnp.abs(u - u_star - eps)
+
+
+def log_cosh(u, u_star, eps):
+    """ln(2 cosh r) without overflow."""
+    return jnp.logaddexp(u - u_star - eps, u_star + eps - u)
+
+
+def noisy_phase(u, u_star, eps):
+    return (u**2 - u_star**2 - eps) ** 2
+
+
+def hinge(u, u_star, eps):
+    return jnp.maximum(0.0, 1 - jnp.sign(u_star) * u)
+
+
+@pytest.mark.parametrize("s", [1.0, 0.1, 0.01, 1e-3])
+def test_own_losses_of_a_residual_see_label_noise_near_the_target(s):
+    """h1 of |r| is twice the density of r at 0, and signs of an odd l are those of r, however small s is."""
+    density, noise = stats.norm.pdf(0, scale=np.hypot(s, 0.5)), sl.noise.Gaussian(0.5)
+    own = [sl.SingleIndex(np.ones(4), loss).loss for loss in (absolute_residual, log_cosh)]
+    np.testing.assert_allclose(moments(own[0], noise, 1.0, [s], [0.0]).h1, 2 * density, rtol=1e-6)
+    for loss in own:
+        signs = histogram(loss, noise, 1.0, [s], [0.0]).signs[0, 0]
+        np.testing.assert_allclose(signs / s, 2 * density, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "of_residual"), [(log_cosh, True), (noisy_phase, False), (hinge, False)])
+def test_losses_of_a_residual_are_told_from_others(loss, of_residual):
+    assert sl.SingleIndex(np.ones(4), loss).loss.of_residual == of_residual
+
+
+@pytest.mark.long
+def test_own_losses_whose_signs_label_noise_hides_are_refused():
+    """Signs of 4 u (u^2 - u*^2 - eps) jump at one eps for each u; SGD needs no signs."""
+    problem = sl.SingleIndex(np.ones(4), noisy_phase, noise=sl.noise.Gaussian(0.5), theta_star=np.full(4, 0.5))
+    with pytest.raises(NoLimitError, match="loss must have a gradient in u that under this label noise"):
+        sl.sign_sgd().limit(problem, 1)
+    sl.sgd().limit(problem, 1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_signs_of_a_flat_loss_stand_still_as_often_as_it_is_flat(batch_size):
+    """The hinge loss moves theta where sign(u*) u < 1; the kernel of signs is that part of arcsin's."""
+    loss, s, c = sl.SingleIndex(np.ones(4), hinge).loss, 1.0, 0.5
+    law = coefficients.law_at(histogram(loss, NONE, 1.0, [s], [c], batch_size), 0)
+    u_star, z = np.random.default_rng(0).standard_normal((2, 10**6))
+    moves = np.mean(np.sign(u_star) * ((1 + c * s) * u_star + s * np.sqrt(1 - c**2) * z) < 1)
+    expected = 1 - (1 - moves) ** batch_size
+    np.testing.assert_allclose(coefficients.kernel(SIGN, law)[-1], expected, atol=4 * batch_size * 0.5e-3)
+
+
+@pytest.mark.long
+def test_a_risk_that_is_infinite_at_a_finite_time_diverges():
+    """E l^2 of Poisson regression grows as exp(2 theta' K theta): no step before the end is short enough."""
+    problem = sl.PoissonRegression(np.ones(16), theta_star=np.eye(16)[2])
+    with pytest.warns(sl.DivergenceWarning, match="diverged at t ="):
+        curve = sl.solve_ode(problem, sl.sgd(), lr=0.5, t_max=5.0, aligned=False)
+    assert np.isinf(curve.risk[-1])
+    assert curve.diverged_at < 5.0
+
+
+def test_adam_of_long_memory_is_refused():
+    with pytest.raises(NoLimitError, match="got adam with memory='long'"):
+        sl.adam(0.9, 0.95, memory="long").limit(sl.LogisticRegression(np.ones(4)), 1)
+
+
+@pytest.mark.parametrize("c", [-0.9, 0.0, 0.5])
+def test_coefficients_of_residuals_depend_on_s_alone(c):
+    """Of Huber's loss, wherever theta is: h1 = P(|r| < threshold), h0 = 0, and the sign's phi1 twice a density."""
+    noise, s, B22 = sl.noise.Gaussian(0.5), 1.3, 9.0
+    sd = np.hypot(s, 0.5)
+    h1, h0, _ = (part[0] for part in moments(Residual(0.5), noise, B22, [s], [c]))
+    np.testing.assert_allclose([h1, h0], [2 * stats.norm.cdf(0.5 / sd) - 1, 0.0], rtol=1e-6, atol=1e-12)
+    law = coefficients.law_at(histogram(Residual(0.5), noise, B22, [s], [c]), 0)
+    found = per_overlap(coefficients.drift(SIGN, law)[None], np.array([s]), np.array([c]), np.sqrt(B22))
+    expected = [2 * np.sqrt(2 / np.pi) * stats.norm.pdf(0, scale=sd), 0.0]
+    np.testing.assert_allclose(np.ravel(found), expected, rtol=1e-6, atol=1e-12)

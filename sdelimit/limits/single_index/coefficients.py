@@ -40,15 +40,15 @@ class Law(NamedTuple):
     along: Float[np.ndarray, " bins"]
     unit: float
     signs: Float[np.ndarray, "2"]
+    moving: float
 
 
 def law_at(found, row: int) -> Law:
     """Row ``row`` of a histogram."""
     square, weight = np.exp(found.log_square[row]), found.weight[row]
     unit = np.sqrt(np.sum(weight * square))
-    return Law(
-        square / unit**2, weight, found.across[row] / unit, found.along[row] / unit, float(unit), found.signs[row]
-    )
+    sums = found.across[row] / unit, found.along[row] / unit
+    return Law(square / unit**2, weight, *sums, float(unit), found.signs[row], float(found.moving[row]))
 
 
 def drift(rule, law: Law) -> Float[np.ndarray, "2"]:
@@ -120,9 +120,9 @@ def kernel(rule, law: Law) -> Float[np.ndarray, " r"]:
     """kappa(rho) at ``RHO``."""
     if isinstance(rule, SignedRule):
         memory = rule.b.past * rule.b.decay > 0
-        return _sign_kernel(rule.b, law) if memory else 2 / np.pi * np.arcsin(RHO)
+        return _sign_kernel(rule.b, law) if memory else law.moving * 2 / np.pi * np.arcsin(RHO)
     if rule.a.past * rule.a.decay == rule.w.past * rule.w.decay == 0:
-        return rule.a.first**2 / rule.w.first * 2 / np.pi * np.arcsin(RHO)
+        return rule.a.first**2 / rule.w.first * law.moving * 2 / np.pi * np.arcsin(RHO)
     return _ratio_kernel(rule.a, rule.w, law)
 
 

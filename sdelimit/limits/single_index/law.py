@@ -23,11 +23,12 @@ from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, fit_kernel
 from sdelimit.limits.response import Aside
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.single_index import coefficients
+from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, cubic_hermite
 from sdelimit.numerics.precision import evaluate_in_float64
-from sdelimit.problem.losses import Loss
+from sdelimit.problem.losses import Loss, OwnLoss
 from sdelimit.problem.score_means import histogram, moments
 from sdelimit.problem.single_index import grid_of, moment_values
 from sdelimit.problem.state_table import (
@@ -219,14 +220,15 @@ def _law(rule, loss: Loss, noise, B22: float, batch_size: int, largest: float) -
 
     if not np.all(np.isfinite(sgd)):
         raise NoLimitError("loss must have a gradient of finite variance, got one that is not", "no rule has a limit")
+    _require_resolved(rule, loss, noise, B22, batch_size)
     if rule is None:
         values, powers = np.concatenate([sgd[:2], sgd[2:] / batch_size]), (0.0, 0.0, 2.0)
         exact = closed_form(loss, batch_size, np.sqrt(B22))
         table = exact or state_table(grid, values, powers, origin, np.sqrt(B22))
         return OverlapLaw(table, None, 0, ("rho",), Aside(replace(source, rough=source.rough and exact is None)))
-    drifts = _drift_values(rule, loss, noise, B22, batch_size, grid)
+    drifts, moving = _drift_values(rule, loss, noise, B22, batch_size, grid)
     if isinstance(rule, SignedRule) and rule.b.past * rule.b.decay == 0:
-        values = np.concatenate([drifts, np.ones_like(drifts[:1])])
+        values = np.concatenate([drifts, moving[None]])
         table = state_table(grid, values, (-1.0, -1.0, 0.0), origin, np.sqrt(B22))
         return OverlapLaw(table, None, 1, ("arcsin",), Aside(source))
     table = state_table(grid, drifts, (-1.0, -1.0), origin, np.sqrt(B22))
@@ -234,12 +236,39 @@ def _law(rule, loss: Loss, noise, B22: float, batch_size: int, largest: float) -
     return OverlapLaw(table, psi, 1, GENERAL_BASIS, Aside(source))
 
 
+def _require_resolved(rule, loss, noise, B22, batch_size):
+    """NoLimitError unless nodes of eps are enough for an own loss: near theta* they may miss where l changes sign."""
+    if not isinstance(loss, OwnLoss) or loss.of_residual or isinstance(noise, NoNoise):
+        return
+    s, c = NEAR * min(np.sqrt(B22), 1.0) if B22 > 0 else NEAR, np.zeros(NEAR.size)
+
+    def pull(of):
+        if rule is None:
+            return moments(of, noise, B22, s, c).h1
+        laws = histogram(of, noise, B22, s, c, batch_size)
+        return np.array([coefficients.drift(rule, coefficients.law_at(laws, row))[0] for row in range(s.size)]) / s
+
+    many, fewer = pull(loss), pull(replace(loss, fewer_nodes=True))
+    if not np.all(np.abs(many - fewer) <= UNRESOLVED * np.maximum(np.abs(many), np.abs(fewer))):
+        raise NoLimitError(
+            "loss must have a gradient in u that under this label noise changes sign smoothly, or depend on "
+            f"u - u* - eps alone, got {loss} with {noise!r}",
+            "its coefficients near theta* are not known here; simulate runs it",
+        )
+
+
+NEAR = np.array([0.3, 0.03, 0.003])
+"""s, in units of the smaller of sd(u*) and 1, at which it is looked whether label noise has enough nodes."""
+UNRESOLVED = 0.01
+
+
 def _drift_values(rule, loss, noise, B22, batch_size, grid):
-    """phi1 and phi0 at the states of a grid, (2, n, a)."""
+    """phi1 and phi0 at the states of a grid, (2, n, a), and the probability that a step is not 0, (n, a)."""
     s, c = grid.states
     laws = histogram(loss, noise, B22, s, c, batch_size)
     found = np.array([coefficients.drift(rule, coefficients.law_at(laws, row)) for row in range(s.size)])
-    return np.stack(per_overlap(found, s, c, np.sqrt(B22))).reshape(2, grid.log_s.size, grid.c.size)
+    shape = grid.log_s.size, grid.c.size
+    return np.stack(per_overlap(found, s, c, np.sqrt(B22))).reshape(2, *shape), laws.moving.reshape(shape)
 
 
 def per_overlap(found: Float[np.ndarray, "n 2"], s, c, sd_target: float):
