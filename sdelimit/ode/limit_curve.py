@@ -1,5 +1,6 @@
 """The risk curve of one law on one problem, by the ODE or step by step (theory: sections 1-3, 15 and 16)."""
 
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +15,7 @@ from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
 from sdelimit.ode.recursion import solve_recursion
 from sdelimit.results.curves import RiskCurve, overlaps_of
+from sdelimit.results.trust import LimitWarning
 from sdelimit.schedules import LearningRate
 
 MOST_SAVED = 2**22
@@ -148,6 +150,12 @@ def refined_limit(problem, optimizer, limit, lr, times, given):
         if error < TABLE_ERROR:
             return limit
         limit = better
+    warnings.warn(
+        f"solve_ode({optimizer.name}): coefficients tabulated for {type(problem).__name__} still change by {error:.1%} "
+        f"after {REFINEMENTS} rounds of computing them anew along the curve",
+        LimitWarning,
+        stacklevel=4,
+    )
     return limit
 
 

@@ -109,7 +109,8 @@ def _as_named(transform, name, known: Recognized, counters, relative_error, seed
             return _measured_limit(transform, relative_error, seed, problem.noise, batch_size, small=True)
         return rule.limit(problem, batch_size)
 
-    return dataclasses.replace(rule, name=name, transform=transform, limit=limit, start_up=known.start_up)
+    by_model = dataclasses.replace(rule.limit, linear=limit)
+    return dataclasses.replace(rule, name=name, transform=transform, limit=by_model, start_up=known.start_up)
 
 
 def measured_optimizer(transform, name: str, relative_error: float = 3e-3, seed: int = 0) -> Optimizer:

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy import stats
 from scipy.integrate import solve_ivp
@@ -401,6 +402,13 @@ def test_rules_without_a_limit_there_are_refused_by_name(rule):
     problem = sl.LogisticRegression(np.ones(8))
     with pytest.raises(NoLimitError, match=f"optimizer must be .* on LogisticRegression, got {rule.name}"):
         sl.solve_ode(problem, rule, lr=0.1, t_max=1.0)
+
+
+def test_rules_from_optax_that_are_named_ones_have_their_limits():
+    problem = sl.LogisticRegression(np.ones(8))
+    for transform, own in ((optax.identity(), sl.sgd()), (optax.scale_by_sign(), sl.sign_sgd())):
+        found = sl.from_optax(transform).limit(problem, 1)
+        assert found is own.limit(problem, 1)
 
 
 @pytest.mark.long
