@@ -215,6 +215,8 @@ def decayed_limit(limit, rate: float, coupled: bool, name: str) -> DecayedLaw:
     """The limit of a rule with decay, from its ``limit``. NoLimitError for decay that a rule takes for a gradient."""
     if isinstance(limit, DecayedLaw) and limit.coupled == coupled:
         return DecayedLaw(limit.rule, limit.rate + rate, coupled)
+    if limit.reads_overlaps and limit.power == 0:
+        coupled = False  # SGD without memory adds its gradient to its decay either way
     if coupled and limit.gradient_batch is None:
         raise NoLimitError(
             f"coupled must be False for {name}: decay that enters the gradient has a limit for SGD and its momentum "

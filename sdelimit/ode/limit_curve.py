@@ -95,7 +95,7 @@ def _solve_overlaps(problem, optimizer, limit, lr, times, given):
     out |= _risks(problem, times, out)
     if np.any(out["blown_up"]):
         out["lr"] = lr.at(times)
-    diverged_at, status = _report(out, times[-1], lr, optimizer)
+    diverged_at, status = _report(out, times[-1], lr, optimizer, "delta' K delta / 2 =")
     found = _curve(out, times, outs[0][1], problem, optimizer, given["batch_size"], diverged_at, status)
     return replace(found, aligned=False if lr.count is None else np.zeros(lr.count, bool))
 
@@ -189,7 +189,7 @@ def _solve(schedule, stepping, *, lr, system, save_modes):
         return integrate(replace(lr, schedule=schedule), system, stepping, save_modes)
 
 
-def _report(out, horizon, lr, optimizer):
+def _report(out, horizon, lr, optimizer, what="risk"):
     """(diverged_at, status) from a finished solve; raises if it stopped short."""
     statuses, times = [], []
     ends = (np.atleast_1d(out[k]) for k in ("finished", "blown_up", "end_time", "end_risk"))
@@ -199,12 +199,12 @@ def _report(out, horizon, lr, optimizer):
             times.append(np.inf)
         elif blown_up:
             start = np.ravel(lr.initial)[i]
-            statuses.append(f"diverged at t = {t:.4g}: risk {risk:.3g} (lr {start:g} at t = 0)")
+            statuses.append(f"diverged at t = {t:.4g}: {what} {risk:.3g} (lr {start:g} at t = 0)")
             times.append(float(t))
         else:
             raise RuntimeError(
                 f"solve_ode({optimizer.name}) took {MAX_STEPS} steps and reached only t = {t:.4g} of "
-                f"{horizon:g} (risk {risk:.4g}); a larger rtol, a smaller lr or a shorter horizon needs fewer"
+                f"{horizon:g} ({what} {risk:.4g}); a larger rtol, a smaller lr or a shorter horizon needs fewer"
             )
     return (np.array(times), tuple(statuses)) if lr.count is not None else (times[0], statuses[0])
 

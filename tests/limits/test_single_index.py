@@ -320,6 +320,8 @@ def test_weight_decay_pulls_the_overlaps():
     S2, X = two_equations(problem, 0.5, t, decay=0.3)
     np.testing.assert_allclose(curve.overlaps[:, 1], X + 1.0, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(curve.overlaps[:, 0], S2 + 2 * X + 1.0, rtol=1e-4, atol=1e-5)
+    coupled = sl.solve_ode(problem, sl.sgd().with_weight_decay(0.3, coupled=True), lr=0.5, t=t)
+    np.testing.assert_allclose(coupled.risk, curve.risk, rtol=1e-12)
 
 
 @pytest.mark.long
