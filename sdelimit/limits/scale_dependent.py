@@ -45,6 +45,7 @@ class ScaleDependentLimit(eqx.Module):
     needs_fourth_moment: ClassVar[bool] = False
     has_scalars: ClassVar[bool] = False
     has_target: ClassVar[bool] = False
+    reads_overlaps: ClassVar[bool] = False
     weight_decay: ClassVar[float] = 0.0
     resolves_memory: ClassVar[bool] = False
     response_remembers: ClassVar[bool] = False

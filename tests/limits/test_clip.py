@@ -241,3 +241,11 @@ def test_theory_is_within_2_5_percent_of_96_runs_at_d_1024(law, rotated):
         late = runs.t > 0.25
         expected = sl.solve_ode(problem, rule, 0.5, t=runs.t).risk
         assert np.max(np.abs(runs.mean / expected - 1)[late]) < 0.025, rule
+
+
+@pytest.mark.parametrize("rule", [sl.clip_coordinate(0.5), sl.adam(0.9, 0.95, eps=0.1)], ids=lambda rule: rule.name)
+def test_rules_with_a_scale_of_their_own_have_curves(rule):
+    """Quick: of steps that a bound on the gradient keeps below those of signs."""
+    problem = sl.LinearRegression(np.geomspace(0.1, 1.0, 8), sl.noise.Gaussian(0.3))
+    curve = sl.solve_ode(problem, rule, 0.05, 1.0)
+    assert curve.status == "ok" and 0 < curve.risk[-1] < problem.initial_risk

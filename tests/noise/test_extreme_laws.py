@@ -58,6 +58,17 @@ def test_clipping_under_uniform_noise_has_the_probability_of_the_interval(R):
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("c", "other"), [(1e-10, sl.sign_sgd()), (1e10, sl.sgd())])
+def test_effects_of_coordinate_clipping_are_those_of_its_ends(c, other):
+    problem = sl.LinearRegression(np.geomspace(1e-2, 1.0, 16), sl.noise.Gaussian(0.3))
+    clipped = sl.effects(problem, sl.clip_coordinate(c), 0.05 / min(c, 1.0), 5.0, sgd_lr=0.05).decomposition
+    plain = sl.effects(problem, other, 0.05, 5.0, sgd_lr=0.05).decomposition
+    assert set(clipped.risks) == set(plain.risks)
+    for on, risk in plain.risks.items():
+        np.testing.assert_allclose(clipped.risks[on], risk, rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_high_powers_of_cauchy_gradients_stay_finite():
     """s3(0.9, 10): entries of u lie in [-1, 1], and phi falls with the risk as the signs' does."""
