@@ -47,6 +47,11 @@ def without_memory(limit):
     return getattr(limit, "without_memory", limit)
 
 
+def reads_overlaps(limit) -> bool:
+    """``limit.reads_overlaps``; not of what is no law, for ``operators_of`` to refuse."""
+    return getattr(limit, "reads_overlaps", False)
+
+
 def moment_pairs(size: int) -> list[tuple[int, int]]:
     """The entries (a, b), a <= b, of a symmetric matrix, in the order of the rows of moments and overlaps."""
     return [(a, b) for a in range(size) for b in range(a, size)]

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from sdelimit.limits.law import operators_of
+from sdelimit.limits.law import operators_of, reads_overlaps
 from sdelimit.modes.decoupled import modes
 from sdelimit.numerics.precision import is_traced, x64
 from sdelimit.ode.aligned import aligned_system, slopes
@@ -46,7 +46,7 @@ def solve_limit(
     the rule, features may be correlated with the residual.
     """
     scan = lr.scan(times)
-    if limit.reads_overlaps:
+    if reads_overlaps(limit):
         given = {"batch_size": batch_size, "rtol": rtol, "atol": atol, "save_modes": save_modes}
         return _solve_overlaps(problem, optimizer, limit, lr, times, given)
     if response is None:
