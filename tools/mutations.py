@@ -1179,7 +1179,13 @@ MUTATIONS = tuple(
         ("overlap-lags", OVERLAP_PY, "newer = 2 * (lags", "newer = 2.1 * (lags", OVERLAP_KERNELS),
         ("overlap-misfit", OVERLAP_LAW_PY, "[[[phi1, phi0], [", "[[[phi1, 1.05 * phi0], [", OVERLAP_CURVES),
         ("overlap-noise", OVERLAP_LAW_PY, "eta**2 * psi[:", "1.1 * eta**2 * psi[:", OVERLAP_CURVES),
-        ("overlap-risk", "sdelimit/problem/single_index.py", "out[0] = slope[0] / 2", "out[0] = slope[0]", EXCESS),
+        (
+            "overlap-risk",
+            "sdelimit/problem/single_index.py",
+            "growth * half * weights",
+            "1.05 * growth * half * weights",
+            EXCESS,
+        ),
         ("overlap-excess", "sdelimit/problem/single_index.py", "h0 * grid.c * sd / s", "h0 * grid.c * sd", EXCESS),
         (
             "overlap-soft",
