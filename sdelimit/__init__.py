@@ -32,6 +32,7 @@ from sdelimit.optimizers import (
     signum,
 )
 from sdelimit.problem.linear_regression import LinearRegression
+from sdelimit.problem.random_features import power_law_random_features
 from sdelimit.problem.single_index import (
     LogisticRegression,
     PhaseRetrieval,
@@ -89,6 +90,7 @@ __all__ = [
     "noise",
     "optimal_clipping",
     "optimize_schedule",
+    "power_law_random_features",
     "read_sweep",
     "rerun",
     "rmsprop",

@@ -25,14 +25,23 @@ from sdelimit.modes.decoupled import Modes
 from sdelimit.numerics.floors import BLOW_UP, TINY_RISK
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import x64
+from sdelimit.ode.integrate import Stepping, integrate
+from sdelimit.ode.many_steps import FIRST_STEPS, MANY_STEPS, many_steps, slows_down
 
 
 def solve_recursion(current: Modes, law: Law, noise_variance: float, d: int, times, lr, save_modes) -> dict:
     """What ``integrate`` gives, at the ``times`` t = steps / d, linear between steps; ``lr`` is one learning rate.
 
-    Of a law with a ``gradient_batch``.
+    Of a law with a ``gradient_batch``. For SGD at a constant rate all but the first of many steps are those of
+    ``many_steps``.
     """
     steps = max(int(np.ceil(times[-1] * d)), 1)
+    if steps > MANY_STEPS and law.size == 1 and not law.has_scalars and lr.scan(times).is_constant:
+        g = float(lr.initial) / d
+        if slows_down(current.decay, g, law.gradient_batch):
+            found = _of_many_steps(current, law, noise_variance, d, times, lr, save_modes)
+            if found is not None:
+                return found
     t = np.arange(steps + 1) / d
     eta = np.asarray(lr.at(t), np.float64)
     decay, v0 = current.decay, law.initial_state(current.w0, current.target)
@@ -68,6 +77,36 @@ def solve_recursion(current: Modes, law: Law, noise_variance: float, d: int, tim
         late = times * d > end - 1
         out |= {name: _infinite(out[name], late) for name in ("risk", "slope", "phi", "modes") if np.ndim(out[name])}
     return out
+
+
+def _of_many_steps(current, law, noise_variance, d, times, lr, save_modes) -> dict | None:
+    """``solve_recursion`` by single steps first and an integrator afterwards; None if the risk leaves all bounds."""
+    change = FIRST_STEPS / d
+    early, late = np.append(times[times < change], change), np.append(change, times[times >= change])
+    first = solve_recursion(current, law, noise_variance, d, early, lr, save_modes)
+    if first["blown_up"]:
+        return None
+    moments = _energies_after(current, law, noise_variance, d, lr)
+    system = many_steps(current.decay, moments, float(lr.initial) / d, law.gradient_batch, noise_variance, d, late)
+    if not save_modes:
+        system = system.with_few_modes(None)
+    with x64():
+        then = integrate(lr, system, Stepping(None, None), save_modes)
+    if not then["finished"]:
+        return None
+    joined = {name: np.concatenate([first[name][:-1], then[name][1:]]) for name in ("risk", "slope", "lr", "phi")}
+    joined["modes"] = np.concatenate([first["modes"][:-1], then["modes"][1:]]) if save_modes else np.zeros(())
+    return {**joined, "end_time": times[-1], "end_risk": joined["risk"][-1], "finished": True, "blown_up": False}
+
+
+def _energies_after(current, law, noise_variance, d, lr):
+    """The energies after ``FIRST_STEPS`` steps."""
+    t = np.arange(FIRST_STEPS + 1) / d
+    eta, kept = np.asarray(lr.at(t), np.float64), np.array([FIRST_STEPS])
+    with x64():
+        moments0 = law.initial_state(current.w0, current.target)[:1] ** 2
+        _, _, modes = _steps(law, current.decay, moments0, eta / d, t, noise_variance, kept)
+        return np.asarray(modes)[0]
 
 
 def _infinite(values, where):

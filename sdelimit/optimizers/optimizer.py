@@ -37,7 +37,9 @@ class ByModel:
 
     def __call__(self, problem, batch_size):
         if not isinstance(problem, SingleIndex):
-            return self.linear(problem, batch_size)
+            limit = self.linear(problem, batch_size)
+            problem.require_isotropic(self.name, limit)
+            return limit
         if self.single_index is None:
             raise no_limit(self.name, problem)
         return self.single_index(problem, batch_size)

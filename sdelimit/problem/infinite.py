@@ -29,3 +29,6 @@ class InfiniteProblem:
     d: ClassVar[float] = float("inf")
     initial_risk: ClassVar[float] = 0.5
     covariance: ClassVar[UnitVariances] = UnitVariances()
+
+    def require_isotropic(self, name: str, limit):
+        """Every rule is known here."""

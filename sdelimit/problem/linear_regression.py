@@ -33,6 +33,34 @@ class LinearRegression(Regression):
 
     loss: ClassVar[Loss] = LeastSquares()
 
+    @classmethod
+    def from_spectrum(cls, eigenvalues, target_energies, noise=None, *, seed: int = 0) -> "LinearRegression":
+        """A problem of which only the spectrum of K and theta*'s part along each eigenvector q_i are known.
+
+        All that rules linear in the gradient, and clipping by its norm, depend on: their curves are those of any K with
+        these eigenvalues. Coordinatewise rules depend on the eigenvectors too and are refused.
+
+        Args:
+            eigenvalues: (d,) eigenvalues of K, >= 0, in any order.
+            target_energies: (d,) squares (q_i' theta*)^2, >= 0; theta0 is zero.
+            noise: a ``sl.noise`` law; default none.
+            seed: seed that ``seed=`` of other functions adds to.
+
+        Raises:
+            TypeError, ValueError: naming the argument, for a wrong type or shape, or a negative or non-finite entry.
+        """
+        eigenvalues = check.array("eigenvalues", eigenvalues, ndim=1)
+        energies = check.array("target_energies", target_energies, shape=eigenvalues.shape)
+        for name, value in (("eigenvalues", eigenvalues), ("target_energies", energies)):
+            if np.any(value < 0):
+                raise ValueError(f"{name} must be >= 0, got a smallest value of {value.min():g}")
+        return SpectralRegression(eigenvalues, noise, theta_star=np.sqrt(energies), seed=seed)
+
+    @property
+    def irreducible_risk(self) -> float:
+        """E[eps^2] / 2, what label noise adds to the risk of any theta; infinite for noise of infinite variance."""
+        return float(self.noise.second_moment) / 2
+
     @property
     def initial_risk(self) -> float:
         """R(theta0)."""
@@ -44,6 +72,19 @@ class LinearRegression(Regression):
         if not np.isfinite(risk):
             raise ValueError(f"theta must give a finite risk, got {risk}")
         return risk
+
+
+class SpectralRegression(LinearRegression):
+    """What ``LinearRegression.from_spectrum`` makes: K is diagonal in coordinates that are not the rule's own."""
+
+    def require_isotropic(self, name: str, limit):
+        """ValueError unless a rule with this limit acts alike in all coordinates."""
+        if getattr(limit, "power", None) != 0:
+            raise ValueError(
+                f"problem must be made of a covariance for {name}, got one from_spectrum: the rule acts on each "
+                "coordinate, so that eigenvectors matter; sgd (with momentum too), dana and clip_norm need only the "
+                "spectrum"
+            )
 
 
 def check_problem(problem, models: type | tuple = LinearRegression) -> LinearRegression:

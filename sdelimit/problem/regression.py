@@ -111,6 +111,9 @@ class Regression:
         """The time t = steps/d up to which a run has fresh samples: without end, but for a finite data set."""
         return np.inf
 
+    def require_isotropic(self, name: str, limit):
+        """ValueError if the rule ``name`` with this limit depends on more of the problem than is known."""
+
     def cached(self, key, compute):
         """``compute()``, once for each hashable ``key``; the problem holds the last ``RESULTS`` results."""
         return self._cache.get(key, compute)

@@ -97,6 +97,11 @@ class RiskCurve:
         return chosen if self.spread is None else replace(chosen, spread=self.spread.select(index))
 
     @property
+    def loss(self) -> Float[np.ndarray, "*m n"]:
+        """risk + E[eps^2] / 2, half the mean squared residual, for least squares; ValueError for other losses."""
+        return self.risk + _irreducible_risk(self.problem)
+
+    @property
     def alignment(self) -> Float[np.ndarray, "*m n"]:
         """The cosine between theta and theta* in the metric of K; 0 where theta is 0."""
         return self.problem.alignment_of(*_about_target(self))
@@ -212,6 +217,11 @@ class RiskCurves:
         return _select(self, index, names if self.overlaps is None else (*names, "overlaps"))
 
     @property
+    def loss(self) -> Float[np.ndarray, "*m runs n"]:
+        """risk + E[eps^2] / 2 of each run, for least squares; ValueError for other losses."""
+        return self.risk + _irreducible_risk(self.problem)
+
+    @property
     def alignment(self) -> Float[np.ndarray, "*m runs n"]:
         """The cosine between theta and theta* in the metric of K; 0 where theta is 0."""
         return self.problem.alignment_of(*_about_target(self))
@@ -261,6 +271,12 @@ class RiskCurves:
             raise ValueError(f"q must lie in [0, 1], got {q}")
         value = np.quantile(np.minimum(self.risk, HUGE), q, axis=-2)
         return np.where(value < HUGE / 1e10, value, np.inf)
+
+
+def _irreducible_risk(problem) -> float:
+    if not isinstance(problem, LinearRegression):
+        raise ValueError(f"loss is risk plus noise for least squares only, got a {type(problem).__name__}")
+    return problem.irreducible_risk
 
 
 def _select(result, index, names):

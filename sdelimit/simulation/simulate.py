@@ -9,7 +9,7 @@ from sdelimit.numerics.integers import ceil_div
 from sdelimit.numerics.normals import ROUNDS
 from sdelimit.numerics.precision import precision
 from sdelimit.optimizers.optimizer import as_optimizer
-from sdelimit.problem.linear_regression import LinearRegression, check_problem
+from sdelimit.problem.linear_regression import LinearRegression, SpectralRegression, check_problem
 from sdelimit.problem.regression import Regression
 from sdelimit.results.curves import RiskCurves, mark_divergence, overlaps_of
 from sdelimit.schedules import LearningRate
@@ -108,6 +108,9 @@ def simulate(
     sharpness, progress = check.flag("sharpness", sharpness), check.flag("progress", progress, optional=True)
     if sharpness and not isinstance(problem, LinearRegression):
         raise ValueError(f"sharpness must be False on a {type(problem).__name__}, got True")
+    if isinstance(problem, SpectralRegression):
+        for rule in optimizers:
+            rule.limit(problem, batch_size)  # refuses rules that act on coordinates, which are not known
     _require_range(problem, dtype)
     check.integer("t_max (or the last t) times d", np.rint(time_grid(t_max, t)[-1] * problem.d), minimum=0)
     d = problem.d

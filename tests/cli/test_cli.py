@@ -159,7 +159,10 @@ def test_a_command_that_is_interrupted_ends_at_once_with_the_status_of_shells(st
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [6.0, 9.0, 12.0, 15.0])
 def test_ctrl_c_while_xla_compiles_does_not_crash(seconds, tmp_path):
-    command = [sys.executable, "-c", "from sdelimit.cli import run; print('ready', flush=True); run()", "compare"]
+    # A shell starts what runs in the background with SIGINT ignored, and so are the tests and what they start.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{listen}; from sdelimit.cli import run; print('ready', flush=True); run()"
+    command = [sys.executable, "-c", script, "compare"]
     environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     options = {"cwd": tmp_path, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([*command, "--d", "300", "--out", "out"], **options) as process:

@@ -6,6 +6,7 @@ import pytest
 from conftest import heteroscedastic
 
 import sdelimit as sl
+from sdelimit.ode import recursion
 
 pytestmark = pytest.mark.long
 
@@ -101,3 +102,31 @@ def test_the_mean_of_runs_is_within_their_error_from_the_fourth_step_on(case):
     exact = sl.solve_ode(problem, rule, lr, t=runs.t, batch_size=b, finite_d=True).risk
     assert np.all(np.abs(runs.mean - exact) < 4 * runs.standard_error + 1e-5 * exact)
     assert np.max(runs.standard_error / exact) < 0.012
+
+
+@pytest.mark.parametrize("b", [1, 4])
+def test_millions_of_steps_are_not_taken_one_by_one(monkeypatch, b):
+    """The integrator that follows the first 1024 steps against all steps taken, on a spectrum with steep directions."""
+    values = np.arange(1.0, 101) ** -2.0
+    problem = sl.LinearRegression.from_spectrum(
+        values, np.arange(1.0, 101) ** -0.6 / values**0.5, sl.noise.Gaussian(0.05)
+    )
+    t = np.append(0.0, np.geomspace(0.1, 300.0, 25))
+    given = {"lr": 0.5 * 100 / values.sum(), "t": t, "batch_size": b, "finite_d": True}
+    fast = sl.solve_ode(problem, sl.sgd(), **given, save_modes=False)
+    with_modes = sl.solve_ode(problem, sl.sgd(), **given, save_modes=True)
+    monkeypatch.setattr(recursion, "MANY_STEPS", 10**9)
+    steps = sl.solve_ode(problem, sl.sgd(), **given, save_modes=True)
+    np.testing.assert_allclose(fast.risk, steps.risk, rtol=3e-5)
+    np.testing.assert_allclose(with_modes.risk, fast.risk, rtol=1e-7)
+    np.testing.assert_allclose(with_modes.modes @ values / 2, with_modes.risk, rtol=1e-9)
+    late = t > 20
+    np.testing.assert_allclose(fast.slope[late], steps.slope[late], rtol=1e-3)
+
+
+def test_many_steps_beyond_the_edge_diverge():
+    """Every mode alone would decay, but together they feed each other: tr K eta / d > 2."""
+    problem = sl.LinearRegression.from_spectrum(np.ones(100), np.ones(100), sl.noise.Gaussian(0.1))
+    with pytest.warns(sl.DivergenceWarning, match="diverged at t"):
+        curve = sl.solve_ode(problem, sl.sgd(), 2.05, 2000.0, finite_d=True)
+    assert np.isfinite(curve.diverged_at) and np.isinf(curve.risk[-1])
