@@ -8,6 +8,7 @@ from sdelimit.analysis.effects.four_effects import Effects, effects
 from sdelimit.analysis.matched_schedule import match_schedule
 from sdelimit.analysis.optimal_clipping import OptimalClipping, optimal_clipping
 from sdelimit.analysis.optimal_schedule import OptimizedSchedule, optimize_schedule
+from sdelimit.analysis.scaling.scaling_law import ScalingLaw, scaling_law
 from sdelimit.analysis.stationary import convergence_rate, max_stable_lr, stationary_risk
 from sdelimit.analysis.weight_decay import BestWeightDecay, best_weight_decay
 from sdelimit.experiments.rerun import Rerun, rerun
@@ -65,6 +66,7 @@ __all__ = [
     "RiskCurve",
     "RiskCurves",
     "RobustRegression",
+    "ScalingLaw",
     "SingleIndex",
     "Sweep",
     "adam",
@@ -96,6 +98,7 @@ __all__ = [
     "rmsprop",
     "s3",
     "s_adam",
+    "scaling_law",
     "schedules",
     "sgd",
     "sign_sgd",

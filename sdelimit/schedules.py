@@ -22,7 +22,17 @@ from sdelimit.numerics.jit import is_number
 from sdelimit.numerics.precision import is_traced, x64
 from sdelimit.support import arguments as check
 
-__all__ = ["constant", "cosine", "inverse_sqrt", "linear", "log_linear", "of_steps", "piecewise_constant", "warmup"]
+__all__ = [
+    "constant",
+    "cosine",
+    "inverse_sqrt",
+    "linear",
+    "log_linear",
+    "of_steps",
+    "piecewise_constant",
+    "warmup",
+    "wsd",
+]
 
 
 class Schedule(eqx.Module):
@@ -108,6 +118,18 @@ class InverseSqrt(Schedule):
 
     def __call__(self, t):
         return self.start / jnp.sqrt(1 + t / self.t_scale)
+
+
+class WSD(Schedule):
+    value: float | Array
+    t_max: float | Array
+    decay: float | Array
+
+    def __call__(self, t):
+        return self.value * jnp.clip((self.t_max - t) / (self.decay * self.t_max), 0.0, 1.0)
+
+    def corners(self, end):
+        return Corners(np.array([self.t_max * (1 - self.decay), self.t_max]), complete=True)
 
 
 class Warmup(Schedule):
@@ -229,6 +251,22 @@ def inverse_sqrt(start, t_scale=1.0) -> Schedule:
     ``t_scale`` > 0.
     """
     return InverseSqrt(_number("start", start, nonnegative=True), _number("t_scale", t_scale, positive=True))
+
+
+def wsd(value, t_max, decay=0.2) -> Schedule:
+    """Warm-up-stable-decay without its warm-up: ``value``, then a straight line to zero in the last part of ``t_max``.
+
+    ``decay`` is that part, as a fraction. ``warmup(wsd(...), t_warmup)`` has all three.
+
+    Raises TypeError or ValueError if a concrete number here is not finite or has the wrong sign: ``value`` >= 0,
+    ``t_max`` > 0, 0 < ``decay`` <= 1.
+
+    Source: arXiv:2404.06395.
+    """
+    decay = _number("decay", decay, positive=True)
+    if not is_traced(decay) and decay > 1:
+        raise ValueError(f"decay must be at most 1, the whole of t_max, got {decay:g}")
+    return WSD(_number("value", value, nonnegative=True), _number("t_max", t_max, positive=True), decay)
 
 
 def warmup(schedule, t_warmup) -> Schedule:

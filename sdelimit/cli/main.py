@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from sdelimit.cli.commands import report_command, rerun_command, sweep_command
+from sdelimit.cli.scaling import scaling_command
 from sdelimit.experiments.comparison_run import experiment_of, model_of, run_experiment
 from sdelimit.experiments.curve_files import write_csv, write_npz
 from sdelimit.report.comparison import format_table
@@ -35,7 +36,7 @@ def main():
     """Exact high-dimensional risk curves of stochastic optimizers, next to simulated runs."""
 
 
-for command in (sweep_command, report_command, rerun_command):
+for command in (sweep_command, report_command, rerun_command, scaling_command):
     main.add_command(command)
 
 

@@ -128,6 +128,11 @@ def checkpoint_of(path, problem, optimizers, batch_size, **settings) -> NoCheckp
     """The checkpoint at ``path`` of a run on ``problem`` with ``settings``; one that does nothing for None."""
     if path is None:
         return NoCheckpoint()
+    return Checkpoint(path, identity_of(problem, optimizers, batch_size, **settings))
+
+
+def identity_of(problem, optimizers, batch_size, **settings) -> dict[str, str]:
+    """What must be equal for two computations to be one, as short texts: problem, rules, settings and versions."""
     fields = [f.name for f in dataclasses.fields(problem) if f.name not in ("_cache", "seed")]
     identity = {f"problem.{name}": _digest(getattr(problem, name)) for name in fields}
     if "loss" in fields:
@@ -135,7 +140,7 @@ def checkpoint_of(path, problem, optimizers, batch_size, **settings) -> NoCheckp
     identity |= {f"optimizer[{i}]": _describe(rule, problem, batch_size) for i, rule in enumerate(optimizers)}
     settings["batch_size"] = batch_size
     identity |= {name: str(v) if isinstance(v, (int, str)) else _digest(v) for name, v in settings.items()}
-    return Checkpoint(path, identity | numeric_versions())
+    return identity | numeric_versions()
 
 
 def _content(arrays) -> str:

@@ -8,6 +8,13 @@ from bad_input.rows import CAUCHY, FLAT, NAN, SGD, SIGN, K, P, kind, value
 noise = sl.noise
 EFFECTS = ("learning_rate", "preconditioning", "noise_compression", "noise_reshaping")
 AT_REST = sl.LinearRegression(np.ones(3), theta_star=np.zeros(3))
+
+
+def SIZES(d):
+    """A family of problems."""
+    return sl.LinearRegression(np.ones(d), noise.Gaussian(0.3))
+
+
 COEFFICIENTS = sl.limit_coefficients(SIGN, noise.NoNoise())
 
 TABLE = [
@@ -17,6 +24,23 @@ TABLE = [
     value(sl.limit_coefficients, "noise must have finite variance for SGD", SGD, noise.Cauchy(1.0)),
     value(sl.limit_coefficients, "noise must have finite variance for SGD", SGD, noise.StudentT(2.0, 0.3)),
     value(sl.limit_coefficients, "optimizer must act alike.*clip_coordinate", sl.clip_coordinate(1.0), noise.NoNoise()),
+    kind(sl.scaling_law, "family must be a function", P, SGD, [10, 20]),
+    kind(sl.scaling_law, "problem must be a LinearRegression", lambda d: d, SGD, [10, 20]),
+    value(sl.scaling_law, "family must give a problem of the dimension", lambda d: P, SGD, [10, 20]),
+    kind(sl.scaling_law, "optimizer must be an optimizer", SIZES, "sgd", [10, 20]),
+    value(sl.scaling_law, "ds must be two or more different sizes", SIZES, SGD, [10]),
+    value(sl.scaling_law, "ds must be two or more different sizes", SIZES, SGD, [10, 10]),
+    value(sl.scaling_law, "ds must be whole numbers", SIZES, SGD, [10.5, 20]),
+    kind(sl.scaling_law, "ds must", SIZES, SGD, "large"),
+    value(sl.scaling_law, "horizon must pay for at least 10 steps", SIZES, SGD, [10, 20], horizon=150.0),
+    value(sl.scaling_law, "horizon must be > 0", SIZES, SGD, [10, 20], horizon=0.0),
+    value(sl.scaling_law, "lrs must be > 0", SIZES, SGD, [10, 20], lrs=[0.1, -0.1]),
+    kind(sl.scaling_law, "lrs must", SIZES, SGD, [10, 20], lrs="fast"),
+    value(sl.scaling_law, "schedule: unknown value 'wds'.*did you mean 'wsd'", SIZES, SGD, [10, 20], schedule="wds"),
+    kind(sl.scaling_law, "compute_per_step must be a function", SIZES, SGD, [10, 20], compute_per_step=2.0),
+    value(sl.scaling_law, r"compute_per_step\(d\) must be > 0", SIZES, SGD, [10, 20], compute_per_step=lambda d: -d),
+    value(sl.scaling_law, "noise must have finite variance", lambda d: CAUCHY, SGD, [2, 4]),
+    kind(sl.scaling_law, "out must be a path", SIZES, SGD, [10, 20], out=3),
     value(COEFFICIENTS.phi, "R must be > 0", 0.0),
     value(COEFFICIENTS.phi, "R must be finite", [1.0, NAN]),
     value(COEFFICIENTS.kappa, "rho must lie in", 1.5, 1.0),

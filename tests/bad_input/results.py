@@ -46,6 +46,7 @@ TABLE = [
             sl.OptimalClipping,
             sl.OptimizedSchedule,
             sl.Report,
+            sl.ScalingLaw,
             sl.Rerun,
             sl.RiskCurve,
             sl.RiskCurves,

@@ -1,0 +1,1 @@
+"""How the loss falls with model size, steps and compute."""
