@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import optax
 from jaxtyping import Float
 
 from sdelimit.analysis.scaling.frontier import Exponent, crossings, exponent, on_grid
@@ -25,7 +26,7 @@ class ScalingLaw:
     """Loss against compute for several model sizes.
 
     Attributes:
-        optimizer: the rule.
+        optimizer: the rule, that of the largest d if it depends on d.
         curves: what was computed for each d, ascending.
         compute: (n,) compute, from where the smallest model has taken a step to the horizon.
         losses: (k, n) for each d the loss at the best of its learning rates for that compute, NaN outside its range.
@@ -74,7 +75,7 @@ class ScalingLaw:
 
 def scaling_law(
     family: Callable,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Callable,
     ds,
     *,
     lrs=None,
@@ -96,7 +97,7 @@ def scaling_law(
     Args:
         family: a function d -> ``LinearRegression``, such as
             ``lambda d: sl.power_law_random_features(4 * d, d, alpha=1.0, beta=0.7)``.
-        optimizer: the rule.
+        optimizer: the rule, or a function d -> rule where its numbers depend on d, as those of ``dana`` do.
         ds: model sizes, two or more; exponents need four in ratios of 2 or less.
         lrs: learning rates eta to choose from at every size and compute: numbers, or a function of the problem that
             gives them. Default: for SGD a quarter of the rate that holds the initial risk, 0.5 d / tr K without noise;
@@ -123,8 +124,9 @@ def scaling_law(
     """
     if not callable(family):
         raise TypeError(f"family must be a function d -> LinearRegression, got {check.describe(family)}")
-    optimizer = as_optimizer(optimizer)
     ds = sizes_of(ds)
+    depends_on_d = callable(optimizer) and not isinstance(optimizer, (Optimizer, optax.GradientTransformation))
+    rules = [as_optimizer(optimizer(d) if depends_on_d else optimizer) for d in ds]
     horizon = check.real("horizon", horizon, positive=True)
     schedule = check.choice("schedule", schedule, SCHEDULES)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
@@ -132,19 +134,19 @@ def scaling_law(
     costs = [_cost(compute_per_step, d, batch_size) for d in ds]
     curves = []
     with opened(out) as store, progress_bar(progress, len(ds), "size") as bar:
-        for d, cost in zip(ds, costs, strict=True):
+        for d, rule, cost in zip(ds, rules, costs, strict=True):
             problem = check_problem(family(d))
             if problem.d != d:
                 raise ValueError(
                     f"family must give a problem of the dimension it is asked for, got {problem.d} for {d}"
                 )
-            limit = optimizer.limit(problem, batch_size)
+            limit = rule.limit(problem, batch_size)
             rates = rates_of(problem, limit, lrs)
             settings = {"schedule": schedule, "batch_size": batch_size, "cost": cost, "horizon": horizon}
-            compute = partial(size_curve, problem, optimizer, limit, rates, **settings)
-            curves.append(store.get(problem, optimizer, rates, settings, compute))
+            compute = partial(size_curve, problem, rule, limit, rates, **settings)
+            curves.append(store.get(problem, rule, rates, settings, compute))
             bar.update()
-    return law_of(optimizer, curves)
+    return law_of(rules[-1], curves)
 
 
 def sizes_of(ds) -> list[int]:

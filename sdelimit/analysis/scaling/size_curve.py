@@ -68,17 +68,19 @@ def size_curve(problem, optimizer, limit, rates, *, schedule, batch_size, cost, 
             f"step costs {cost:g}"
         )
     given = {"batch_size": batch_size, "finite_d": limit.gradient_batch is not None, "save_modes": False}
-    solve, texts = partial(solve_ode, problem, optimizer, **given), {}
+    solve = partial(solve_ode, problem, optimizer, **given)
     if schedule == "wsd":
         steps = np.unique(np.geomspace(FEWEST_STEPS, last, _points(last / FEWEST_STEPS, ENDS)).astype(np.int64))
-        runs = [[_losses(solve, texts, wsd(rate, end / d), [end / d])[0, -1] for end in steps] for rate in rates]
-        losses = np.array(runs)
+        found = [_joined([_losses(solve, wsd(rate, end / d), [end / d]) for end in steps]) for rate in rates]
     else:
         steps = np.unique(np.geomspace(1, last, _points(last, PER_DECADE)).astype(np.int64))
         if schedule == "constant":
-            losses = _losses(solve, texts, rates, steps / d)
+            found = _losses(solve, rates, steps / d)
         else:
-            losses = np.concatenate([_losses(solve, texts, inverse_sqrt(rate), steps / d) for rate in rates])
+            found = [_losses(solve, inverse_sqrt(rate), steps / d)[0] for rate in rates]
+    losses = np.array([loss for loss, _ in found])
+    chosen = set(np.argmin(losses, axis=0)[np.isfinite(losses).any(axis=0)])  # of other rates nobody hears
+    texts = dict.fromkeys(text for i, (_, own) in enumerate(found) if i in chosen for text in own)
     return SizeCurve(d, float(cost), steps.astype(float), rates, losses, problem.irreducible_risk, tuple(texts))
 
 
@@ -86,17 +88,20 @@ def _points(ratio, per_decade) -> int:
     return int(np.ceil(per_decade * np.log10(ratio))) + 1
 
 
-def _losses(solve, texts, lr, times):
-    """(m, n) losses at ``times``, one row for each learning rate; the reasons to doubt them are added to ``texts``."""
+def _losses(solve, lr, times) -> list[tuple[Float[np.ndarray, " n"], tuple[str, ...]]]:
+    """The losses at ``times`` and the reasons to doubt them, for each learning rate."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LimitWarning)  # they are in ``.warnings`` of the result
         warnings.simplefilter("ignore", DivergenceWarning)  # rates that diverge are never the best
         curve = solve(lr=lr, t=np.append(0.0, times))
-    several = curve.lr.ndim > 1
-    for one in map(curve.select, range(len(curve.status))) if several else [curve]:
-        if not np.isfinite(one.diverged_at):
-            texts.update(dict.fromkeys(one.warnings))
-    return np.atleast_2d(curve.loss)[:, 1:]
+    curves = [curve.select(i) for i in range(len(curve.status))] if curve.lr.ndim > 1 else [curve]
+    return [(one.loss[1:], one.warnings) for one in curves]
+
+
+def _joined(runs):
+    """One row of the ends of several runs."""
+    ends, texts = zip(*(run[0] for run in runs), strict=True)
+    return np.array([end[-1] for end in ends]), tuple(text for own in texts for text in own)
 
 
 def rates_of(problem, limit, lrs) -> Float[np.ndarray, " m"]:
