@@ -11,7 +11,8 @@ from sdelimit.analysis.equilibrium import balance_of
 from sdelimit.limits.law import without_memory
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.solve import solve_ode
-from sdelimit.results.curves import DivergenceWarning, LimitWarning
+from sdelimit.results.curves import DivergenceWarning, LimitWarning, RiskCurve
+from sdelimit.results.trust import theory_warnings
 from sdelimit.schedules import inverse_sqrt, wsd
 from sdelimit.support import arguments as check
 
@@ -71,16 +72,17 @@ def size_curve(problem, optimizer, limit, rates, *, schedule, batch_size, cost, 
     solve = partial(solve_ode, problem, optimizer, **given)
     if schedule == "wsd":
         steps = np.unique(np.geomspace(FEWEST_STEPS, last, _points(last / FEWEST_STEPS, ENDS)).astype(np.int64))
-        found = [_joined([_losses(solve, wsd(rate, end / d), [end / d]) for end in steps]) for rate in rates]
+        runs = [[_curves(solve, wsd(rate, end / d), [end / d])[0] for end in steps] for rate in rates]
+        losses = np.array([[run.loss[-1] for run in own] for own in runs])
     else:
         steps = np.unique(np.geomspace(1, last, _points(last, PER_DECADE)).astype(np.int64))
         if schedule == "constant":
-            found = _losses(solve, rates, steps / d)
+            runs = [[curve] for curve in _curves(solve, rates, steps / d)]
         else:
-            found = [_losses(solve, inverse_sqrt(rate), steps / d)[0] for rate in rates]
-    losses = np.array([loss for loss, _ in found])
-    chosen = set(np.argmin(losses, axis=0)[np.isfinite(losses).any(axis=0)])  # of other rates nobody hears
-    texts = dict.fromkeys(text for i, (_, own) in enumerate(found) if i in chosen for text in own)
+            runs = [_curves(solve, inverse_sqrt(rate), steps / d) for rate in rates]
+        losses = np.array([own[0].loss[1:] for own in runs])
+    chosen = np.unique(np.argmin(losses, axis=0)[np.isfinite(losses).any(axis=0)])  # of other rates nobody hears
+    texts = dict.fromkeys(text for i in chosen for run in runs[i] for text in theory_warnings(run, limit))
     return SizeCurve(d, float(cost), steps.astype(float), rates, losses, problem.irreducible_risk, tuple(texts))
 
 
@@ -88,20 +90,13 @@ def _points(ratio, per_decade) -> int:
     return int(np.ceil(per_decade * np.log10(ratio))) + 1
 
 
-def _losses(solve, lr, times) -> list[tuple[Float[np.ndarray, " n"], tuple[str, ...]]]:
-    """The losses at ``times`` and the reasons to doubt them, for each learning rate."""
+def _curves(solve, lr, times) -> list[RiskCurve]:
+    """The curve of each learning rate."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LimitWarning)  # they are in ``.warnings`` of the result
+        warnings.simplefilter("ignore", LimitWarning)  # those of the rates that count are asked for later
         warnings.simplefilter("ignore", DivergenceWarning)  # rates that diverge are never the best
         curve = solve(lr=lr, t=np.append(0.0, times))
-    curves = [curve.select(i) for i in range(len(curve.status))] if curve.lr.ndim > 1 else [curve]
-    return [(one.loss[1:], one.warnings) for one in curves]
-
-
-def _joined(runs):
-    """One row of the ends of several runs."""
-    ends, texts = zip(*(run[0] for run in runs), strict=True)
-    return np.array([end[-1] for end in ends]), tuple(text for own in texts for text in own)
+    return [curve.select(i) for i in range(len(curve.status))] if curve.lr.ndim > 1 else [curve]
 
 
 def rates_of(problem, limit, lrs) -> Float[np.ndarray, " m"]:
