@@ -26,6 +26,7 @@ NAMES = (
     "memory",
     "bands",
     "runaway",
+    "dana",
 )
 
 
