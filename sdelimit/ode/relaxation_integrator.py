@@ -8,8 +8,8 @@ with the residual (theory: section 15). In the clock s_k = int rho_k dt of each 
     y_k(s) = exp(-s) y_k(0) + int_0^s exp(-(s - u)) (n_k / rho_k)(u) du,
 
 so with rho_k and n_k / rho_k polynomials through the nodes of a step the integrals are phi functions, and no step is
-limited by a fast number: those are where n_k / rho_k is. What couples them is met by sweeps over all nodes at once, with
-Anderson's mixing: each multiplies a few vectors by the matrices of the system.
+limited by a fast number: those are where n_k / rho_k is. What couples them is met by sweeps over all nodes at once,
+with Anderson's mixing: each multiplies a few vectors by the matrices of the system.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,6 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
