@@ -13,7 +13,6 @@ from sdelimit.limits.law import without_memory
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.precision import x64
-from sdelimit.ode.alignment import LARGEST_ALIGNED
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.problem.single_index import SingleIndex
@@ -22,6 +21,8 @@ from sdelimit.support import arguments as check
 
 LOWEST, HIGHEST, PER_DECADE = -40, 20, 10
 """Decades of the grid of risks below and above those of the problem, and its points in each."""
+LARGEST_SAMPLED = 2048
+"""Largest d at which correlated features are sampled, with (d, d) matrices, without being asked for."""
 FLAT = 1e-3
 """A learning rate that grows more slowly than this power of R at the end of the grid has reached its limit."""
 SAME_LOG_RISK = 1e-9
@@ -105,7 +106,7 @@ def _correction(problem, optimizer, limit, aligned):
                 "correlated with the residual is not known, got True"
             )
         return lambda eta, risk: np.nan
-    if not (aligned or problem.covariance.is_diagonal or problem.d <= LARGEST_ALIGNED):
+    if not (aligned or problem.covariance.is_diagonal or problem.d <= LARGEST_SAMPLED):
         return lambda eta, risk: np.nan
 
     def correct(eta, risk):

@@ -13,6 +13,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtr
 from jaxtyping import Array, Float
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
@@ -20,7 +21,6 @@ from sdelimit.limits.residual_law import noise_scale
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.numerics.memo import memoized
-from sdelimit.numerics.normal_mean import normal_quadrature
 from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, cubic_hermite
 
 GRADING, NODES = 4.0, 21
@@ -31,7 +31,9 @@ RISK_STEP = 1.5
 """Spacing of nodes in log R."""
 WIDEST = 9.0
 """Largest |log(2R / noise scale^2)| at which a law that is not Gaussian is tabulated; constant beyond."""
-HERMITE_X, HERMITE_WEIGHTS = normal_quadrature(21)
+LEGENDRE_X, LEGENDRE_WEIGHTS = np.polynomial.legendre.leggauss(21)
+FARTHEST = 6.0
+"""Standard deviations beyond which a normal variable counts for nothing."""
 SMALLEST_VARIANCE = 1e-12
 """Of r, below which its fluctuations change no mean."""
 
@@ -95,6 +97,42 @@ class Response(eqx.Module):
         return self.at(law, self.initial(r.shape[0]), R, r)
 
 
+class ClippedNormal(eqx.Module):
+    """Points and weights for means over r ~ N(mean, variance), clipped to [-1, 1].
+
+    Attributes:
+        r: (points, d), the last two rows the ends.
+        weights: for E h(r).
+        slopes: for E x h(r) / width = E h'(r), with r = mean + width x.
+    """
+
+    r: Float[Array, "points d"]
+    weights: Float[Array, "points d"]
+    slopes: Float[Array, "points d"]
+
+    def mean(self, values):
+        return jnp.sum(self.weights * values, axis=0)
+
+    def slope(self, values):
+        return jnp.sum(self.slopes * values, axis=0)
+
+
+def clipped_normal(mean, variance) -> ClippedNormal:
+    """By Legendre's points between the ends, so that means are smooth in ``mean`` and ``variance``."""
+    width = jnp.sqrt(jnp.maximum(variance, SMALLEST_VARIANCE))
+    below, above = (-1 - mean) / width, (1 - mean) / width
+    low, high = jnp.maximum(below, -FARTHEST), jnp.minimum(above, FARTHEST)
+    x = (low + high) / 2 + (high - low) / 2 * jnp.asarray(LEGENDRE_X)[:, None]
+    inside = (high - low) / 2 * jnp.asarray(LEGENDRE_WEIGHTS)[:, None] * jnp.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    ends = jnp.stack([ndtr(below), ndtr(-above)])
+    inside = inside * (1 - ends.sum(axis=0)) / inside.sum(axis=0)
+    heights = jnp.exp(-(jnp.stack([-below, above]) ** 2) / 2) / np.sqrt(2 * np.pi) * jnp.array([-1.0, 1.0])[:, None]
+    r = jnp.concatenate(
+        [jnp.clip(mean + width * x, -1.0, 1.0), jnp.broadcast_to(jnp.array([-1.0, 1.0])[:, None], (2, mean.size))]
+    )
+    return ClippedNormal(r, jnp.concatenate([inside, ends]), jnp.concatenate([inside * x, heights]) / width)
+
+
 class ResponseTable(Response):
     """g and k between nodes of arcsin r and log R.
 
@@ -127,10 +165,9 @@ class ResponseTable(Response):
         return G, law.noise_coefficients(R, none).sum() * k
 
     def averages(self, law, extra, R, mean, variance, fading=0.0):
-        width = jnp.sqrt(jnp.maximum(variance, SMALLEST_VARIANCE))
-        x, weights = jnp.asarray(HERMITE_X)[:, None], jnp.asarray(HERMITE_WEIGHTS)
-        G, k = self.at(law, extra, R, jnp.clip(mean + width * x, -1.0, 1.0))
-        return Averages(weights @ G, weights @ (x * G) / width, weights @ k)
+        points = clipped_normal(mean, variance)
+        G, k = self.at(law, extra, R, points.r)
+        return Averages(points.mean(G), points.slope(G), points.mean(k))
 
 
 class LongMemoryResponse(Response):

@@ -8,8 +8,8 @@ from sdelimit.ode.limit_curve import solve_limit, solve_step_by_step
 from sdelimit.results.trust import LARGEST_DRIFT_ERROR, with_drift_error
 from sdelimit.schedules import LearningRate
 
-LARGEST_ALIGNED = 2048
-"""Largest d at which products of d x d matrices are taken without being asked for."""
+LARGEST_ALIGNED = 5000
+"""Largest d at which the eigenvectors of K are computed for it without being asked for."""
 MARGIN = 4.0
 """Responses are tabulated from the smallest risk of the linear law over this to its largest times this."""
 

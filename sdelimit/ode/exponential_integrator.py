@@ -103,7 +103,7 @@ class Exponential(diffrax.AbstractAdaptiveSolver):
             rate, ratio = jax.vmap(system.clock)(eta, R)
             rate = (t1 - t0) * ((COEFFICIENTS - (1 - keep) * DROPPED) @ rate)
             clock = NODES[:, None] ** (DEGREES + 1) / (DEGREES + 1) @ rate
-            return Path(y0, decay, sources, rate, clock[-1], interpolate(clock, ratio, keep))
+            return Path(y0, decay, sources, rate, clock[-1], interpolate(clock[:, None], ratio, keep))
 
         def ahead(log_R):
             at = path(jnp.concatenate([R0[None], jnp.exp(log_R)]), 1.0)
@@ -143,20 +143,21 @@ def fixed_point(function, x, inverse):
 
 
 def interpolate(s, values, keep):
-    """(k, p) coefficients, in powers of s / s[-1], of the polynomial through ``values`` (k, p) at ``s`` (k,).
+    """(k, p) coefficients, in powers of s / s[-1], of the polynomial through ``values`` (k, p) at ``s``.
 
-    Newton's divided differences, the last of them times ``keep``.
+    ``s`` is (k, p), or (k, 1) if it is the same for all columns. Newton's divided differences, the last of them times
+    ``keep``.
     """
-    x = jnp.where(s[-1] > 0, s / jnp.maximum(s[-1], TINY), NODES)
+    x = jnp.where(s[-1] > 0, s / jnp.maximum(s[-1], TINY), NODES[:, None])
     differences = [values[0]]
-    for j in range(1, x.size):
+    for j in range(1, len(x)):
         gap = x[j:] - x[:-j]
         # Points that meet (a learning rate of zero) have equal values.
-        values = jnp.diff(values, axis=0) / jnp.where(jnp.abs(gap) > 1e-12, gap, 1.0)[:, None]
+        values = jnp.diff(values, axis=0) / jnp.where(jnp.abs(gap) > 1e-12, gap, 1.0)
         differences.append(values[0])
     differences[-1] = keep * differences[-1]
-    polynomial = jnp.zeros((x.size, values.shape[1]))
-    for k in reversed(range(x.size)):
+    polynomial = jnp.zeros((len(x), values.shape[1]))
+    for k in reversed(range(len(x))):
         polynomial = jnp.roll(polynomial, 1, axis=0) - x[k] * polynomial
         polynomial = polynomial.at[0].add(differences[k])
     return polynomial

@@ -9,7 +9,8 @@ import numpy as np
 from sdelimit.limits.law import operators_of, reads_overlaps
 from sdelimit.modes.decoupled import modes
 from sdelimit.numerics.precision import is_traced, x64
-from sdelimit.ode.aligned import aligned_system, slopes
+from sdelimit.ode.aligned import slopes
+from sdelimit.ode.aligned_modes import closure_system
 from sdelimit.ode.differentiate import as_jax_operation
 from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
@@ -52,7 +53,7 @@ def solve_limit(
     if response is None:
         system = risk_system(problem, limit, times, rtol, atol, scan.eta)
     else:
-        system = aligned_system(problem, operators_of(problem, limit).law, response, times, rtol, atol, scan.eta)
+        system = closure_system(problem, operators_of(problem, limit).law, response, times, rtol, atol, scan.eta)
     decay = system.decay
     system, save_modes = _saving(problem, system, lr, save_modes)
     solve, own = partial(_solve, lr=lr, system=system, save_modes=save_modes), optimizer.scans(times)

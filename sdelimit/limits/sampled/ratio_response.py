@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from sdelimit.limits.law import ScalarLaw
-from sdelimit.limits.response import HERMITE_WEIGHTS, HERMITE_X, SMALLEST_VARIANCE, Averages, Response, ResponseTable
+from sdelimit.limits.response import Averages, Response, ResponseTable, clipped_normal
 from sdelimit.limits.sampled.mean_response import ratio_transform
 from sdelimit.limits.sampled.truncated_history import ratio_means
 from sdelimit.limits.sampled.weights import Weights
@@ -151,18 +151,16 @@ class RatioResponse(Response):
 
     def averages(self, law, extra, R, mean, variance, fading=0.0):
         newest, past, filled, Rbar = self._moment(extra, R)
-        width, s = jnp.sqrt(jnp.maximum(variance, SMALLEST_VARIANCE)), jnp.sqrt(2 * R)
-        x, weights = jnp.asarray(HERMITE_X)[:, None], jnp.asarray(HERMITE_WEIGHTS)
-        r = jnp.clip(mean + width * x, -1.0, 1.0)
+        points, s = clipped_normal(mean, variance), jnp.sqrt(2 * R)
+        r = points.r
         expected = 2 * R * (mean**2 + variance)
         square = self.gains.remembered(expected, extra[0][0], extra[1]) + self.lasting(fading) * (
             2 * R * r**2 - expected
         )
         factor, noise = self._factors(law, extra[0][0], R, r, Rbar, jnp.clip(square, 0.0, 2 * Rbar))
-        now = weights @ (factor * r)
-        slope = weights @ (x * factor * r) / width
+        now, slope = points.mean(factor * r), points.slope(factor * r)
         central = jnp.abs(mean) > SMALLEST_MEAN
         per_mean = jnp.where(central, now / jnp.where(central, mean, 1.0), slope)
         older = extra[2] if self.gains.filters else s * mean
         total = newest + past * filled
-        return Averages(per_mean * (newest * s * mean + past * older), s * total * slope, total**2 * (weights @ noise))
+        return Averages(per_mean * (newest * s * mean + past * older), s * total * slope, total**2 * points.mean(noise))
