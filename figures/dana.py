@@ -2,7 +2,7 @@
 
 See: left, loss over steps at two sizes, mean of runs (circles) on the exact recursion: momentum of a fixed length
 changes little but the rate; a long average of small weight (DANA) is as fast at first and then faster, and with
-constant weight its noise comes back at the end; right, the frontier over compute, steepest for DANA with a decaying weight.
+constant weight its noise comes back at the end; right, the frontier, steepest for DANA with a decaying weight.
 Claim: momentum must grow with the model to change the scaling.
 """
 

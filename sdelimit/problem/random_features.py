@@ -41,7 +41,8 @@ def power_law_random_features(
         d: the number of features, the student's parameters.
         alpha: exponent of the variances, > 0.
         beta: exponent of the labels' coefficients; alpha + beta > 1/2, so that their variance is finite as V grows.
-        seed: seed of W.
+        seed: seed of W. Entry (j, k) of sqrt(d) W is the same for every v and d, so that sizes of one seed are compared
+            with less scatter than their own draws would have.
         deterministic: the limit for large d and V instead of one W: eigenvalues, energies of theta* and noise, by the
             equations of theory section 21, without matrices, for d up to 10^6. Only the spectrum of K is known then, as
             of ``LinearRegression.from_spectrum``.
@@ -83,7 +84,9 @@ def power_law_random_features(
 def _sketched(v, d, alpha, beta, seed) -> LinearRegression:
     j = np.arange(1.0, v + 1)
     rows = np.empty((v, d + 1), order="F")
-    rows[:, :d] = np.random.default_rng(seed).standard_normal((v, d)) * (j**-alpha / np.sqrt(d))[:, None]
+    for k in range(d):
+        rows[:, k] = np.random.default_rng((seed, k)).standard_normal(v)
+    rows[:, :d] *= (j**-alpha / np.sqrt(d))[:, None]
     rows[:, d] = j ** -(alpha + beta)
     factor = np.linalg.qr(rows, mode="r")
     T, projected, std = factor[:d, :d], factor[:d, d], abs(factor[d, d])

@@ -14,7 +14,7 @@ RECORDED = np.unique(np.geomspace(4, STEPS, 24).astype(int))
 def losses(alpha, beta, step, lr, runs, seed=1):
     """(runs, times) of half the mean squared error of <W'x, theta> against <x, b>, x ~ N(0, diag(j^-2 alpha))."""
     j = np.arange(1.0, V + 1)
-    W = np.random.default_rng(seed).standard_normal((V, D)) * (1 / np.sqrt(D))
+    W = np.column_stack([np.random.default_rng((seed, k)).standard_normal(V) for k in range(D)]) / np.sqrt(D)
     std, b = j**-alpha, j**-beta
     rng, theta, out = np.random.default_rng(seed + 100), np.zeros((runs, D)), []
     for k in range(1, STEPS + 1):

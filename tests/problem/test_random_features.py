@@ -11,7 +11,7 @@ SKETCHES = [(400, 100, 1.0, 0.3), (400, 100, 0.7, 0.4), (300, 60, 0.4, 0.6)]
 def sketch(v, d, alpha, beta, seed):
     """H^(1/2) W and H^(1/2) b."""
     j = np.arange(1.0, v + 1)
-    W = np.random.default_rng(seed).standard_normal((v, d)) / np.sqrt(d)
+    W = np.column_stack([np.random.default_rng((seed, k)).standard_normal(v) for k in range(d)]) / np.sqrt(d)
     return j[:, None] ** -alpha * W, j ** -(alpha + beta)
 
 
