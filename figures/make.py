@@ -27,6 +27,7 @@ NAMES = (
     "bands",
     "runaway",
     "dana",
+    "scaling_laws",
 )
 
 
