@@ -254,7 +254,7 @@ APART = np.array([[2.0, 0.6, 0.0], [0.6, 0.9, 0.1], [0.0, 0.1, 0.1]])
 RATE_CASES = [
     (sl.sgd(), GAUSSIAN, 0.5),
     (sl.sign_sgd(), sl.noise.NoNoise(), 0.3),
-    (sl.sign_sgd(), sl.noise.TwoPoint(0.5), 0.05),
+    pytest.param(sl.sign_sgd(), sl.noise.TwoPoint(0.5), 0.05, marks=pytest.mark.long),
     *(
         pytest.param(rule, noise, 0.3, marks=pytest.mark.slow)
         for rule, noise in [

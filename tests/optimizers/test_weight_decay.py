@@ -60,7 +60,8 @@ def test_the_ode_is_the_limit_of_an_euler_loop_for_the_mean_and_the_second_momen
         moments_by_euler(problem, *coefficients(problem), 0.4, 0.7, 3.0, steps, power) for steps in (3000, 6000)
     )
     assert found == pytest.approx(2 * two - one, rel=2e-6)
-    assert found != pytest.approx(sl.solve_ode(problem, rule, lr=0.4, t=[3.0], aligned=False).risk[0], rel=0.05)
+    hardly = sl.solve_ode(problem, rule.with_weight_decay(0.01), lr=0.4, t=[3.0], aligned=False).risk[0]
+    assert found != pytest.approx(hardly, rel=0.05)
 
 
 @pytest.mark.long
@@ -223,9 +224,9 @@ def test_decays_add_up_and_none_is_the_rule_itself():
     twice = sl.adam(0.9, 0.95).with_weight_decay(0.1).with_weight_decay(0.2)
     assert twice.hyperparameters["weight_decay"] == pytest.approx(0.3)
     once = sl.adamw(0.9, 0.95, weight_decay=0.3)
-    a, b = (sl.solve_ode(DIAGONAL, rule, 0.3, t=[2.0], aligned=False).risk[0] for rule in (once, twice))
-    assert a == pytest.approx(b, rel=1e-7)
-    law = twice.limit(DIAGONAL, 1)
+    laws = [rule.limit(DIAGONAL, 1) for rule in (once, twice)]
+    assert all(jax.tree.leaves(jax.tree.map(np.allclose, *laws)))
+    law = laws[1]
     assert isinstance(law, DecayedLaw) and not isinstance(law.rule, DecayedLaw)
 
 

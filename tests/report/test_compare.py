@@ -12,7 +12,8 @@ from sdelimit.results.curves import RiskCurve, RiskCurves
 
 @pytest.fixture(scope="module")
 def experiment():
-    problem = sl.LinearRegression(sl.covariance.ar1(120, 0.5), sl.noise.Gaussian(0.3))
+    """Of the shapes of tests/cli/test_cli.py, so that both compile once."""
+    problem = sl.LinearRegression(sl.covariance.ar1(120, 0.5), sl.noise.Cauchy(0.2))
     rule, t = sl.sign_sgd(), np.linspace(0, 2, 21)
     return (
         sl.solve_ode(problem, rule, 0.5, t=t),
