@@ -102,9 +102,8 @@ LEARNING_RATES = {
         pytest.param("function", jax.jit, marks=pytest.mark.slow),
         ("number", jax.jit),
         pytest.param("schedule", lambda f: f, marks=pytest.mark.slow),
-        pytest.param("function", lambda f: f, marks=pytest.mark.slow),
     ],
-    ids=["number-grad", "function-jit(grad)", "number-jit(grad)", "schedule-grad", "function-grad"],
+    ids=["number-grad", "function-jit(grad)", "number-jit(grad)", "schedule-grad"],
 )
 def test_gradient_in_the_learning_rate_is_the_finite_difference(small_problem, kind, wrap):
     make = LEARNING_RATES[kind]
