@@ -1,5 +1,6 @@
 """Problems and laws that several test files use, and a memory of compiled code for the whole test run."""
 
+import gc
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,8 @@ import sdelimit as sl
 from sdelimit.numerics import normals
 from sdelimit.numerics.precision import x64
 from sdelimit.sde.equations import path_stepper
+
+gc.freeze()  # what was imported stays: to look through it again and again takes seconds
 
 LAWS = {
     "gaussian": (sl.noise.Gaussian(0.5), stats.norm(scale=0.5)),

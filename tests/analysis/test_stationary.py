@@ -349,6 +349,7 @@ CORRELATED = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rule", "problem", "t_max", "allowed", "linear_gap"), CORRELATED.values(), ids=CORRELATED)
 def test_runs_of_few_directions_settle_where_correlated_features_do(rule, problem, t_max, allowed, linear_gap):
     mean, error = long_average(problem, rule, 0.2, t_max)

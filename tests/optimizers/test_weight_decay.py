@@ -134,7 +134,9 @@ def test_coupled_decay_of_momentum_enters_the_average():
     assert ours == pytest.approx(same, rel=1e-9)
 
 
-@pytest.mark.parametrize(("rule", "lr"), [(sl.sgd(), 0.4), (sl.sign_sgd(), 0.5)], ids=["sgd", "sign_sgd"])
+@pytest.mark.parametrize(
+    ("rule", "lr"), [pytest.param(sl.sgd(), 0.4, marks=pytest.mark.long), (sl.sign_sgd(), 0.5)], ids=["sgd", "sign_sgd"]
+)
 def test_stationary_risk_and_best_decay_of_isotropic_features_are_in_closed_form(rule, lr):
     """R = omega^2 T / (2 q^2) + eta kappa / (4 q), q = phi + omega, T = |theta*|^2; R' = 0 at the best omega."""
     found = sl.best_weight_decay(ISOTROPIC, rule, lr)
