@@ -1,13 +1,14 @@
 """Problems and laws that several test files use, and a memory of compiled code for the whole test run."""
 
+import gc
 import os
 from pathlib import Path
 from types import SimpleNamespace
 
 # Before JAX is imported, here and in the processes that tests start: most of the time of a run goes into compiling, and
-# processes and later runs compile the same code.
+# processes and later runs compile the same code: single operations, of which there are thousands, too.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,8 @@ import sdelimit as sl
 from sdelimit.numerics import normals
 from sdelimit.numerics.precision import x64
 from sdelimit.sde.equations import path_stepper
+
+gc.freeze()  # what was imported stays: to look through it again and again takes seconds
 
 LAWS = {
     "gaussian": (sl.noise.Gaussian(0.5), stats.norm(scale=0.5)),
@@ -38,6 +41,12 @@ LAWS = {
 """Laws with a density, next to SciPy's version of each."""
 
 MIXTURE = sl.noise.GaussianMixture([0.3, 0.5, 0.2], [-1.0, 0.2, 1.5], [0.5, 0.1, 0.8])
+
+
+def label_noise(law, n, seed=0):
+    """(n,) samples of a law in float32, in draws of one size: a sampler of Student's law compiles for seconds."""
+    draws = [law.sample(jax.random.fold_in(jax.random.key(seed), part), (100_000,)) for part in range(-(-n // 100_000))]
+    return np.concatenate(draws)[:n]
 
 
 def heteroscedastic(covariance, seed=0):

@@ -14,6 +14,23 @@ MARGIN = 4.0
 """Responses are tabulated from the smallest risk of the linear law over this to its largest times this."""
 
 
+def check_alignment(optimizer, limit, aligned) -> None:
+    """ValueError if ``aligned`` is True and the rule has no response to correlated features, before anything is solved.
+
+    A rule that does not normalize each coordinate by its standard deviation has none.
+    """
+    known = limit.gradient_batch is not None or limit.response_remembers or limit.without_memory.power == 1
+    if aligned and not known:
+        raise _no_response(optimizer)
+
+
+def _no_response(optimizer) -> ValueError:
+    return ValueError(
+        f"aligned must be None or False for {optimizer.name}, whose response to features that are "
+        "correlated with the residual is not known, got True"
+    )
+
+
 def with_alignment(curve, limit, lr, aligned, given):
     """(curve, (law, response)): solved with correlated features for the learning rates that need it, or (curve, None).
 
@@ -35,10 +52,7 @@ def with_alignment(curve, limit, lr, aligned, given):
         risks = curve.risk[(curve.risk > 0) & np.isfinite(curve.risk)]
         law, response = limit.with_response((risks.min() / MARGIN, risks.max() * MARGIN))
         if response is None and aligned:
-            raise ValueError(
-                f"aligned must be None or False for {curve.optimizer.name}, whose response to features that are "
-                "correlated with the residual is not known, got True"
-            )
+            raise _no_response(curve.optimizer)
         if response is None:
             return curve, None
         answering = law, response

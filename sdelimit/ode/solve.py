@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import jax
 
-from sdelimit.ode.alignment import with_alignment
+from sdelimit.ode.alignment import check_alignment, with_alignment
 from sdelimit.ode.bands import Spread
 from sdelimit.ode.limit_curve import solve_limit, solve_step_by_step
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
@@ -110,6 +110,7 @@ def solve_ode(
         _require_linear(optimizer, limit, aligned)
         curve = solve_step_by_step(problem, optimizer, limit, rate.require_concrete("finite_d=True"), times, save_modes)
         return with_limit_warnings(replace(with_drift_error(curve, limit), warnings=doubts), limit)
+    check_alignment(optimizer, limit, aligned)
     curve = solve_limit(problem, optimizer, limit, rate, times, **given)
     if rate.traced:
         if aligned:

@@ -9,7 +9,7 @@ import numpy as np
 
 from sdelimit.numerics import normals
 from sdelimit.numerics.precision import x64
-from sdelimit.ode.alignment import with_alignment
+from sdelimit.ode.alignment import check_alignment, with_alignment
 from sdelimit.ode.integrate import Stepping
 from sdelimit.ode.limit_curve import largest_distance, refined_limit, solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
@@ -146,6 +146,7 @@ def _theory(problem, optimizer, limit, lr, times, batch_size, aligned):
     """
     grid = np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
     given = {"batch_size": batch_size, "rtol": 1e-4, "save_modes": False}
+    check_alignment(optimizer, limit, aligned)
     curve = solve_limit(problem, optimizer, limit, lr, grid, **given)
     if limit.gradient_batch is not None:  # of paths of SGD every step is infinitesimal
         return with_drift_error(curve, limit), None

@@ -254,7 +254,7 @@ APART = np.array([[2.0, 0.6, 0.0], [0.6, 0.9, 0.1], [0.0, 0.1, 0.1]])
 RATE_CASES = [
     (sl.sgd(), GAUSSIAN, 0.5),
     (sl.sign_sgd(), sl.noise.NoNoise(), 0.3),
-    (sl.sign_sgd(), sl.noise.TwoPoint(0.5), 0.05),
+    pytest.param(sl.sign_sgd(), sl.noise.TwoPoint(0.5), 0.05, marks=pytest.mark.long),
     *(
         pytest.param(rule, noise, 0.3, marks=pytest.mark.slow)
         for rule, noise in [
@@ -349,6 +349,7 @@ CORRELATED = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rule", "problem", "t_max", "allowed", "linear_gap"), CORRELATED.values(), ids=CORRELATED)
 def test_runs_of_few_directions_settle_where_correlated_features_do(rule, problem, t_max, allowed, linear_gap):
     mean, error = long_average(problem, rule, 0.2, t_max)

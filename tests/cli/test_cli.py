@@ -21,6 +21,8 @@ from sdelimit.experiments.rerun import rerun
 from sdelimit.experiments.specs import parse_target
 
 SMALL = ["--d", "60", "--t-max", "1", "--points", "11", "--runs", "6", "--paths", "6"]
+DENSE = ["--d", "120", "--t-max", "2", "--points", "21", "--runs", "6", "--paths", "100"]
+"""Where no feature is correlated with the residual."""
 
 
 def run(*arguments):
@@ -30,21 +32,21 @@ def run(*arguments):
 def test_compare_writes_figure_curves_and_settings(tmp_path):
     out = tmp_path / "an output folder"
     lr = ["--lr", "0.4", "--lr", "sgd=cosine:0.3"]
-    result = run("compare", *SMALL, *lr, "-n", "cauchy:0.2", "--out", str(out))
+    result = run("compare", *DENSE, *lr, "-n", "cauchy:0.2", "--out", str(out))
     assert result.exit_code == 0, result.output
     assert {p.name for p in out.iterdir()} == set(FILES)
     assert "sign_sgd" in result.output and "Cauchy(scale=0.2)" in result.output
     assert "no limit" in result.output and "finite variance" in result.output
     curves = np.load(out / "curves.npz", allow_pickle=False)
-    assert curves["0_sign_sgd_run_risk"].shape == (6, 11)
+    assert curves["0_sign_sgd_run_risk"].shape == (6, 21)
     assert curves["1_sgd_lr"][-1] == pytest.approx(0.0, abs=1e-12)
     assert json.loads(str(curves["settings"])) == json.loads((out / "settings.json").read_text())
     rows = list(csv.DictReader((out / "curves.csv").open()))
-    assert len(rows) == 2 * 11
+    assert len(rows) == 2 * 21
     assert float(rows[5]["ode_risk"]) == curves["0_sign_sgd_ode_risk"][5]
     assert rows[-1]["ode_risk"] == "" and float(rows[-1]["run_mean"]) > 0
     settings = json.loads((out / "settings.json").read_text())
-    assert settings["d"] == 60 and settings["seed"] == 0 and "jax" in settings["versions"]
+    assert settings["d"] == 120 and settings["seed"] == 0 and "jax" in settings["versions"]
 
 
 @pytest.mark.long

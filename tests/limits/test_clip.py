@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from conftest import label_noise
 from scipy import integrate, special, stats
 
 import sdelimit as sl
@@ -37,7 +38,7 @@ def residuals(law, R, batch_size):
     """z and residuals s z - eps, (SAMPLES, b)."""
     z = np.random.default_rng(0).standard_normal((SAMPLES, batch_size))
     if id(law) not in LABEL_NOISE:
-        LABEL_NOISE[id(law)] = np.asarray(law.sample(jax.random.key(0), (SAMPLES, 3)), np.float64)
+        LABEL_NOISE[id(law)] = label_noise(law, 3 * SAMPLES).reshape(SAMPLES, 3).astype(np.float64)
     return z, np.sqrt(2 * R) * z - LABEL_NOISE[id(law)][:, :batch_size]
 
 
@@ -243,7 +244,11 @@ def test_theory_is_within_2_5_percent_of_96_runs_at_d_1024(law, rotated):
         assert np.max(np.abs(runs.mean / expected - 1)[late]) < 0.025, rule
 
 
-@pytest.mark.parametrize("rule", [sl.clip_coordinate(0.5), sl.adam(0.9, 0.95, eps=0.1)], ids=lambda rule: rule.name)
+@pytest.mark.parametrize(
+    "rule",
+    [sl.clip_coordinate(0.5), pytest.param(sl.adam(0.9, 0.95, eps=0.1), marks=pytest.mark.long)],
+    ids=lambda rule: rule.name,
+)
 def test_rules_with_a_scale_of_their_own_have_curves(rule):
     """Quick: of steps that a bound on the gradient keeps below those of signs."""
     problem = sl.LinearRegression(np.geomspace(0.1, 1.0, 8), sl.noise.Gaussian(0.3))

@@ -130,7 +130,7 @@ def relaxed(rule, q_of_t, t):
     return solve_ivp(slope, (0.0, t), rule.initial_scalars(), rtol=1e-8, atol=1e-12).y[:, -1]
 
 
-@pytest.mark.parametrize("name", ["adam", "signum"])
+@pytest.mark.parametrize("name", ["adam", pytest.param("signum", marks=pytest.mark.long)])
 def test_scalars_remember_as_averages_over_steps_do(name):
     """R and the signal fall like exp(-3 t) and exp(-t): weighted means over the steps, d = 4000, within 0.5%."""
     d, t = 4000, 0.5

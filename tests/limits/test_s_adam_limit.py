@@ -47,6 +47,7 @@ def test_without_brake_the_limit_drifts_as_adam(monkeypatch):
     np.testing.assert_allclose(found, RatioRule(*ADAM).drift(noise, R, 1), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_coefficients_match_histories_run_in_numpy(monkeypatch):
     """phi = (1/s) E[w dF/dh], kappa = E[W W'], W_s = g_s sum_m a_m w_(s+m) / b_(s+m), with the closed-form weight."""
     R, v, h, brake, T, n = 0.3, 0.5, 1.5, 0.7, 100, 4000

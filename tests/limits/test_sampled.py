@@ -133,7 +133,7 @@ def test_adam_approaches_normalized_sgd_as_b2_approaches_one():
         (sl.s3(0.9, 3), 0.2837, 0.5863),
         pytest.param(sl.s3(0.95, 1), 1.145, 2.316, marks=pytest.mark.slow),
         (sl.signum(0.9), 6.354, 14.02),
-        (sl.lion(0.9, 0.99), 33.6, 69.0),
+        pytest.param(sl.lion(0.9, 0.99), 33.6, 69.0, marks=pytest.mark.long),
     ],
 )
 def test_kernel_matches_the_reference_table(optimizer, half, one):
@@ -142,7 +142,9 @@ def test_kernel_matches_the_reference_table(optimizer, half, one):
     assert np.all(np.abs(kappa - reference) < 3 * np.hypot(error, 1.2e-3 * reference))
 
 
-@pytest.mark.parametrize(("optimizer", "c"), [(sl.s3(0.9, 3), 0.7417), (sl.s3(0.95, 1), 1.508)])
+@pytest.mark.parametrize(
+    ("optimizer", "c"), [(sl.s3(0.9, 3), 0.7417), pytest.param(sl.s3(0.95, 1), 1.508, marks=pytest.mark.long)]
+)
 def test_sampled_drift_matches_the_reference_table(optimizer, c):
     found = sl.limit_coefficients(optimizer, NONE)
     assert abs(found.phi(0.5) - c) < 3 * np.hypot(found.phi_standard_error(0.5), 1e-3 * c)

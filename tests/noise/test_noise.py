@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import LAWS, MIXTURE
+from conftest import LAWS, MIXTURE, label_noise
 from scipy import integrate, special, stats
 
 import sdelimit as sl
@@ -78,7 +78,7 @@ def test_phi_is_the_slope_of_the_mean_sign(law):
     rng = np.random.default_rng(0)
     n, s, r = 2_000_000, 0.7, 0.1
     xi, z = rng.standard_normal((2, n), dtype=np.float32)
-    shift = s * np.sqrt(1 - r**2) * z - np.asarray(law.sample(jax.random.key(1), (n,)))
+    shift = s * np.sqrt(1 - r**2) * z - label_noise(law, n, seed=1)
     # xi and -xi share z and eps: most of the variance cancels.
     values = np.sign(xi) * (np.sign(shift + s * r * xi) - np.sign(shift - s * r * xi)) / 2 / (s * r)
     phi = sl.limit_coefficients(sl.sign_sgd(), law).phi(s**2 / 2)
@@ -90,20 +90,20 @@ def test_phi_is_the_slope_of_the_mean_sign(law):
 @pytest.mark.parametrize("name", LAWS)
 def test_samples_follow_the_law(name):
     ours, scipys = LAWS[name]
-    samples = np.asarray(ours.sample(jax.random.key(0), (200, 500))).ravel()
+    samples = label_noise(ours, 100_000)
     assert stats.kstest(samples, scipys.cdf).pvalue > 1e-4
     assert abs(stats.spearmanr(samples[:-1], samples[1:]).statistic) < 4 / np.sqrt(samples.size)
 
 
 def test_samples_of_discrete_and_mixed_laws():
-    signs = np.asarray(sl.noise.TwoPoint(0.5).sample(jax.random.key(0), (100_000,)))
+    signs = label_noise(sl.noise.TwoPoint(0.5), 100_000)
     assert set(np.unique(signs)) == {-0.5, 0.5}
     assert abs(signs.mean()) < 4 * 0.5 / np.sqrt(signs.size)
-    mixture = np.asarray(MIXTURE.sample(jax.random.key(0), (100_000,)))
+    mixture = label_noise(MIXTURE, 100_000)
     parts = list(zip(MIXTURE.weights, MIXTURE.means, MIXTURE.stds, strict=True))
     assert stats.kstest(mixture, lambda x: sum(w * stats.norm.cdf(x, m, v) for w, m, v in parts)).pvalue > 1e-4
     data = np.array([-1.0, 2.0, 5.0])
-    drawn = np.asarray(sl.noise.Empirical(data).sample(jax.random.key(0), (90_000,)))
+    drawn = label_noise(sl.noise.Empirical(data), 90_000)
     counts = [np.sum(drawn == v) for v in data]
     assert stats.chisquare(counts).pvalue > 1e-4
 

@@ -380,4 +380,4 @@ def test_rules_with_a_scale_of_their_own_are_warned_of(rule, lr):
     dense = sl.LinearRegression(sl.covariance.identity(250), sl.noise.Gaussian(0.1))
     with warnings.catch_warnings():
         warnings.simplefilter("error", sl.LimitWarning)
-        sl.solve_ode(dense, rule, lr, t_max=0.1)
+        sl.solve_ode(dense, rule, lr, t=[0.0, 0.05, 0.1])

@@ -152,7 +152,8 @@ def test_stiff_solves_are_batched_and_differentiated_in_the_learning_rate():
     many = sl.solve_ode(problem, sl.sign_sgd(), [0.1, 0.5 - step, 0.5 + step], t=t, rtol=1e-9, aligned=False)
     reference = sign_sgd_by_scipy(problem, 0.1, np.append(0.0, t))[1:]
     np.testing.assert_allclose(many.risk[0], reference, rtol=1e-8)
-    slope = jax.grad(lambda lr: sl.solve_ode(problem, sl.sign_sgd(), lr, t=t, rtol=1e-9).risk[-1])(0.5)
+    with jax.enable_x64(True):
+        slope = jax.jit(jax.grad(lambda lr: sl.solve_ode(problem, sl.sign_sgd(), lr, t=t, rtol=1e-9).risk[-1]))(0.5)
     difference = (many.risk[2, -1] - many.risk[1, -1]) / (2 * step)
     assert abs(difference) > 1e-3 * many.risk[2, -1]
     np.testing.assert_allclose(slope, difference, rtol=1e-5)

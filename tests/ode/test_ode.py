@@ -34,7 +34,7 @@ def euler_in_matrix_form(problem, rule, lr, t_max, steps):
     return np.array(risks)
 
 
-@pytest.mark.parametrize("rule", ["sgd", "sign_sgd"])
+@pytest.mark.parametrize("rule", [pytest.param("sgd", marks=pytest.mark.long), "sign_sgd"])
 @pytest.mark.parametrize(
     "lr",
     [pytest.param(lambda t: 0.6, marks=pytest.mark.slow), lambda t: 0.6 * jnp.exp(-t)],
@@ -61,7 +61,7 @@ def test_result_is_consistent(small_problem):
     np.testing.assert_allclose(curve.phi, phi, rtol=1e-12)
     slope = np.gradient(curve.risk, curve.t, edge_order=2)
     np.testing.assert_allclose(curve.slope, slope, atol=2e-3 * np.abs(slope).max())
-    between = (curve.t[:-1] + curve.t[1:]) / 2
+    between = np.append((curve.t[:-1] + curve.t[1:]) / 2, 3.0)  # as many as before: the same compiled code
     exact = sl.solve_ode(
         small_problem, sl.sign_sgd(), sl.schedules.cosine(0.6, 3.0), t=between, rtol=1e-9, aligned=False
     )
@@ -102,9 +102,8 @@ LEARNING_RATES = {
         pytest.param("function", jax.jit, marks=pytest.mark.slow),
         ("number", jax.jit),
         pytest.param("schedule", lambda f: f, marks=pytest.mark.slow),
-        pytest.param("function", lambda f: f, marks=pytest.mark.slow),
     ],
-    ids=["number-grad", "function-jit(grad)", "number-jit(grad)", "schedule-grad", "function-grad"],
+    ids=["number-grad", "function-jit(grad)", "number-jit(grad)", "schedule-grad"],
 )
 def test_gradient_in_the_learning_rate_is_the_finite_difference(small_problem, kind, wrap):
     make = LEARNING_RATES[kind]
@@ -118,6 +117,7 @@ def test_gradient_in_the_learning_rate_is_the_finite_difference(small_problem, k
     np.testing.assert_allclose(gradient, difference, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_short_pulses_of_the_learning_rate_are_not_stepped_over(small_problem):
     """A pulse of width 0.01 after a pause: same as solving the three pieces one after the other."""
     pulse = sl.schedules.piecewise_constant([2.0, 2.01], [0.0, 1.0, 0.0])
@@ -191,12 +191,12 @@ def test_sgd_settles_at_its_stationary_risk(small_problem):
 def test_sgd_is_unstable_beyond_twice_d_over_trace(small_problem):
     """Just below 2d / tr K the risk settles; just above it grows without bound and is reported."""
     edge = 2 * small_problem.d / small_problem.covariance.trace
-    below = sl.solve_ode(small_problem, sl.sgd(), 0.98 * edge, t=[2000.0, 2100.0], aligned=False)
+    below = sl.solve_ode(small_problem, sl.sgd(), 0.98 * edge, t=np.linspace(2000, 2100, 200), aligned=False)
     np.testing.assert_allclose(below.risk[0], 0.98 / 0.02 * V**2 / 2, rtol=1e-3)
     with pytest.warns(sl.DivergenceWarning, match="diverged at t = "):
-        above = sl.solve_ode(small_problem, sl.sgd(), 1.05 * edge, t=[1.0, 5000.0], aligned=False)
+        above = sl.solve_ode(small_problem, sl.sgd(), 1.05 * edge, t=np.linspace(1, 5000, 200), aligned=False)
     assert "diverged at t = " in above.status and 0 < above.diverged_at < 5000
-    assert np.isfinite(above.risk[0]) and above.risk[1] == np.inf
+    assert np.isfinite(above.risk[0]) and above.risk[-1] == np.inf
     assert not np.isnan(above.phi).any()
 
 

@@ -71,7 +71,7 @@ def test_a_derivative_is_that_of_the_curve_with_its_pulse():
         return sl.solve_ode(PROBLEM, sl.sgd(), sl.schedules.piecewise_constant(boundaries, values), 10.0).risk[-1]
 
     with jax.enable_x64(True):
-        value, slope = jax.value_and_grad(final)(20.0)
+        value, slope = jax.jit(jax.value_and_grad(final))(20.0)
     expected = [
         reference("sgd", piecewise(boundaries, [0.02, pulse, 0.02]), boundaries, 10.0) for pulse in (19.9, 20.0, 20.1)
     ]

@@ -51,23 +51,26 @@ def test_the_limit_is_that_of_sign_sgd_at_another_learning_rate(rule, small_prob
     assert ours.figure_of_merit(0.3) == pytest.approx(theirs.figure_of_merit(0.3), rel=1e-9)
 
 
-def test_runs_paths_comparison_and_effects_take_the_rule(rule, small_problem):
+def test_runs_paths_comparison_and_effects_take_the_rule(rule):
+    problem = sl.LinearRegression(sl.covariance.ar1(60, 0.5), sl.noise.Gaussian(0.4))
     t = np.linspace(0.0, 2.0, 9)
-    theory = sl.solve_ode(small_problem, rule, LR, t=t)
-    runs = sl.simulate(small_problem, rule, LR, t=t, n_runs=200)
-    paths = sl.solve_sde(small_problem, rule, LR, t=t, n_paths=200)
+    theory = sl.solve_ode(problem, rule, LR, t=t)
+    runs = sl.simulate(problem, rule, LR, t=t, n_runs=200)
+    paths = sl.solve_sde(problem, rule, LR, t=t, n_paths=200)
     for curves in (runs, paths):
-        allowed = 4 * curves.standard_error + 3 / small_problem.d * theory.risk
+        allowed = 4 * curves.standard_error + 3 / problem.d * theory.risk
         assert np.all(np.abs(curves.mean - theory.risk) <= allowed)
     assert "scaled sign" in sl.compare(theory, runs, paths).table()
-    effects = sl.effects(small_problem, rule, LR, t=t)
+    effects = sl.effects(problem, rule, LR, t=t)
     assert effects.identity_error < 1e-12
-    sign = sl.effects(small_problem, sl.sign_sgd(), FACTOR * LR, t=t)
+    sign = sl.effects(problem, sl.sign_sgd(), FACTOR * LR, t=t)
     np.testing.assert_allclose(effects.noise_compression.chi, sign.noise_compression.chi, rtol=1e-6)
 
 
 def test_the_command_line_takes_the_rule_by_its_dotted_name(rule, tmp_path):
-    given = ["-o", f"own_rules.scaled_sign:{FACTOR}", "--d", "20", "--t-max", "1", "--runs", "4", "--paths", "4"]
+    """Of the shapes of the test before, so that both compile once."""
+    given = ["-o", f"own_rules.scaled_sign:{FACTOR}", "-n", "gaussian:0.4", "--d", "60", "--t-max", "2"]
+    given += ["--points", "9", "--runs", "200", "--paths", "200"]
     done = CliRunner().invoke(main, ["compare", *given, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert "scaled sign" in done.output

@@ -60,7 +60,8 @@ def test_the_ode_is_the_limit_of_an_euler_loop_for_the_mean_and_the_second_momen
         moments_by_euler(problem, *coefficients(problem), 0.4, 0.7, 3.0, steps, power) for steps in (3000, 6000)
     )
     assert found == pytest.approx(2 * two - one, rel=2e-6)
-    assert found != pytest.approx(sl.solve_ode(problem, rule, lr=0.4, t=[3.0], aligned=False).risk[0], rel=0.05)
+    hardly = sl.solve_ode(problem, rule.with_weight_decay(0.01), lr=0.4, t=[3.0], aligned=False).risk[0]
+    assert found != pytest.approx(hardly, rel=0.05)
 
 
 @pytest.mark.long
@@ -133,7 +134,9 @@ def test_coupled_decay_of_momentum_enters_the_average():
     assert ours == pytest.approx(same, rel=1e-9)
 
 
-@pytest.mark.parametrize(("rule", "lr"), [(sl.sgd(), 0.4), (sl.sign_sgd(), 0.5)], ids=["sgd", "sign_sgd"])
+@pytest.mark.parametrize(
+    ("rule", "lr"), [pytest.param(sl.sgd(), 0.4, marks=pytest.mark.long), (sl.sign_sgd(), 0.5)], ids=["sgd", "sign_sgd"]
+)
 def test_stationary_risk_and_best_decay_of_isotropic_features_are_in_closed_form(rule, lr):
     """R = omega^2 T / (2 q^2) + eta kappa / (4 q), q = phi + omega, T = |theta*|^2; R' = 0 at the best omega."""
     found = sl.best_weight_decay(ISOTROPIC, rule, lr)
@@ -202,8 +205,8 @@ def test_paths_have_the_mean_of_the_ode():
         paths = sl.solve_sde(problem, decayed, lr, t=t, n_paths=600, aligned=False)
         mean = sl.solve_ode(problem, decayed, lr, t=t, aligned=False).risk
         assert np.all(np.abs(paths.mean / mean - 1) < 4 * paths.standard_error / paths.mean + 0.01)
-        plain = sl.solve_ode(problem, rule, lr, t=t, aligned=False).risk
-        assert np.all(np.abs(mean / plain - 1) > 0.03)
+        hardly = sl.solve_ode(problem, rule.with_weight_decay(0.01), lr, t=t, aligned=False).risk
+        assert np.all(np.abs(mean / hardly - 1) > 0.03)
 
 
 def test_a_run_is_the_rule_written_as_a_loop():
@@ -223,9 +226,9 @@ def test_decays_add_up_and_none_is_the_rule_itself():
     twice = sl.adam(0.9, 0.95).with_weight_decay(0.1).with_weight_decay(0.2)
     assert twice.hyperparameters["weight_decay"] == pytest.approx(0.3)
     once = sl.adamw(0.9, 0.95, weight_decay=0.3)
-    a, b = (sl.solve_ode(DIAGONAL, rule, 0.3, t=[2.0], aligned=False).risk[0] for rule in (once, twice))
-    assert a == pytest.approx(b, rel=1e-7)
-    law = twice.limit(DIAGONAL, 1)
+    laws = [rule.limit(DIAGONAL, 1) for rule in (once, twice)]
+    assert all(jax.tree.leaves(jax.tree.map(np.allclose, *laws)))
+    law = laws[1]
     assert isinstance(law, DecayedLaw) and not isinstance(law.rule, DecayedLaw)
 
 
@@ -326,8 +329,11 @@ def test_gradients_with_respect_to_the_learning_rate_are_finite_differences():
     def final(lr):
         return sl.solve_ode(AR, rule, lr, t=[2.0], aligned=False).risk[0]
 
-    gradient = jax.grad(final)(0.3)
-    assert gradient == pytest.approx((final(0.301) - final(0.299)) / 0.002, rel=1e-4)
+    with jax.enable_x64(True):
+        solve = jax.jit(jax.value_and_grad(final))
+        (low, _), (value, slope), (high, _) = map(solve, (0.299, 0.3, 0.301))
+    assert float(slope) == pytest.approx(float(high - low) / 0.002, rel=1e-4)
+    assert float(value) == pytest.approx(final(0.3), rel=1e-6)
 
 
 @pytest.mark.slow

@@ -104,6 +104,7 @@ def finished(tmp_path_factory):
 CLASSIFIER = sl.LogisticRegression(PROBLEM.covariance)
 
 
+@pytest.mark.long
 def test_runs_on_other_losses_go_on_with_their_overlaps(tmp_path, monkeypatch):
     given = {"problem": CLASSIFIER, "sharpness": False}
     whole = run(**given)

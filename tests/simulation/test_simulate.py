@@ -57,7 +57,7 @@ def test_a_run_is_the_optimizer_written_as_a_loop(rule, batch_size):
     np.testing.assert_allclose(runs.t * 40, np.arange(steps + 1))
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.long), 3])
 def test_the_loss_that_rules_may_ask_for_has_the_gradient_that_they_get(batch_size):
     def update(gradient, state, params, *, loss_fn, **extra):
         del gradient, extra
