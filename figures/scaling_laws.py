@@ -1,8 +1,8 @@
 """Does the optimizer change the scaling? Exponents of SGD, signSGD and Adam over (alpha, beta) on random features.
 
 See: above, the loss that compute buys at the best size and rate, for three pairs of exponents; below, the exponent of
-the loss, -d log loss / d log compute, for SGD, and by how much those of signSGD and Adam are larger. Sizes are d = 50 to
-200, so that exponents are not those of infinite compute; one draw of the features scatters by about 0.05.
+the loss, -d log loss / d log compute, for SGD, and by how much those of signSGD and Adam are larger. Sizes are d = 50
+to 200, so that exponents are not those of infinite compute; one draw of the features scatters by about 0.05.
 Claim: where SGD is not held back by its noise, signs and Adam scale as SGD does.
 """
 
