@@ -197,6 +197,17 @@ ALIGNMENT_PY = "sdelimit/modes/alignment.py"
 RATIO_RESPONSE_PY = "sdelimit/limits/sampled/ratio_response.py"
 SETTLED_PY = "sdelimit/analysis/correlated_stationary.py"
 
+FEATURES_PY, SPECTRUM_PY = "sdelimit/problem/random_features.py", "sdelimit/problem/random_spectrum.py"
+MANY_STEPS_PY, FRONTIER_PY = "sdelimit/ode/many_steps.py", "sdelimit/analysis/scaling/frontier.py"
+_SKETCHED = "tests/problem/test_random_features.py::"
+FEATURES = (f"{_SKETCHED}test_target_and_noise_are_those_of_least_squares",)
+SKETCHES = (
+    f"{_SKETCHED}test_the_limit_of_many_features_is_that_of_sampled_ones",
+    f"{_SKETCHED}test_few_features_of_equal_variances_have_the_law_of_marchenko_and_pastur",
+    f"{_SKETCHED}test_the_noise_in_the_limit_is_the_mean_of_sampled_ones[800-200-0.7-0.4-100]",
+)
+MANY_STEPS = ("tests/ode/test_finite_d.py::test_millions_of_steps_are_not_taken_one_by_one",)
+FRONTIERS = ("tests/analysis/test_scaling.py::test_crossings_and_exponents_of_power_laws_are_exact",)
 MUTATIONS = tuple(
     Mutation(*row)
     for row in [
@@ -1195,6 +1206,35 @@ MUTATIONS = tuple(
             OVERLAPS,
         ),
         ("overlap-settled", "sdelimit/analysis/settled_overlaps.py", "/ (2 * phi1)", "/ (2.1 * phi1)", OVERLAP_SETTLED),
+        ("features-noise", FEATURES_PY, "abs(factor[d, d])", "1.05 * abs(factor[d, d])", FEATURES),
+        ("features-target", FEATURES_PY, "solve_triangular(T, projected)", "T @ projected", FEATURES),
+        (
+            "spectrum-place",
+            SPECTRUM_PY,
+            "(weight * h * x / (h - x)).real",
+            "(0.9 * weight * h * x / (h - x)).real",
+            SKETCHES,
+        ),
+        ("spectrum-noise", SPECTRUM_PY, "energy * kappa / (h + kappa)", "energy * kappa / (h + 1.1 * kappa)", SKETCHES),
+        (
+            "spectrum-width",
+            SPECTRUM_PY,
+            "(total / d - 1) * total / slope",
+            "(total / d - 1.1) * total / slope",
+            SKETCHES,
+        ),
+        ("many-steps-half", MANY_STEPS_PY, "(2 * self.steps)) * y", "(1 * self.steps)) * y", MANY_STEPS),
+        ("many-steps-noise", MANY_STEPS_PY, "np.expm1(mu / 2)", "np.expm1(mu / 3)", MANY_STEPS),
+        ("many-steps-rate", MANY_STEPS_PY, "x * (2 - x - x / batch_size)  # 1", "x * (2 - 2 * x)  # 1", MANY_STEPS),
+        ("scaling-crossing", FRONTIER_PY, "gap[k] / (gap[k] - gap[k + 1])", "0.0", FRONTIERS),
+        ("scaling-error", FRONTIER_PY, "max(scatter, *(", "min(scatter, *(", FRONTIERS),
+        (
+            "irreducible",
+            "sdelimit/problem/linear_regression.py",
+            "self.noise.second_moment) / 2",
+            "self.noise.second_moment)",
+            FEATURES,
+        ),
         ("data-adam", "sdelimit/data/row_rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS_ADAM),
     ]
 )
