@@ -24,7 +24,7 @@ def test_notebook_runs(path, tmp_path):
 
 def test_committed_notebooks_hold_their_outputs_and_stay_small():
     paths = sorted(FOLDER.glob("*.ipynb"))
-    assert len(paths) == 6
+    assert len(paths) == 7
     for path in paths:
         code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
         assert all(cell.execution_count for cell in code) and any(cell.outputs for cell in code), path.name

@@ -1215,7 +1215,7 @@ MUTATIONS = tuple(
             "(0.9 * weight * h * x / (h - x)).real",
             SKETCHES,
         ),
-        ("spectrum-noise", SPECTRUM_PY, "energy * kappa / (h + kappa)", "energy * kappa / (h + 1.1 * kappa)", SKETCHES),
+        ("spectrum-noise", SPECTRUM_PY, "energy * kappa / (h + kappa)", "1.05 * energy * kappa / (h + kappa)", SKETCHES),
         (
             "spectrum-width",
             SPECTRUM_PY,
