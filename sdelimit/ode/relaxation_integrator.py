@@ -25,8 +25,10 @@ from jaxtyping import Array, Float
 from sdelimit.numerics.floors import TINY
 from sdelimit.ode.exponential_integrator import COEFFICIENTS, DEGREES, DROPPED, NODES, interpolate, phi_functions
 
-SWEEPS = 5
-"""Sweeps over the nodes; each gains at least an order."""
+SWEEPS = 7
+"""Sweeps over the nodes at most; each gains at least an order."""
+SOLVED = 0.5
+"""Sweeps end where they change less than this part of the tolerance."""
 MIXED = 2
 """Earlier sweeps that Anderson's mixing remembers."""
 SLOWEST = 1e-12
@@ -134,7 +136,8 @@ class Relaxation(diffrax.AbstractAdaptiveSolver):
 
         limits = system.tolerances
         guess = jnp.broadcast_to(lead0, (NODES.size, lead0.size))
-        lead = mixed_fixed_point(ahead, guess, 1 / (jnp.abs(lead0) + limits.atol / limits.rtol))
+        weight = 1 / (jnp.abs(lead0) + limits.atol / limits.rtol)
+        lead = mixed_fixed_point(ahead, guess, weight, SOLVED * limits.rtol)
         found = jnp.concatenate(through(lead), axis=2)
         whole = path(start, found, 1.0)
         y1 = whole(1.0)
@@ -143,25 +146,30 @@ class Relaxation(diffrax.AbstractAdaptiveSolver):
         return unravel(y1), unravel(error), {"path": whole, "start": y0}, None, diffrax.RESULTS.successful
 
 
-def mixed_fixed_point(function, x, weight):
-    """x = function(x) by ``SWEEPS`` steps of Anderson's mixing, residuals being measured times ``weight``.
+def mixed_fixed_point(function, x, weight, enough):
+    """x = function(x) by at most ``SWEEPS`` steps of Anderson's mixing.
 
+    They end where the root mean square of ``weight`` times the residual is below ``enough``.
     Source: Walker and Ni, SIAM J. Numer. Anal. 49 (2011).
     """
 
-    def sweep(carry, _):
-        x, known, last, residuals, images = carry
+    def goes_on(carry):
+        count, size, *_ = carry
+        return (count < SWEEPS) & ~(size < enough)
+
+    def sweep(carry):
+        count, _, x, last, residuals, images = carry
         image = function(x)
-        residual = image - x
-        residuals = jnp.roll(residuals, 1, axis=0).at[0].set(known * (residual - last[0]))
-        images = jnp.roll(images, 1, axis=0).at[0].set(known * (image - last[1]))
+        residual, known = image - x, count > 0
+        residuals = jnp.roll(residuals, 1, axis=0).at[0].set(jnp.where(known, residual - last[0], 0.0))
+        images = jnp.roll(images, 1, axis=0).at[0].set(jnp.where(known, image - last[1], 0.0))
         scaled = (residuals * weight).reshape(MIXED, -1)
         gram = scaled @ scaled.T
         gram = gram + (1e-12 * jnp.trace(gram) + TINY) * jnp.eye(MIXED)
         share = jnp.linalg.solve(gram, scaled @ (residual * weight).ravel())
         share = jnp.where(jnp.all(jnp.isfinite(share)), share, 0.0)
-        return (image - jnp.tensordot(share, images, axes=1), 1.0, (residual, image), residuals, images), None
+        size = jnp.sqrt(jnp.mean((residual * weight) ** 2))
+        return count + 1, size, image - jnp.tensordot(share, images, axes=1), (residual, image), residuals, images
 
     none = jnp.zeros((MIXED, *x.shape))
-    (x, *_), _ = jax.lax.scan(sweep, (x, 0.0, (x, x), none, none), None, length=SWEEPS)
-    return x
+    return jax.lax.while_loop(goes_on, sweep, (0, jnp.inf, x, (x, x), none, none))[2]
