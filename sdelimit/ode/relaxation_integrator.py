@@ -27,7 +27,7 @@ from sdelimit.ode.exponential_integrator import COEFFICIENTS, DEGREES, DROPPED, 
 
 SWEEPS = 7
 """Sweeps over the nodes at most; each gains at least an order."""
-SOLVED = 0.5
+SOLVED = 0.1
 """Sweeps end where they change less than this part of the tolerance."""
 MIXED = 2
 """Earlier sweeps that Anderson's mixing remembers."""
@@ -129,16 +129,16 @@ class Relaxation(diffrax.AbstractAdaptiveSolver):
             """What ``ratio`` gives at all nodes, for the leading numbers, ``lead`` at the nodes, and for the others."""
             seen, rest = jax.vmap(follow)(lead)
             values = jax.vmap(path(rest0, rest, 1.0))(NODES)
-            return jax.vmap(move)(eta, lead, seen, values), rest
+            return jnp.concatenate([jax.vmap(move)(eta, lead, seen, values), rest], axis=2)
 
         def ahead(lead):
-            return jax.vmap(path(lead0, through(lead)[0], 1.0))(NODES)
+            found = through(lead)
+            return jax.vmap(path(lead0, found[:, :, : lead0.size], 1.0))(NODES), found
 
         limits = system.tolerances
         guess = jnp.broadcast_to(lead0, (NODES.size, lead0.size))
         weight = 1 / (jnp.abs(lead0) + limits.atol / limits.rtol)
-        lead = mixed_fixed_point(ahead, guess, weight, SOLVED * limits.rtol)
-        found = jnp.concatenate(through(lead), axis=2)
+        lead, found = mixed_fixed_point(ahead, guess, weight, SOLVED * limits.rtol)
         whole = path(start, found, 1.0)
         y1 = whole(1.0)
         change = jnp.pad(jnp.abs(y1[: lead0.size] - lead[-1]), (0, rest0.size))
@@ -147,7 +147,7 @@ class Relaxation(diffrax.AbstractAdaptiveSolver):
 
 
 def mixed_fixed_point(function, x, weight, enough):
-    """x = function(x) by at most ``SWEEPS`` steps of Anderson's mixing.
+    """x = image for (image, value) = function(x), by at most ``SWEEPS`` steps of Anderson's mixing: (x, value).
 
     They end where the root mean square of ``weight`` times the residual is below ``enough``.
     Source: Walker and Ni, SIAM J. Numer. Anal. 49 (2011).
@@ -158,8 +158,8 @@ def mixed_fixed_point(function, x, weight, enough):
         return (count < SWEEPS) & ~(size < enough)
 
     def sweep(carry):
-        count, _, x, last, residuals, images = carry
-        image = function(x)
+        count, _, _, x, last, residuals, images, _ = carry
+        image, value = function(x)
         residual, known = image - x, count > 0
         residuals = jnp.roll(residuals, 1, axis=0).at[0].set(jnp.where(known, residual - last[0], 0.0))
         images = jnp.roll(images, 1, axis=0).at[0].set(jnp.where(known, image - last[1], 0.0))
@@ -169,7 +169,11 @@ def mixed_fixed_point(function, x, weight, enough):
         share = jnp.linalg.solve(gram, scaled @ (residual * weight).ravel())
         share = jnp.where(jnp.all(jnp.isfinite(share)), share, 0.0)
         size = jnp.sqrt(jnp.mean((residual * weight) ** 2))
-        return count + 1, size, image - jnp.tensordot(share, images, axes=1), (residual, image), residuals, images
+        mixed = image - jnp.tensordot(share, images, axes=1)
+        return count + 1, size, x, mixed, (residual, image), residuals, images, value
 
     none = jnp.zeros((MIXED, *x.shape))
-    return jax.lax.while_loop(goes_on, sweep, (0, jnp.inf, x, (x, x), none, none))[2]
+    value = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), jax.eval_shape(function, x)[1])
+    start = jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf), x, x, (x, x), none, none, value
+    found = jax.lax.while_loop(goes_on, sweep, start)
+    return found[2], found[-1]
