@@ -94,6 +94,8 @@ EPS = _tests(
 S_ADAM = _tests("limits/test_s_adam_limit")
 RESPONSE = _tests("limits/test_response", "test_its_slope_at_zero_is_the_drift_of_the_linear_law")
 ARCSINE = _tests("limits/test_response", "test_of_signs_it_is_an_arcsine")
+IN_MODES = _tests("ode/test_aligned_modes", "test_modes_without_their_covariances_follow_the_whole_closure")
+RELAXED = _tests("ode/test_aligned_modes", "test_stiff_coupled_relaxation_is_the_exponential_of_its_matrix")
 CLOSURE = _tests("ode/test_aligned", "test_the_closure_is_the_limit_of_an_euler_loop_in_matrix_form")
 EXACT_SGD = _tests("ode/test_aligned", "test_sgd_step_by_step_has_its_exact_moments")
 MOMENTUM = _tests("limits/test_momentum", "test_the_ode_is_where_the_exact_mean_tends")
@@ -191,6 +193,7 @@ DENSE_PY, STRUCTURED_PY = "sdelimit/modes/dense.py", "sdelimit/modes/structured.
 BALANCE_PY, FACTORS_PY = "sdelimit/analysis/equilibrium.py", "sdelimit/analysis/effects/along_the_curve.py"
 
 MEAN_PY = "sdelimit/limits/sampled/mean_response.py"
+MODES_OF_CLOSURE_PY, RELAXATION_PY = "sdelimit/ode/aligned_modes.py", "sdelimit/ode/relaxation_integrator.py"
 ALIGNED_PY, RECURSION_PY = "sdelimit/ode/aligned.py", "sdelimit/ode/recursion.py"
 MOMENTUM_PY = "sdelimit/limits/exact/sgd_momentum.py"
 ALIGNMENT_PY = "sdelimit/modes/alignment.py"
@@ -231,6 +234,15 @@ MUTATIONS = tuple(
             CLOSURE,
         ),
         ("aligned-mean", ALIGNED_PY, "dm = -eta * std * found.mean", "dm = -1.05 * eta * std * found.mean", CLOSURE),
+        ("aligned-energies", MODES_OF_CLOSURE_PY, "(rate, 2 * rate)", "(rate, 2.2 * rate)", IN_MODES),
+        (
+            "aligned-forcing",
+            MODES_OF_CLOSURE_PY,
+            "eta**2 / w.shape[0] * noise",
+            "1.1 * eta**2 / w.shape[0] * noise",
+            IN_MODES,
+        ),
+        ("relaxation", RELAXATION_PY, "weight * part", "1.05 * weight * part", RELAXED),
         ("aligned-error", ALIGNMENT_PY, "x**2 * (factor - 1)", "x**2 * (1.05 * factor - 1)", DRIFT_ERROR),
         ("remembered-older", RATIO_RESPONSE_PY, "s * mean + past * older", "s * mean + 1.1 * past * older", REMEMBERED),
         ("remembered-start", RATIO_RESPONSE_PY, "gamma / gamma[:1]).T", "gamma / gamma[:1]).T ** 1.1", START_TABLE),

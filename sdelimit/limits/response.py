@@ -126,10 +126,9 @@ def clipped_normal(mean, variance) -> ClippedNormal:
     inside = (high - low) / 2 * jnp.asarray(LEGENDRE_WEIGHTS)[:, None] * jnp.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
     ends = jnp.stack([ndtr(below), ndtr(-above)])
     inside = inside * (1 - ends.sum(axis=0)) / inside.sum(axis=0)
-    heights = jnp.exp(-(jnp.stack([-below, above]) ** 2) / 2) / np.sqrt(2 * np.pi) * jnp.array([-1.0, 1.0])[:, None]
-    r = jnp.concatenate(
-        [jnp.clip(mean + width * x, -1.0, 1.0), jnp.broadcast_to(jnp.array([-1.0, 1.0])[:, None], (2, mean.size))]
-    )
+    sides = jnp.broadcast_to(jnp.array([-1.0, 1.0])[:, None], ends.shape)
+    heights = sides * jnp.exp(-(jnp.stack([below, above]) ** 2) / 2) / np.sqrt(2 * np.pi)
+    r = jnp.concatenate([jnp.clip(mean + width * x, -1.0, 1.0), sides])
     return ClippedNormal(r, jnp.concatenate([inside, ends]), jnp.concatenate([inside * x, heights]) / width)
 
 

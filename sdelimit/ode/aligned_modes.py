@@ -17,6 +17,8 @@ tbar_k = sum_i Q_ik^2 t_i, which are those of N_ij = t_i t_j (kappa(Khat_ij) / k
 that know nothing of t. For signs of single gradients N = (2/pi) arcsin(Khat) - E G E G' gives n_k without more ado.
 """
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -32,6 +34,9 @@ from sdelimit.ode.system import System, Tolerances
 
 LARGEST_FULL = 64
 """Largest d at which the covariance is followed as a matrix."""
+
+LOOSER, LOOSEST = 10.0, 1e-3
+"""Between a step's error in the root mean square over modes and in the risk; the largest of the former allowed."""
 
 
 class AlignedModes(System):
@@ -71,25 +76,35 @@ class AlignedModes(System):
         mean, V, _ = y
         return jnp.sum(self.decay * (mean**2 + V)) / 2
 
-    def relaxing(self, eta, y):
-        """For ``Relaxation``: rates and sources, dy/dt = sources - rates y; the rates are those of single modes."""
-        w, V, extra = y
-        R, d, std = self.positive(self.risk(y)), w.shape[0], jnp.asarray(self.std)
-        s, root, energy = jnp.sqrt(2 * R), jnp.sqrt(std), jnp.sum(self.decay * V)
-        Q, squares = jnp.asarray(self.vectors), jnp.asarray(self.squares)
-        mean = jnp.clip(Q @ (self.decay * w) / (root * s), -1.0, 1.0)
-        variance = squares @ (self.decay**2 * V) / (std * s**2)
-        lost = eta * self.response.rate(self.law, extra, R) * jnp.sum(self.decay**2 * V)
-        fading = jnp.where(energy > 0, lost / jnp.where(energy > 0, energy, 1.0), 0.0)
+    def see(self, leading):
+        """For ``Relaxation``: R, E r and Var r of every feature, and sum_k lambda_k^2 V_k / sum_k lambda_k V_k."""
+        w, V = leading
+        R = self.positive(self.risk((w, V, None)))
+        root, energy = jnp.sqrt(jnp.asarray(self.std)), jnp.sum(self.decay * V)
+        mean = jnp.asarray(self.vectors) @ (self.decay * w) / (root * jnp.sqrt(2 * R))
+        variance = jnp.asarray(self.squares) @ (self.decay**2 * V) / (root**2 * 2 * R)
+        rate = jnp.where(energy > 0, jnp.sum(self.decay**2 * V) / jnp.where(energy > 0, energy, 1.0), 0.0)
+        return R, jnp.clip(mean, -1.0, 1.0), variance, rate
+
+    def following(self, seen):
+        """For ``Relaxation``: rates and sources of what the coordinates carry of their own."""
+        R, mean, variance, _ = seen
+        rates, targets = self.response.relaxation(None, R, mean, variance)
+        return rates, jax.tree.map(jnp.multiply, rates, targets)
+
+    def leading(self, eta, leading, seen, extra):
+        """For ``Relaxation``: rates and sources of wbar and V, dy/dt = sources - rates y; rates are those of modes."""
+        w, _ = leading
+        R, mean, variance, fading = seen
+        fading = fading * eta * self.response.rate(self.law, extra, R)
         found = self.response.averages(self.law, extra, R, mean, variance, fading)
-        steps = Q.T @ (root * found.mean)
+        steps = (jnp.sqrt(jnp.asarray(self.std)) * found.mean) @ jnp.asarray(self.vectors)
         rate, noise = self.rates_and_noise(R, mean, found, steps)
         rate, pull = eta * rate * self.decay, eta * self.weight_decay
         source = rate * w - eta * steps
         if self.target is not None:
             rate, source = rate + pull, source - pull * jnp.asarray(self.target)
-        rates, targets = self.response.relaxation(extra, R, mean, variance)
-        return (rate, 2 * rate, rates), (source, eta**2 / d * noise, jax.tree.map(jnp.multiply, rates, targets))
+        return (rate, 2 * rate), (source, eta**2 / w.shape[0] * noise)
 
     def rates_and_noise(self, R, mean, found, steps) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
         """a_k and n_k; ``steps`` are the modes of D E G."""
@@ -97,16 +112,19 @@ class AlignedModes(System):
         weights = self.law.noise_coefficients(R, jnp.asarray(self.law.initial_scalars()))
         kernel = weights @ jnp.asarray(self.forcing)
         if self.shares_signs:
-            return squares.T @ slope, jnp.maximum(kernel - steps**2, 0.0)
+            return slope @ squares, kernel - steps**2
         mean = jnp.clip(mean, -CLOSEST, CLOSEST)
         t = jnp.sqrt(found.variance / (1 - mean**2))
         a, width, first, second, trace = jnp.stack([slope, t, std * t, std * t**2, std]) @ squares
         spread = second - 2 * width * first + width**2 * trace
-        along = jnp.asarray(self.vectors).T @ (jnp.sqrt(std) * t * mean)
+        along = (jnp.sqrt(std) * t * mean) @ jnp.asarray(self.vectors)
         return a, jnp.maximum(width**2 * kernel / weights.sum() + spread - along**2, 0.0)
 
     def field(self, eta, y):
-        rates, sources = self.relaxing(eta, y)
+        *leading, extra = y
+        seen = self.see(leading)
+        own, following = self.leading(eta, leading, seen, extra), self.following(seen)
+        rates, sources = ((*a, b) for a, b in zip(own, following, strict=True))
         return jax.tree.map(lambda x, rate, source: source - rate * x, y, rates, sources)
 
     def observe(self, eta, y, save_modes):
@@ -131,7 +149,7 @@ def closure_system(problem, law: ScalarLaw, response: Response, times, rtol, ato
 
 def aligned_modes(problem, system: AlignedSystem) -> AlignedModes:
     """The equations of ``system``, for K that is not diagonal, in the modes of S."""
-    law = system.law
+    law, bounds = system.law, system.tolerances
     current = dense_modes(problem, law)
     squares = problem.cached(("squares", law.power), lambda: current.vectors**2)
     target = None if system.target is None else current.vectors.T @ (system.target / np.sqrt(system.std))
@@ -145,7 +163,7 @@ def aligned_modes(problem, system: AlignedSystem) -> AlignedModes:
         law,
         system.response,
         system.times,
-        system.tolerances,
+        replace(bounds, rtol=min(LOOSER * bounds.rtol, LOOSEST)),
         target,
         system.weight_decay,
         modes(problem, law).vectors is not None,

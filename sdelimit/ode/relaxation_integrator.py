@@ -25,8 +25,10 @@ from jaxtyping import Array, Float
 from sdelimit.numerics.floors import TINY
 from sdelimit.ode.exponential_integrator import COEFFICIENTS, DEGREES, DROPPED, NODES, interpolate, phi_functions
 
-SWEEPS = 5
-"""Sweeps over the nodes; each gains at least an order."""
+SWEEPS = 7
+"""Sweeps over the nodes at most; each gains at least an order."""
+SOLVED = 0.1
+"""Sweeps end where they change less than this part of the tolerance."""
 MIXED = 2
 """Earlier sweeps that Anderson's mixing remembers."""
 SLOWEST = 1e-12
@@ -77,9 +79,11 @@ class Interpolation(diffrax.AbstractLocalInterpolation):
 class Relaxation(diffrax.AbstractAdaptiveSolver):
     """Collocation at five Lobatto points: order 5, with dense output.
 
-    ``args`` is (learning rate as a function of time, system); the system has ``relaxing(eta, y)`` for the rates rho and
-    the sources n, pytrees like y (a rate may be a number for a whole array), and ``tolerances``. The error estimate is
-    what the terms of highest degree contribute, and what the last sweep has changed.
+    ``args`` is (learning rate as a function of time, system). Of a state (*leading, following) the system has
+    ``see(leading)``, ``following(seen)`` and ``leading(eta, leading, seen, following)``, the latter two for the rates
+    rho and the sources n of these numbers, pytrees like them (a rate may be a number for a whole array), and
+    ``tolerances``. What follows has rates and sources that do not depend on itself: in each sweep it comes first. The
+    error estimate is what the terms of highest degree contribute, and what the last sweep has changed.
     """
 
     term_structure: ClassVar = diffrax.ODETerm
@@ -100,59 +104,76 @@ class Relaxation(diffrax.AbstractAdaptiveSolver):
         times = (t0 + NODES * h).at[-1].set(t1)  # t1 itself: a rounded one may lie behind a jump of eta
         eta = jax.vmap(schedule)(times) + jnp.zeros(NODES.size)
         start, unravel = ravel_pytree(y0)
+        leading, following = y0[:-1], y0[-1]
+        (lead0, of_lead), (rest0, of_rest) = ravel_pytree(leading), ravel_pytree(following)
         slowest = SLOWEST / jnp.maximum(h, TINY)
 
-        def relaxing(eta, y):
-            rates, sources = system.relaxing(eta, unravel(y))
-            rates = jax.tree.map(lambda x, rate: jnp.broadcast_to(rate, x.shape), y0, rates)
-            rate = ravel_pytree(rates)[0] + slowest
-            return rate, ravel_pytree(sources)[0] / rate
+        def ratio(like, rates, sources):
+            """Rates, and sources over them, as two rows."""
+            rate = ravel_pytree(jax.tree.map(lambda x, rate: jnp.broadcast_to(rate, x.shape), like, rates))[0] + slowest
+            return jnp.stack([rate, ravel_pytree(sources)[0] / rate])
 
-        def path(rates, ratios, keep):
+        def path(start, found, keep):
+            rates, ratios = found[:, 0], found[:, 1]
             rate = h * ((COEFFICIENTS - (1 - keep) * DROPPED) @ rates)
             return Path(start, rate, interpolate(INTEGRALS @ rate, ratios, keep))
 
-        first = relaxing(eta[0], start)
+        def follow(lead):
+            seen = system.see(of_lead(lead))
+            return seen, ratio(following, *system.following(seen))
 
-        def through(y):
-            """Rates and ratios at all nodes, ``y`` being the numbers at those after the first."""
-            later = jax.vmap(relaxing)(eta[1:], y)
-            return [jnp.concatenate([one[None], rest]) for one, rest in zip(first, later, strict=True)]
+        def move(eta, lead, seen, rest):
+            return ratio(leading, *system.leading(eta, of_lead(lead), seen, of_rest(rest)))
 
-        def ahead(y):
-            return jax.vmap(path(*through(y), 1.0))(NODES[1:])
+        def through(lead):
+            """What ``ratio`` gives at all nodes, for the leading numbers, ``lead`` at the nodes, and for the others."""
+            seen, rest = jax.vmap(follow)(lead)
+            values = jax.vmap(path(rest0, rest, 1.0))(NODES)
+            return jnp.concatenate([jax.vmap(move)(eta, lead, seen, values), rest], axis=2)
 
-        guess = jax.vmap(path(*(jnp.broadcast_to(x, (NODES.size, x.size)) for x in first), 1.0))(NODES[1:])
+        def ahead(lead):
+            found = through(lead)
+            return jax.vmap(path(lead0, found[:, :, : lead0.size], 1.0))(NODES), found
+
         limits = system.tolerances
-        y = mixed_fixed_point(ahead, guess, 1 / (jnp.abs(start) + limits.atol / limits.rtol))
-        found = through(y)
-        whole = path(*found, 1.0)
+        guess = jnp.broadcast_to(lead0, (NODES.size, lead0.size))
+        weight = 1 / (jnp.abs(lead0) + limits.atol / limits.rtol)
+        lead, found = mixed_fixed_point(ahead, guess, weight, SOLVED * limits.rtol)
+        whole = path(start, found, 1.0)
         y1 = whole(1.0)
-        error = jnp.abs(y1 - path(*found, 0.0)(1.0)) + jnp.abs(y1 - y[-1])
+        change = jnp.pad(jnp.abs(y1[: lead0.size] - lead[-1]), (0, rest0.size))
+        error = jnp.abs(y1 - path(start, found, 0.0)(1.0)) + change
         return unravel(y1), unravel(error), {"path": whole, "start": y0}, None, diffrax.RESULTS.successful
 
 
-def mixed_fixed_point(function, x, weight):
-    """x = function(x) by ``SWEEPS - 1`` steps of Anderson's mixing, residuals being measured times ``weight``.
+def mixed_fixed_point(function, x, weight, enough):
+    """x = image for (image, value) = function(x), by at most ``SWEEPS`` steps of Anderson's mixing: (x, value).
 
+    They end where the root mean square of ``weight`` times the residual is below ``enough``.
     Source: Walker and Ni, SIAM J. Numer. Anal. 49 (2011).
     """
 
-    def sweep(carry, _):
-        x, last, residuals, images = carry
-        image = function(x)
-        residual = image - x
-        if last is not None:
-            residuals = jnp.roll(residuals, 1, axis=0).at[0].set(residual - last[0])
-            images = jnp.roll(images, 1, axis=0).at[0].set(image - last[1])
+    def goes_on(carry):
+        count, size, *_ = carry
+        return (count < SWEEPS) & ~(size < enough)
+
+    def sweep(carry):
+        count, _, _, x, last, residuals, images, _ = carry
+        image, value = function(x)
+        residual, known = image - x, count > 0
+        residuals = jnp.roll(residuals, 1, axis=0).at[0].set(jnp.where(known, residual - last[0], 0.0))
+        images = jnp.roll(images, 1, axis=0).at[0].set(jnp.where(known, image - last[1], 0.0))
         scaled = (residuals * weight).reshape(MIXED, -1)
         gram = scaled @ scaled.T
         gram = gram + (1e-12 * jnp.trace(gram) + TINY) * jnp.eye(MIXED)
         share = jnp.linalg.solve(gram, scaled @ (residual * weight).ravel())
         share = jnp.where(jnp.all(jnp.isfinite(share)), share, 0.0)
-        return (image - jnp.tensordot(share, images, axes=1), (residual, image), residuals, images), None
+        size = jnp.sqrt(jnp.mean((residual * weight) ** 2))
+        mixed = image - jnp.tensordot(share, images, axes=1)
+        return count + 1, size, x, mixed, (residual, image), residuals, images, value
 
     none = jnp.zeros((MIXED, *x.shape))
-    carry, _ = sweep((x, None, none, none), None)
-    (x, *_), _ = jax.lax.scan(sweep, carry, None, length=SWEEPS - 2)
-    return x
+    value = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), jax.eval_shape(function, x)[1])
+    start = jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf), x, x, (x, x), none, none, value
+    found = jax.lax.while_loop(goes_on, sweep, start)
+    return found[2], found[-1]

@@ -48,10 +48,12 @@ def solve_ode(
 
         dm/dt = -eta E G(r),    dV/dt = -eta (A V + V A') + (eta^2/d) N,    R = (m'Km + tr KV)/2,
 
-    for the mean and the covariance of delta: O(d) a step for diagonal K, one d x d product otherwise. SGD's mean step
-    is linear in delta always; there its steps of finite length along dominant directions are what counts, and its mean
-    risk is computed step by step (section 15). SGD with momentum has a second number in each mode (section 16); a
-    memory of few steps that it would take many more to follow is left out where that costs less than 0.1%.
+    for the mean and the covariance of delta: O(d) a step for diagonal K, one d x d product otherwise up to d = 64, and
+    beyond products with vectors only, in modes without covariances between them (less than 1% of the risk), by an
+    exponential integrator too: some 60 steps whatever the horizon. SGD's mean step is linear in delta always; there its
+    steps of finite length along dominant directions are what counts, and its mean risk is computed step by step
+    (section 15). SGD with momentum has a second number in each mode (section 16); a memory of few steps that it would
+    take many more to follow is left out where that costs less than 0.1%.
 
     Args:
         problem: the regression problem.
@@ -66,7 +68,7 @@ def solve_ode(
             time, whichever is larger.
         save_modes: keep the (n, d) mode energies in the result; default while they are at most 2^22 numbers.
         aligned: whether features may be correlated with the residual. Default: where the linear drift of the risk is
-            estimated to be more than 1% off, if K is diagonal or d <= 2048; the result says so in ``.aligned``, and the
+            estimated to be more than 1% off, if K is diagonal or d <= 5000; the result says so in ``.aligned``, and the
             estimate is in ``.drift_error``.
         finite_d: for SGD, its momentum forms and DANA, the mean risk after each step of finite size instead of the
             limit: exact at every d for Gaussian features. One learning rate at a time, in t_max d steps.
