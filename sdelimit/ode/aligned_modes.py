@@ -28,12 +28,14 @@ from jaxtyping import Array, Float
 from sdelimit.limits.law import ScalarLaw
 from sdelimit.limits.response import Response
 from sdelimit.modes.decoupled import dense_modes, modes
+from sdelimit.numerics.floors import TINY_RISK
+from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.aligned import CLOSEST, AlignedSystem, aligned_system
 from sdelimit.ode.relaxation_integrator import Relaxation
-from sdelimit.ode.system import System, Tolerances
+from sdelimit.ode.system import System, Tolerances, largest_rate
 
-LARGEST_FULL = 64
-"""Largest d at which the covariance is followed as a matrix."""
+LARGEST_FULL, MOST_DECAYS = 64, 100.0
+"""Largest d, and longest horizon in decay times, at which the covariance is followed as a matrix."""
 
 LOOSER, LOOSEST = 10.0, 1e-3
 """Between a step's error in the root mean square over modes and in the risk; the largest of the former allowed."""
@@ -144,7 +146,16 @@ class AlignedModes(System):
 def closure_system(problem, law: ScalarLaw, response: Response, times, rtol, atol, eta) -> System:
     """The equations of correlated features: with the whole covariance where that is cheap, else in the modes."""
     system = aligned_system(problem, law, response, times, rtol, atol, eta)
-    return system if system.khat is None or problem.d <= LARGEST_FULL else aligned_modes(problem, system)
+    if system.khat is None or (problem.d <= LARGEST_FULL and _decays(problem, system, eta) <= MOST_DECAYS):
+        return system
+    return aligned_modes(problem, system)
+
+
+def _decays(problem, system, eta) -> float:
+    """Decay times of the fastest mode along the curve, with the drift of the start."""
+    R, none = max(problem.initial_risk, TINY_RISK), jnp.asarray(system.law.initial_scalars())
+    phi = evaluate_in_float64(lambda R: system.law.drift_coefficients(R, none)[0], R)
+    return float(phi * largest_rate(eta) * system.times[-1] * dense_modes(problem, system.law).decay.max())
 
 
 def aligned_modes(problem, system: AlignedSystem) -> AlignedModes:

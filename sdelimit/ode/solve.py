@@ -49,8 +49,9 @@ def solve_ode(
         dm/dt = -eta E G(r),    dV/dt = -eta (A V + V A') + (eta^2/d) N,    R = (m'Km + tr KV)/2,
 
     for the mean and the covariance of delta: O(d) a step for diagonal K, one d x d product otherwise up to d = 64, and
-    beyond products with vectors only, in modes without covariances between them (less than 1% of the risk), by an
-    exponential integrator too: some 60 steps whatever the horizon. SGD's mean step is linear in delta always; there its
+    beyond (or over long horizons) products with vectors only, in modes without covariances between them (less than 1%
+    of the risk, 2% where fluctuations carry all of it), by an exponential integrator too: some 60 steps whatever the
+    horizon. SGD's mean step is linear in delta always; there its
     steps of finite length along dominant directions are what counts, and its mean risk is computed step by step
     (section 15). SGD with momentum has a second number in each mode (section 16); a memory of few steps that it would
     take many more to follow is left out where that costs less than 0.1%.
