@@ -11,7 +11,7 @@ from style import COLOURS, panels
 
 import sdelimit as sl
 
-RULES = {"SGD": sl.sgd(), "signSGD": sl.sign_sgd(), "Adam(.9, .95)": sl.adam(0.9, 0.95)}
+RULES = {"SGD": sl.sgd(), "signSGD": sl.sign_sgd(), "Adam(.9, .95)": sl.adam(0.9, 0.95, memory="fixed")}
 ALPHAS, BETAS = (0.5, 0.75, 1.0), (0.3, 0.6, 0.9)
 DRAWN = ((0.5, 0.3), (1.0, 0.3), (1.0, 0.9))
 

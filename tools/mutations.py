@@ -1227,7 +1227,13 @@ MUTATIONS = tuple(
             "(0.9 * weight * h * x / (h - x)).real",
             SKETCHES,
         ),
-        ("spectrum-noise", SPECTRUM_PY, "energy * kappa / (h + kappa)", "1.05 * energy * kappa / (h + kappa)", SKETCHES),
+        (
+            "spectrum-noise",
+            SPECTRUM_PY,
+            "energy * kappa / (h + kappa)",
+            "1.05 * energy * kappa / (h + kappa)",
+            SKETCHES,
+        ),
         (
             "spectrum-width",
             SPECTRUM_PY,

@@ -4,17 +4,21 @@ import warnings
 from dataclasses import replace
 from functools import partial
 
+import jax.numpy as jnp
 import numpy as np
 
 from sdelimit.limits.law import operators_of, reads_overlaps
 from sdelimit.modes.decoupled import modes
-from sdelimit.numerics.precision import is_traced, x64
+from sdelimit.numerics.floors import TINY_RISK
+from sdelimit.numerics.precision import evaluate_in_float64, is_traced, x64
 from sdelimit.ode.aligned import slopes
 from sdelimit.ode.aligned_modes import closure_system
 from sdelimit.ode.differentiate import as_jax_operation
 from sdelimit.ode.equations import risk_system
 from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
+from sdelimit.ode.modes import EXPLICIT_REACH
 from sdelimit.ode.recursion import solve_recursion
+from sdelimit.ode.system import largest_rate
 from sdelimit.results.curves import RiskCurve, overlaps_of
 from sdelimit.results.trust import LimitWarning
 from sdelimit.schedules import LearningRate
@@ -68,6 +72,22 @@ def solve_limit(
     if response is not None and not problem.covariance.is_diagonal:
         out["slope"] = slopes(times, out["risk"])
     return replace(_curve(out, times, decay, problem, optimizer, batch_size, diverged_at, status), aligned=aligned)
+
+
+def is_too_long(problem, limit, lr: LearningRate, times) -> bool:
+    """Whether a memory would be followed in more steps than a solve may take, for the fastest mode's sake.
+
+    For laws that resolve a memory; the fastest mode is taken at the initial risk and at a millionth of it.
+    """
+    if not limit.resolves_memory or lr.traced or limit.reads_overlaps or limit.gradient_batch is not None:
+        return False
+    short = limit.without_memory.undecayed
+    if short.power is None or short.size > 1:
+        return False
+    scalars, risks = jnp.asarray(short.initial_scalars()), max(problem.initial_risk, TINY_RISK) * np.array([1.0, 1e-6])
+    phi = max(float(evaluate_in_float64(lambda R: short.effective_rates(2 * R[None], scalars)[0], R)) for R in risks)
+    fastest = 2 * largest_rate(lr.scan(times).eta) * phi * modes(problem, short).decay.max()
+    return times[-1] * fastest > EXPLICIT_REACH * MAX_STEPS / 2
 
 
 def _saving(problem, system, lr, save_modes):
@@ -205,7 +225,8 @@ def _report(out, horizon, lr, optimizer, what="risk"):
         else:
             raise RuntimeError(
                 f"solve_ode({optimizer.name}) took {MAX_STEPS} steps and reached only t = {t:.4g} of "
-                f"{horizon:g} ({what} {risk:.4g}); a larger rtol, a smaller lr or a shorter horizon needs fewer"
+                f"{horizon:g} ({what} {risk:.4g}); a larger rtol, a smaller lr, a shorter horizon or, "
+                "for rules that have it, memory='fixed' needs fewer"
             )
     return (np.array(times), tuple(statuses)) if lr.count is not None else (times[0], statuses[0])
 

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import jax
+import numpy as np
 
+from sdelimit.limits.law import without_memory
 from sdelimit.ode.alignment import check_alignment, with_alignment
 from sdelimit.ode.bands import Spread
-from sdelimit.ode.limit_curve import solve_limit, solve_step_by_step
+from sdelimit.ode.limit_curve import is_too_long, solve_limit, solve_step_by_step
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.problem.regression import Regression
@@ -114,12 +116,18 @@ def solve_ode(
         curve = solve_step_by_step(problem, optimizer, limit, rate.require_concrete("finite_d=True"), times, save_modes)
         return with_limit_warnings(replace(with_drift_error(curve, limit), warnings=doubts), limit)
     check_alignment(optimizer, limit, aligned)
-    curve = solve_limit(problem, optimizer, limit, rate, times, **given)
+    # Where features are correlated the memory is part of the response: the law of averages need not be followed there.
+    first = without_memory(limit) if aligned is not False and is_too_long(problem, limit, rate, times) else limit
+    curve = solve_limit(problem, optimizer, first, rate, times, **given)
     if rate.traced:
         if aligned:
             raise TypeError("aligned must be None or False where JAX traces lr, got True")
         return curve
     curve, _ = with_alignment(curve, limit, rate, aligned, given)
+    if first is not limit and not np.all(curve.aligned | np.isfinite(curve.diverged_at)):
+        curve, _ = with_alignment(
+            solve_limit(problem, optimizer, limit, rate, times, **given), limit, rate, aligned, given
+        )
     if not limit.reads_overlaps:
         curve = replace(curve, spread=Spread(problem, optimizer, limit, rate, times, rtol, atol))
     return with_limit_warnings(replace(curve, warnings=doubts), limit)

@@ -171,3 +171,18 @@ def test_runs_on_random_features_are_met_at_all_times(d, alpha, beta, allowed):
         curve = sl.solve_ode(problem, sl.sign_sgd(), 0.1, t=runs.t, aligned=True)
     assert np.max(runs.standard_error / runs.mean) < allowed / 3
     assert np.max(np.abs(runs.mean / curve.risk - 1)) < allowed
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rule", [sl.adam(0.9, 0.95), sl.signum(0.9)], ids=["adam", "signum"])
+def test_a_memory_is_part_of_curves_too_long_to_follow_it(rule):
+    """The linear law of averages would take too many steps there; as long as it does not, both ways are one curve."""
+    problem = sl.power_law_random_features(320, 80, 1.0, 0.75)
+    t = np.append(0.0, np.geomspace(0.05, 20.0, 30))
+    near = sl.solve_ode(problem, rule, 0.1, t=t)
+    far = sl.solve_ode(problem, rule, 0.1, t=np.append(t, np.geomspace(30.0, 3e4, 20)))
+    assert near.aligned and far.aligned and np.isfinite(far.risk).all()
+    np.testing.assert_allclose(far.risk[: t.size], near.risk, rtol=3e-3)
+    alone = sl.LinearRegression(sl.covariance.ar1(400, 0.3), sl.noise.Gaussian(0.3))
+    with pytest.raises(RuntimeError, match="memory='fixed'"):  # not correlated, so that it has to be followed
+        sl.solve_ode(alone, rule, 0.1, 1e7)
