@@ -3,7 +3,7 @@
 See: above, the loss that compute buys at the best size and rate, for three pairs of exponents; below, the exponent of
 the loss, -d log loss / d log compute, for SGD, and by how much those of signSGD and Adam are larger. Sizes are d = 50
 to 200, so that exponents are not those of infinite compute; one draw of the features scatters by about 0.05.
-Claim: where SGD is not held back by its noise, signs and Adam scale as SGD does.
+Claim: signs and Adam keep the exponents of SGD where features are random: the constant changes, not the slope.
 """
 
 import numpy as np
@@ -58,7 +58,7 @@ def draw(quick=False):
         axis.set_xticks(range(len(betas)), [f"{b:g}" for b in betas])
         axis.set_yticks(range(len(alphas)), [f"{a:g}" for a in alphas])
         axis.set(xlabel=r"$\beta$", ylabel=r"$\alpha$")
-        axis.set_title(f"exponent of the loss: {title}", fontsize=10)
+        axis.set_title(f"loss exponent: {title}", fontsize=10)
         figure.colorbar(image, ax=axis, shrink=0.9)
     for axis in [*above[len(drawn) :], *below[len(maps) :]]:
         axis.set_axis_off()

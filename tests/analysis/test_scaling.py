@@ -42,6 +42,7 @@ def test_values_outside_a_curve_are_not_made_up():
     assert np.isnan(found[[0, 3, 4]]).all() and found[[1, 2]] == pytest.approx([5.0, 3.0])
 
 
+@pytest.mark.long
 def test_the_frontier_is_the_least_loss_that_compute_buys():
     ds = [30, 42, 60, 84, 120]
     law = sl.scaling_law(features(0.75, deterministic=True), sl.sgd(), ds, horizon=3e6, lrs=lambda p: [8.0, 1e4])

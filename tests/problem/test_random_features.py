@@ -35,6 +35,11 @@ def test_the_loss_of_a_curve_is_the_mean_squared_residual():
     j = np.arange(1.0, 201)
     assert curve.loss[0] == pytest.approx(np.sum(j**-3.0) / 2, rel=1e-12)
     np.testing.assert_allclose(curve.loss - curve.risk, problem.noise.std**2 / 2, rtol=1e-10)
+
+
+@pytest.mark.long
+def test_the_loss_of_runs_too_but_not_of_other_losses():
+    problem = sl.power_law_random_features(200, 40, 1.0, 0.5)
     runs = sl.simulate(problem, sl.sgd(), 0.1, 0.5, n_runs=2)
     np.testing.assert_allclose(runs.loss - runs.risk, problem.noise.std**2 / 2, rtol=1e-5)
     logistic = sl.solve_ode(sl.LogisticRegression(np.ones(20)), sl.sgd(), 0.1, 0.5)
