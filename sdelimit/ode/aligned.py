@@ -120,7 +120,9 @@ class AlignedSystem(System):
             dm, dZ, _ = self.field(eta, y)
             slope = jnp.sum(m * dm) + jnp.sum(dZ) / 2
             modes = (m**2 + Z) / self.std if save_modes else modes
-        return {"modes": modes, "phi": self.response.rate(self.law, extra, R), "slope": slope}
+        features = Z if self.khat is None else jnp.asarray(self.khat) @ Z
+        variance = (jnp.sum(Z**2) if self.khat is None else jnp.sum(features * features.T)) / 2
+        return {"modes": modes, "phi": self.response.rate(self.law, extra, R), "slope": slope, "variance": variance}
 
     def many(self, function, schedules):
         """One after the other: the state may be d x d."""

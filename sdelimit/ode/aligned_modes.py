@@ -133,7 +133,13 @@ class AlignedModes(System):
         mean, V, extra = y
         R = self.positive(self.risk(y))
         modes = mean**2 + V if save_modes and self.keeps_order else jnp.zeros(())
-        return {"modes": modes, "phi": self.response.rate(self.law, extra, R), "slope": jnp.nan * R}
+        variance = jnp.sum((self.decay * V) ** 2) / 2
+        return {
+            "modes": modes,
+            "phi": self.response.rate(self.law, extra, R),
+            "slope": jnp.nan * R,
+            "variance": variance,
+        }
 
     def solver(self):
         return Relaxation()

@@ -67,7 +67,7 @@ def with_alignment(curve, limit, lr, aligned, given):
 def _merge(curve, new, rows):
     """``curve`` with the learning rates ``rows`` taken from ``new``."""
     arrays = {name: np.array(getattr(curve, name)) for name in ("risk", "lr", "phi", "slope", "diverged_at")}
-    arrays["saturation"] = np.full(rows.size, curve.saturation)
+    arrays |= {name: np.full(rows.size, getattr(curve, name)) for name in ("saturation", "fluctuation")}
     for name, value in arrays.items():
         value[rows] = getattr(new, name)
     statuses = np.array(curve.status, dtype=object)

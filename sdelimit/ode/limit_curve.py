@@ -248,6 +248,11 @@ def _risks(problem, times, out):
     return {"risk": risk, "slope": slopes(times, risk), "overlaps": overlaps_of(problem, S2, X)}
 
 
+def _residual(problem, risk):
+    """P = R + E[eps^2] / 2, positive."""
+    return np.maximum(risk + problem.noise.second_moment / 2, TINY_RISK**0.5)
+
+
 def _largest(values):
     """The largest finite value along each curve, a number for one."""
     if is_traced(values):
@@ -267,6 +272,7 @@ def _curve(out, times, decay, problem, optimizer, batch_size, diverged_at, statu
         slope=out["slope"],
         overlaps=out.get("overlaps"),
         saturation=_largest(out["saturation"]) if "saturation" in out else 0.0,
+        fluctuation=_largest(out["variance"] / _residual(problem, out["risk"]) ** 2) if "variance" in out else 0.0,
         diverged_at=diverged_at,
         status=status,
         problem=problem,

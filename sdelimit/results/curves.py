@@ -62,6 +62,8 @@ class RiskCurve:
             are correlated with the residual; None where it was not estimated.
         saturation: largest share of the signal in what the rule averages, over that of the noise, for rules whose mean
             step saturates; the law keeps its first order.
+        fluctuation: of curves that take correlated features into account, the largest variance of the risk of a run
+            over the square of R + E[eps^2]/2, which the law takes to be small; 0 for others.
         aligned: whether the curve takes those correlations into account.
         kind: what tables and legends call the theory: "ODE", or "data ODE" from ``sl.data.solve_ode``.
         spread: what ``std`` and ``quantile`` are computed from; None where they are not known.
@@ -86,13 +88,14 @@ class RiskCurve:
     drift_error: float | Float[np.ndarray, " m"] | None = None
     aligned: bool | Bool[np.ndarray, " m"] = False
     saturation: float | Float[np.ndarray, " m"] = 0.0
+    fluctuation: float | Float[np.ndarray, " m"] = 0.0
     spread: Spread | None = field(default=None, repr=False)
     overlaps: Float[np.ndarray, "*m n 3"] | None = field(default=None, repr=False)
 
     def select(self, index: int) -> "RiskCurve":
         """The curve of one learning rate of an array of them."""
         names = ("risk", "modes", "lr", "phi", "slope", "diverged_at", "status", "drift_error", "aligned")
-        names = (*names, "saturation", *(() if self.overlaps is None else ("overlaps",)))
+        names = (*names, "saturation", "fluctuation", *(() if self.overlaps is None else ("overlaps",)))
         chosen = _select(self, index, names)
         return chosen if self.spread is None else replace(chosen, spread=self.spread.select(index))
 

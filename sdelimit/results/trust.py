@@ -13,6 +13,7 @@
 |  |  | and for Adam's second moment to settle over O(d) steps (section 11) |
 | features correlated with the residual | theory, paths | error of the linear drift (theory: section 15) |
 | averages of gradients made of signal | theory, paths | signal over noise in them (theory: section 17) |
+| few directions whose fluctuations carry the risk | theory, paths | variance of the risk of a run (section 15) |
 | coefficients sampled too crudely | theory, paths | standard errors of phi and kappa(1) along the curve (section 6) |
 
 Section numbers are those of the theory. Noise without a second moment, where a rule has no limit at all, is an error.
@@ -43,6 +44,8 @@ LARGEST_DRIFT_ERROR = 0.01
 """Largest relative error of a drift that is linear in delta."""
 LARGEST_SATURATION = 1.0
 """Largest share of the signal in an average, over the noise's, of which a law may keep the first order."""
+LARGEST_FLUCTUATION = 0.025
+"""Largest variance of the risk of a run, over its square with the noise, that correlated features may have unwarned."""
 LARGEST_ERROR = 0.01
 """Largest relative standard error of a sampled coefficient."""
 FAR = 1e20
@@ -61,6 +64,7 @@ def theory_warnings(curve, limit) -> tuple[str, ...]:
         _slow_second_moment(curve, limit),
         _correlated_features(curve, limit),
         _saturated(curve),
+        _fluctuating(curve),
     )
     return tuple(text for text in (*found, _imprecise_coefficients(curve, limit)) if text)
 
@@ -296,6 +300,17 @@ def _saturated(curve):
     return (
         f"the signal in what the rule averages reaches {worst:.2g} times its noise, so that steps saturate: the law "
         "keeps the first order of that, and will be too fast later on (a larger d or a shorter memory helps)"
+    )
+
+
+def _fluctuating(curve):
+    worst = float(np.max(curve.fluctuation))
+    if worst <= LARGEST_FLUCTUATION:
+        return None
+    return (
+        f"few directions carry the risk, which fluctuates by {worst**0.5:.0%} of itself between runs: with correlated "
+        f"features it is taken to be what it is on average, which makes the mean about {worst:.0%} too low (a smaller "
+        "lr helps)"
     )
 
 
