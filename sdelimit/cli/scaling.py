@@ -11,7 +11,7 @@ import numpy as np
 
 from sdelimit.analysis.scaling.plot import plot_scaling
 from sdelimit.analysis.scaling.scaling_law import scaling_law, sizes_of
-from sdelimit.analysis.scaling.size_curve import SCHEDULES
+from sdelimit.analysis.scaling.size_curve import SCHEDULES, last_step, rates_of
 from sdelimit.experiments.specs import parse_optimizer
 from sdelimit.problem.random_features import power_law_random_features
 from sdelimit.support import arguments as check
@@ -31,7 +31,8 @@ COLUMNS = ("optimizer", "d", "steps", "compute", "lr", "loss", "on_frontier")
 @click.option(
     "--lr",
     multiple=True,
-    help="Learning rates to choose from at every size and compute, by default a range; OPTIMIZER=... for one rule.",
+    help="Learning rates to choose from at every size and compute, by default one for sgd and a range for signs and "
+    "Adam; OPTIMIZER=... for one rule.",
 )
 @click.option("--horizon", type=float, default=2e7, show_default=True, help="Largest compute, in steps times d.")
 @click.option("--schedule", type=click.Choice(SCHEDULES), default="constant", show_default=True)
@@ -49,12 +50,14 @@ def scaling_command(alpha, beta, optimizer, ds, ratio, lr, horizon, schedule, ba
     """
     try:
         ratio = check.real("ratio", ratio, positive=True)
-        rates = {text: _rates(lr, text) for text in optimizer}
+        rates = {text: _rates(lr, text, optimizer) for text in optimizer}
         family = partial(_problem, ratio=ratio, alpha=alpha, beta=beta, seed=seed, deterministic=deterministic)
         rules = [(text, parse_optimizer(text)) for text in dict.fromkeys(optimizer)]
-        first = family(sizes_of(ds)[0])
-        for _, rule in rules:
-            rule.limit(first, batch_size)  # refuses what has no curve before anything is written
+        for d in sizes_of(ds):
+            last_step(check.real("horizon", horizon, positive=True), d * batch_size, d)
+        first = family(min(ds))
+        for text, rule in rules:
+            rates_of(first, rule.limit(first, batch_size), rates[text])  # refuses before anything is written
         folder = writable_folder("--out", _new_folder() if out is None else out)
         laws = [
             scaling_law(
@@ -82,11 +85,13 @@ def _problem(d, *, ratio, **given):
     return power_law_random_features(round(ratio * d), d, **given)
 
 
-def _rates(texts, optimizer):
+def _rates(texts, optimizer, optimizers):
     """The learning rates for one rule: its own, or those for all; None without any."""
     chosen = {True: [], False: []}
     for text in texts:
         name, equals, value = text.rpartition("=")
+        if equals and name not in optimizers:
+            raise ValueError(f"--lr names {name!r}, which is none of the rules: -o {', -o '.join(optimizers)}")
         if not equals or name == optimizer:
             try:
                 chosen[bool(equals)].append(float(value))

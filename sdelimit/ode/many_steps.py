@@ -46,6 +46,7 @@ class ManySteps(System):
         rates: (1, d) mu_i in units of t.
         sources: (1, d) lambda_i / 2 f_i mu_i / (1 - rho_i) in units of t.
         start: y at time 0.
+        still: Y_i where lambda_i = 0, which does not change; 0 elsewhere.
         steps: steps in a unit of t.
         coupling: what F(n - 1/2) adds to itself, (F(n) - F(n - 1/2)) / F(n - 1/2) from the sources.
     """
@@ -54,6 +55,7 @@ class ManySteps(System):
     rates: Float[np.ndarray, "1 d"]
     sources: Float[np.ndarray, "1 d"]
     start: Float[np.ndarray, " d"]
+    still: Float[np.ndarray, " d"]
     steps: float
     coupling: float
     noise_variance: float
@@ -76,7 +78,7 @@ class ManySteps(System):
         return -jnp.asarray(self.rates)[0] * y + jnp.asarray(self.sources)[0] * F
 
     def observe(self, eta, y, save_modes):
-        modes = 2 * y / jnp.asarray(self.decay) if save_modes else jnp.zeros(())
+        modes = 2 * y / jnp.asarray(self.decay) + jnp.asarray(self.still) if save_modes else jnp.zeros(())
         return {"risk": jnp.sum(y), "modes": modes, "phi": jnp.ones(()), "slope": jnp.sum(self.field(eta, y))}
 
     def solver(self):
@@ -89,6 +91,7 @@ class ManySteps(System):
         rates, (start, sources) = np.pad(rates, (0, extra), mode="edge"), np.pad([start, sources], ((0, 0), (0, extra)))
         bounds = replace(self.tolerances, atol=self.tolerances.atol * self.decay.size / rates.size)
         few = {"decay": np.ones(rates.size), "rates": rates[None], "sources": sources[None], "start": start}
+        few["still"] = np.zeros(rates.size)
         return replace(self, **few, tolerances=bounds)
 
 
@@ -105,6 +108,7 @@ def many_steps(decay, moments, g: float, batch_size: float, noise_variance: floa
     times = np.asarray(times) - times[0]
     return ManySteps(
         decay=np.where(decay > 0, decay, decay.max()), rates=mu[None] * d, sources=sources[None] * d, start=start,
+        still=np.where(decay > 0, 0.0, moments),
         steps=float(d), coupling=coupling, noise_variance=float(noise_variance), times=times, tolerances=bounds,
     )  # fmt: skip
 

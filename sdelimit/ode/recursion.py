@@ -36,7 +36,14 @@ def solve_recursion(current: Modes, law: Law, noise_variance: float, d: int, tim
     ``many_steps``.
     """
     steps = max(int(np.ceil(times[-1] * d)), 1)
-    if steps > MANY_STEPS and law.size == 1 and not law.has_scalars and lr.scan(times).is_constant:
+    # Without noise the risk falls to zero, below any tolerance.
+    if (
+        steps > MANY_STEPS
+        and noise_variance > 0
+        and law.size == 1
+        and not law.has_scalars
+        and lr.scan(times).is_constant
+    ):
         g = float(lr.initial) / d
         if slows_down(current.decay, g, law.gradient_batch):
             found = _of_many_steps(current, law, noise_variance, d, times, lr, save_modes)
@@ -80,7 +87,7 @@ def solve_recursion(current: Modes, law: Law, noise_variance: float, d: int, tim
 
 
 def _of_many_steps(current, law, noise_variance, d, times, lr, save_modes) -> dict | None:
-    """``solve_recursion`` by single steps first and an integrator afterwards; None if the risk leaves all bounds."""
+    """``solve_recursion`` by single steps first and an integrator afterwards; None where the risk grows."""
     change = FIRST_STEPS / d
     early, late = np.append(times[times < change], change), np.append(change, times[times >= change])
     first = solve_recursion(current, law, noise_variance, d, early, lr, save_modes)
@@ -92,7 +99,7 @@ def _of_many_steps(current, law, noise_variance, d, times, lr, save_modes) -> di
         system = system.with_few_modes(None)
     with x64():
         then = integrate(lr, system, Stepping(None, None), save_modes)
-    if not then["finished"]:
+    if not then["finished"] or np.max(then["risk"]) > then["risk"][0]:  # growth that lasts adds up its errors
         return None
     joined = {name: np.concatenate([first[name][:-1], then[name][1:]]) for name in ("risk", "slope", "lr", "phi")}
     joined["modes"] = np.concatenate([first["modes"][:-1], then["modes"][1:]]) if save_modes else np.zeros(())

@@ -54,6 +54,10 @@ class LinearRegression(Regression):
         for name, value in (("eigenvalues", eigenvalues), ("target_energies", energies)):
             if np.any(value < 0):
                 raise ValueError(f"{name} must be >= 0, got a smallest value of {value.min():g}")
+        with np.errstate(over="ignore"):
+            trace = eigenvalues.sum()
+        if not 0 < trace < np.inf:
+            raise ValueError(f"eigenvalues must have a finite sum > 0, got {trace:g}")
         return SpectralRegression(eigenvalues, noise, theta_star=np.sqrt(energies), seed=seed)
 
     @property

@@ -18,7 +18,7 @@ from sdelimit.problem.random_spectrum import spectrum_of_sketch
 from sdelimit.support import arguments as check
 
 DEFICIENT = 1e-14
-"""A sketch whose triangular factor has a diagonal entry below this fraction of the largest has no full rank."""
+"""A sketch has no full rank if an entry of its factor's diagonal, about d^-alpha, is below this part of the largest."""
 LARGEST_SKETCH = 2**29
 """Most entries of W: 4 GiB."""
 
@@ -70,6 +70,8 @@ def power_law_random_features(
         )
     seed, deterministic = check.seed("seed", seed), check.flag("deterministic", deterministic)
     if deterministic:
+        if d**-alpha < DEFICIENT:
+            raise _deficient(alpha)
         eigenvalues, energies, variance = spectrum_of_sketch(v, d, alpha, beta)
         if not np.all(eigenvalues > 0):
             raise _deficient(alpha)

@@ -110,6 +110,17 @@ def test_schedules_take_their_peak_from_the_rates():
     assert slow.loss[-1] == pytest.approx(ends["inverse_sqrt"], rel=1e-9)
 
 
+@pytest.mark.long
+def test_default_rates_of_large_batches_do_not_diverge_and_who_diverges_is_told():
+    family = features(0.3, deterministic=True)
+    for batch_size in (1, 16, 64):
+        law = sl.scaling_law(family, sl.sgd(), [20, 40], horizon=3e5 * batch_size, batch_size=batch_size)
+        assert np.isfinite(law.frontier).all() and law.warnings == ()
+        assert law.frontier[-1] < 3 * law.curves[-1].irreducible
+    lost = sl.scaling_law(family, sl.sgd(), [20, 40], horizon=3e5, lrs=[1e4])
+    assert any("every learning rate has diverged by step" in text for text in lost.warnings)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("deterministic", [True, False])
 @pytest.mark.parametrize(

@@ -15,6 +15,11 @@ def SIZES(d):
     return sl.LinearRegression(np.ones(d), noise.Gaussian(0.3))
 
 
+def AT_TARGET(d):
+    """The same, without anything to learn."""
+    return sl.LinearRegression(np.ones(d), noise.Gaussian(0.3), theta_star=np.zeros(d))
+
+
 COEFFICIENTS = sl.limit_coefficients(SIGN, noise.NoNoise())
 
 TABLE = [
@@ -40,6 +45,8 @@ TABLE = [
     kind(sl.scaling_law, "compute_per_step must be a function", SIZES, SGD, [10, 20], compute_per_step=2.0),
     value(sl.scaling_law, r"compute_per_step\(d\) must be > 0", SIZES, SGD, [10, 20], compute_per_step=lambda d: -d),
     value(sl.scaling_law, "noise must have finite variance", lambda d: CAUCHY, SGD, [2, 4]),
+    value(sl.scaling_law, "family must have label noise of finite variance", lambda d: CAUCHY, SIGN, [2, 4]),
+    value(sl.scaling_law, "lrs must be given where the initial risk is 0", AT_TARGET, SGD, [10, 20]),
     kind(sl.scaling_law, "out must be a path", SIZES, SGD, [10, 20], out=3),
     value(COEFFICIENTS.phi, "R must be > 0", 0.0),
     value(COEFFICIENTS.phi, "R must be finite", [1.0, NAN]),

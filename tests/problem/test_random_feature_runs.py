@@ -39,7 +39,7 @@ def test_sgd_in_steps_of_finite_size(alpha, beta):
     lr = 0.2 * D / problem.covariance.trace
     curve = sl.solve_ode(problem, sl.sgd(), lr, t=np.append(0, RECORDED) / D, finite_d=True)
     gap, error = distance(losses(alpha, beta, lambda g: g, lr, 256), curve)
-    assert np.all(gap < 0.02 + 3 * error) and np.median(error) < 0.03
+    assert np.all(gap < 0.02 + 3 * error) and error.max() < 0.05
 
 
 @pytest.mark.parametrize(("alpha", "beta"), EXPONENTS)

@@ -98,9 +98,11 @@ def scaling_law(
         family: a function d -> ``LinearRegression``, such as
             ``lambda d: sl.power_law_random_features(4 * d, d, alpha=1.0, beta=0.7)``.
         optimizer: the rule, or a function d -> rule where its numbers depend on d, as those of ``dana`` do.
-        ds: model sizes, two or more; exponents need four in ratios of 2 or less.
+        ds: model sizes, two or more; exponents need three pairs a factor of 2 apart: four sizes in ratios of 2, or five
+            in ratios of the root of 2.
         lrs: learning rates eta to choose from at every size and compute: numbers, or a function of the problem that
-            gives them. Default: for SGD a quarter of the rate that holds the initial risk, 0.5 d / tr K without noise;
+            gives them. Default: for SGD a quarter of the rate that holds the initial risk, 0.5 d / tr K without noise
+            (less for batches where one direction is steep);
             for other rules 12 from that rate down to a thousandth of it.
         horizon: the largest compute.
         schedule: "constant", "inverse_sqrt" (eta / sqrt(1 + t)), or "wsd" (constant, then linearly to zero in the last
@@ -141,6 +143,8 @@ def scaling_law(
                     f"family must give a problem of the dimension it is asked for, got {problem.d} for {d}"
                 )
             limit = rule.limit(problem, batch_size)
+            if not np.isfinite(problem.irreducible_risk):
+                raise ValueError(f"family must have label noise of finite variance for a loss, got {problem.noise}")
             rates = rates_of(problem, limit, lrs)
             settings = {"schedule": schedule, "batch_size": batch_size, "cost": cost, "horizon": horizon}
             compute = partial(size_curve, problem, rule, limit, rates, **settings)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from sdelimit.analysis.equilibrium import balance_of
 from sdelimit.limits.law import without_memory
+from sdelimit.modes.decoupled import modes
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.solve import solve_ode
 from sdelimit.results.curves import DivergenceWarning, LimitWarning, RiskCurve
@@ -21,6 +22,8 @@ PER_DECADE = 16
 """Numbers of steps in a factor of 10 at which curves are kept."""
 RATES, SPAN, SGD_SHARE = 12, 1e3, 0.25
 """Default learning rates: how many, the largest over the smallest, and what SGD's only one is of its largest."""
+STEEPEST = 1.25
+"""Large batches allow larger rates in all but the steepest direction: there eta lambda_1 / d is kept below half this."""
 ENDS = 3
 """Lengths of warm-up-stable-decay runs in a factor of 10: only their ends count."""
 FEWEST_STEPS, MOST_STEPS = 10, 2**53
@@ -61,13 +64,7 @@ class SizeCurve:
 
 def size_curve(problem, optimizer, limit, rates, *, schedule, batch_size, cost, horizon) -> SizeCurve:
     """The curves of one problem up to the compute ``horizon``, which must pay for ``FEWEST_STEPS`` steps."""
-    d = problem.d
-    last = int(min(horizon / cost, MOST_STEPS))
-    if last < FEWEST_STEPS:
-        raise ValueError(
-            f"horizon must pay for at least {FEWEST_STEPS} steps at every size, got {horizon:g} at d = {d}, where a "
-            f"step costs {cost:g}"
-        )
+    d, last = problem.d, last_step(horizon, cost, problem.d)
     given = {"batch_size": batch_size, "finite_d": limit.gradient_batch is not None, "save_modes": False}
     solve = partial(solve_ode, problem, optimizer, **given)
     if schedule == "wsd":
@@ -83,7 +80,21 @@ def size_curve(problem, optimizer, limit, rates, *, schedule, batch_size, cost, 
         losses = np.array([own[0].loss[1:] for own in runs])
     chosen = np.unique(np.argmin(losses, axis=0)[np.isfinite(losses).any(axis=0)])  # of other rates nobody hears
     texts = dict.fromkeys(text for i in chosen for run in runs[i] for text in theory_warnings(run, limit))
+    lost = ~np.isfinite(losses).any(axis=0)
+    if lost.any():
+        texts[f"every learning rate has diverged by step {steps[np.argmax(lost)]}: smaller lrs are needed"] = None
     return SizeCurve(d, float(cost), steps.astype(float), rates, losses, problem.irreducible_risk, tuple(texts))
+
+
+def last_step(horizon, cost, d) -> int:
+    """The steps that the compute ``horizon`` pays for; a ValueError if they are too few."""
+    last = int(min(horizon / cost, MOST_STEPS))
+    if last < FEWEST_STEPS:
+        raise ValueError(
+            f"horizon must pay for at least {FEWEST_STEPS} steps at every size, got {horizon:g} at d = {d}, where a "
+            f"step costs {cost:g}"
+        )
+    return last
 
 
 def _points(ratio, per_decade) -> int:
@@ -104,8 +115,12 @@ def rates_of(problem, limit, lrs) -> Float[np.ndarray, " m"]:
     if lrs is None:
         balance = balance_of(problem, without_memory(limit))
         around = float(evaluate_in_float64(balance.learning_rate, problem.initial_risk))
-        linear = limit.gradient_batch is not None
-        return np.array([around * SGD_SHARE]) if linear else around / np.geomspace(1, SPAN, RATES)
+        if around <= 0:
+            raise ValueError("lrs must be given where the initial risk is 0: no learning rate holds it")
+        if limit.gradient_batch is None:
+            return around / np.geomspace(1, SPAN, RATES)
+        steepest = problem.covariance.trace / modes(problem, limit).decay.max()
+        return np.array([around * SGD_SHARE * min(1.0, STEEPEST * steepest / (limit.gradient_batch + 1))])
     values = np.atleast_1d(check.array("lrs", lrs(problem) if callable(lrs) else lrs, ndim=(0, 1)))
     if np.any(values <= 0):
         raise ValueError(f"lrs must be > 0, got {values.min():g}")
