@@ -23,7 +23,7 @@ PER_DECADE = 16
 RATES, SPAN, SGD_SHARE = 12, 1e3, 0.25
 """Default learning rates: how many, the largest over the smallest, and what SGD's only one is of its largest."""
 STEEPEST = 1.25
-"""Large batches allow larger rates in all but the steepest direction: there eta lambda_1 / d is kept below half this."""
+"""Large batches allow larger rates in all but the steepest direction: there eta lambda_1 / d is below half this."""
 ENDS = 3
 """Lengths of warm-up-stable-decay runs in a factor of 10: only their ends count."""
 FEWEST_STEPS, MOST_STEPS = 10, 2**53
