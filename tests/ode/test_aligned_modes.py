@@ -62,6 +62,7 @@ class Coupled:
         return (jnp.diag(jnp.asarray(self.A)),), (c * self.b - rest @ y,)
 
 
+@pytest.mark.long
 def test_stiff_coupled_relaxation_is_the_exponential_of_its_matrix():
     rng = np.random.default_rng(0)
     rates = np.array([1e4, 300.0, 20.0, 1.0, 0.1])

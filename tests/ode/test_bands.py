@@ -46,6 +46,7 @@ def sgd_std(problem, eta):
     )
 
 
+@pytest.mark.long
 def test_sgd_on_the_sphere_obeys_its_scalar_equation():
     curve = sl.solve_ode(sphere(), sl.sgd(), ETA, t=TIMES)
     assert curve.std == pytest.approx(sgd_std(sphere(), lambda t: ETA), rel=1e-3)

@@ -217,6 +217,7 @@ def test_singular_covariance_under_sgd():
     np.testing.assert_allclose(curve.risk[-1], fine[-1], rtol=1e-3)
 
 
+@pytest.mark.long
 def test_dense_and_structured_descriptions_of_one_matrix_agree():
     for covariance in (heteroscedastic(sl.covariance.spiked(40, [5.0])), sl.covariance.power_law(40, 0.7)):
         curves = []

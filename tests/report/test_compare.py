@@ -96,6 +96,7 @@ def test_select_picks_one_learning_rate(experiment):
     np.testing.assert_allclose(sl.compare(one, runs).relative_error, expected, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_without_paths_the_band_is_that_of_the_ode():
     problem = sl.LinearRegression(sl.covariance.identity(64), sl.noise.Gaussian(0.5))
     t = np.linspace(0.0, 4.0, 9)

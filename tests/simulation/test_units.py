@@ -77,6 +77,7 @@ SQUARES = optax.GradientTransformation(lambda theta: (), lambda g, state, theta=
 SCALE_FREE = optax.chain(optax.scale_by_rms(0.9, eps=0.0), optax.scale(0.5))
 
 
+@pytest.mark.long
 def test_other_rules_run_or_are_refused_with_the_size_of_the_gradients():
     transforms = {"squares": SQUARES, "scale_free": SCALE_FREE}
     rules = {name: sl.Optimizer(name, t, lambda problem, batch_size: None) for name, t in transforms.items()}
