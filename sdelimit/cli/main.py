@@ -1,9 +1,11 @@
 """The command line. No computation: it parses, calls the library, prints and writes."""
 
+import _thread
 import itertools
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -188,6 +190,7 @@ def _write(out, reports, record):
 
 def run():
     """``main`` as a program. After Ctrl-C it leaves at once: Python's shutdown under threads that compile can crash."""
+    sys.unraisablehook = _again_if_interrupted
     try:
         status = main(standalone_mode=False)
     except click.ClickException as error:
@@ -207,5 +210,17 @@ def run():
     sys.exit(status or 0)
 
 
+def _again_if_interrupted(ignored):
+    """Ctrl-C again, a moment later, where Python drops it: in a finalizer or a callback there is nobody to catch it."""
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        again = threading.Timer(MOMENT, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(ignored)
+
+
+MOMENT = 0.05
+"""Seconds."""
 INTERRUPTED = 130
 """What shells give a command that Ctrl-C has ended."""

@@ -34,12 +34,17 @@ def operators_of(problem, limit) -> "Operators":
 
     Raises TypeError if ``limit`` is no law, or one with a single number a mode that is not a ``ScalarLaw``.
     """
-    if not callable(getattr(limit, "on", None)):
-        raise TypeError(f"optimizer.limit(problem, batch_size) must return a Law, got {check.describe(limit)}")
+    check_law(limit)
     operators = limit.on(problem)
     if operators.law.size == 1 and not isinstance(operators.law, ScalarLaw):
         raise TypeError(f"a law with one number a mode must be a ScalarLaw, got {type(operators.law).__name__}")
     return operators
+
+
+def check_law(limit) -> None:
+    """TypeError if ``limit`` is no law."""
+    if not callable(getattr(limit, "on", None)):
+        raise TypeError(f"optimizer.limit(problem, batch_size) must return a Law, got {check.describe(limit)}")
 
 
 def without_memory(limit):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from sdelimit.limits.law import check_law
 from sdelimit.ode.limit_curve import solve_limit, solve_step_by_step
 from sdelimit.results.trust import LARGEST_DRIFT_ERROR, with_drift_error
 from sdelimit.schedules import LearningRate
@@ -15,10 +16,11 @@ MARGIN = 4.0
 
 
 def check_alignment(optimizer, limit, aligned) -> None:
-    """ValueError if ``aligned`` is True and the rule has no response to correlated features, before anything is solved.
+    """Before anything is solved: ValueError if ``aligned`` is True and the rule has no response to correlated features.
 
-    A rule that does not normalize each coordinate by its standard deviation has none.
+    A rule that does not normalize each coordinate by its standard deviation has none. TypeError if ``limit`` is no law.
     """
+    check_law(limit)
     known = limit.gradient_batch is not None or limit.response_remembers or limit.without_memory.power == 1
     if aligned and not known:
         raise _no_response(optimizer)

@@ -153,9 +153,33 @@ def test_a_command_that_is_interrupted_ends_at_once_with_the_status_of_shells(st
 
     monkeypatch.setattr(module, "main", main)
     monkeypatch.setattr(module.os, "_exit", left.append)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # to be restored
     with pytest.raises(SystemExit):
         module.run()
     assert left == [130]
+
+
+@pytest.mark.long
+def test_ctrl_c_in_a_finalizer_is_not_lost(tmp_path):
+    """Python only reports what is raised there, and goes on."""
+    script = """
+import signal, sys, time, weakref
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import sdelimit.cli
+class Thing: pass
+def main(standalone_mode):
+    thing = Thing()
+    watched = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+    del thing
+    print("dropped", flush=True)
+    for _ in range(1000):
+        time.sleep(0.01)
+sys.modules["sdelimit.cli.main"].main = main
+sdelimit.cli.run()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ended.stdout == "dropped\n"
+    assert (ended.returncode, ended.stderr) == (130, "Aborted!\n")
 
 
 @pytest.mark.slow

@@ -107,10 +107,11 @@ def test_it_settles_at_the_rate_of_the_slowest_disturbance():
     assert sl.convergence_rate(PROBLEM, momentum(), ETA) == pytest.approx(slowest, rel=1e-6)
 
 
+@pytest.mark.parametrize("aligned", [None, True, False])
 @pytest.mark.parametrize("ask", [sl.solve_ode, sl.solve_sde, sl.stationary_risk])
-def test_a_limit_that_is_no_law_is_named(ask):
+def test_a_limit_that_is_no_law_is_named(ask, aligned):
     nothing = sl.Optimizer("nothing", sl.sgd().transform, lambda problem, batch_size: None)
-    given = {} if ask is sl.stationary_risk else {"t_max": 1.0}
+    given = {"aligned": aligned} if ask is sl.stationary_risk else {"aligned": aligned, "t_max": 1.0}
     with pytest.raises(TypeError, match="must return a Law, got None"):
         ask(PROBLEM, nothing, 0.5, **given)
 

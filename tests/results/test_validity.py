@@ -75,11 +75,12 @@ def test_the_threshold_of_sgd_is_two_d_b_over_the_trace(batch_size):
 
 
 def test_rules_with_bounded_steps_have_no_threshold():
-    curve, texts = said(*ODE, PROBLEM, SIGN, 100.0)
+    problem = sl.LinearRegression(np.ones(400), PROBLEM.noise)  # the risk of a run hardly fluctuates
+    curve, texts = said(*ODE, problem, SIGN, 100.0)
     assert not texts
     for rule in (SIGN, sl.clip_norm(1.0)):
-        assert not theory_warnings(curve, rule.limit(PROBLEM, 1))
-    assert theory_warnings(curve, SGD.limit(PROBLEM, 1))
+        assert not theory_warnings(curve, rule.limit(problem, 1))
+    assert theory_warnings(curve, SGD.limit(problem, 1))
 
 
 LAWS_OF_ANY_TAIL = [
@@ -173,7 +174,7 @@ def test_a_denominator_is_too_slow_when_it_remembers_an_eighth_of_d_and_twenty_s
             assert any("remembers the size of gradients" in text for text in texts) == (share > 1)
     adam = sl.adam(0.5, 0.999)  # its limit follows the denominator
     assert adam.size_memory == pytest.approx(1000) and sl.rmsprop(0.97).size_memory == pytest.approx(1 / 0.03)
-    followed = dataclasses.replace(large, problem=PROBLEM, optimizer=adam)
+    followed = dataclasses.replace(large, problem=PROBLEM, optimizer=adam, fluctuation=0.0)
     assert not theory_warnings(followed, adam.limit(PROBLEM, 1))
     for rule in (SIGN, sl.adam(0.5, 0.999, eps=0.1)):  # theirs do not
         assert any("remembers the size" in text for text in theory_warnings(followed, rule.limit(PROBLEM, 1)))
