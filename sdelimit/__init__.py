@@ -1,5 +1,7 @@
 """sdelimit: exact high-dimensional risk curves of stochastic optimizers on linear regression."""
 
+from importlib.metadata import version
+
 from sdelimit import covariance, data, noise, schedules
 from sdelimit.analysis.best_lr import BestLearningRate, best_constant_lr
 from sdelimit.analysis.coefficients import limit_coefficients
@@ -109,3 +111,9 @@ __all__ = [
     "stationary_risk",
     "sweep",
 ]
+
+__version__ = version("sdelimit")
+
+
+def __dir__():
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

@@ -35,6 +35,10 @@ __all__ = [
 ]
 
 
+def __dir__():
+    return __all__
+
+
 class Schedule(eqx.Module):
     """eta(t)."""
 

@@ -18,6 +18,7 @@ from sdelimit.results.curves import RiskCurve, with_limit_warnings
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
+from sdelimit.support.brief import brief_fields
 
 GRID, SPAN, SHIFT = 33, 1e4, 1e3
 """Learning rates on a grid, the ratio of largest to smallest, and the factor by which it moves if its end is best."""
@@ -48,6 +49,8 @@ class BestLearningRate:
     curve: RiskCurve
     tried: Float[np.ndarray, " k"]
     values: Float[np.ndarray, " k"]
+
+    __repr__ = brief_fields
 
 
 def best_constant_lr(

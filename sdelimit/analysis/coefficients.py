@@ -22,6 +22,9 @@ class LimitCoefficients:
     noise: NoiseLaw
     name: str
 
+    def __repr__(self):
+        return f"<limit coefficients of {self.name}, noise={self.noise!r}>"
+
     def phi(self, R) -> Float[np.ndarray, "..."]:
         """Drift coefficient at risk ``R`` > 0 (any shape): the effective learning rate is eta phi(R)."""
         R = _risk(R)

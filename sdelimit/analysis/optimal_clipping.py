@@ -22,6 +22,7 @@ from sdelimit.results.curves import RiskCurve, with_limit_warnings
 from sdelimit.schedules import LearningRate, LogLinear, Schedule, log_linear
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
+from sdelimit.support.brief import brief_fields
 
 CAP = 1e4
 """Times a typical residual at t = 0: the threshold that stands for infinity."""
@@ -58,6 +59,8 @@ class OptimalClipping:
     cap: float
     history: Float[np.ndarray, " k"]
     status: str
+
+    __repr__ = brief_fields
 
     @property
     def risk(self) -> float:

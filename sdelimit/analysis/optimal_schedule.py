@@ -18,6 +18,7 @@ from sdelimit.results.curves import RiskCurve, with_limit_warnings
 from sdelimit.schedules import LearningRate, LogLinear, log_linear
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
+from sdelimit.support.brief import brief_fields
 from sdelimit.support.progress import progress_bar
 
 DIVERGED = 1e3
@@ -43,6 +44,8 @@ class OptimizedSchedule:
     curve: RiskCurve
     history: Float[np.ndarray, " k"]
     status: str
+
+    __repr__ = brief_fields
 
 
 def optimize_schedule(

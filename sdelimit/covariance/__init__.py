@@ -23,3 +23,7 @@ __all__ = [
     "power_law",
     "spiked",
 ]
+
+
+def __dir__():
+    return __all__

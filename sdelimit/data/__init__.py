@@ -19,3 +19,7 @@ __all__ = [
     "natural_patches",
     "solve_ode",
 ]
+
+
+def __dir__():
+    return __all__

@@ -20,7 +20,7 @@ LEAST_SHARE = 0.4
 """Fraction of the rows that the smaller class may have without a warning."""
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class DataRegression(OfRows, LinearRegression):
     """Linear regression on the rows of a data set: y = X theta* + eps, with the residuals eps as label noise.
 

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from sdelimit.report.text import BAND, LINEAR, describe_model
+from sdelimit.report.text import BAND, LINEAR, describe_model, rule_labels
 from sdelimit.support.files import replacing
 
 QUANTILES = (BAND[0], 0.5, BAND[1])
@@ -25,6 +25,7 @@ def curve_arrays(reports) -> dict[str, np.ndarray]:
     arrays = {}
     for index, report in enumerate(reports):
         prefix = f"{index}_{report.runs.optimizer.name}"
+        arrays[f"{prefix}_rule"] = np.array(repr(report.runs.optimizer))
         arrays[f"{prefix}_noise"] = np.array(repr(report.runs.problem.noise))
         arrays[f"{prefix}_t"] = report.runs.t
         arrays[f"{prefix}_lr"] = report.runs.lr
@@ -49,16 +50,18 @@ def write_csv(path, reports):
     with replacing(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
+        reports = list(reports)
+        labels = rule_labels(report.runs.optimizer for report in reports)
         for report in reports:
-            writer.writerows(_lines(report))
+            writer.writerows(_lines(report, labels[repr(report.runs.optimizer)]))
 
 
-def _lines(report):
+def _lines(report, label):
     runs, theory, paths = report.runs, report.theory, report.paths
     empty = [""] * runs.t.size
     columns = [
         [repr(runs.problem.noise)] * runs.t.size,
-        [runs.optimizer.name] * runs.t.size,
+        [label] * runs.t.size,
         runs.t,
         runs.lr,
         *((theory.risk, theory.phi) if theory is not None else (empty, empty)),

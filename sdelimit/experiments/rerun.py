@@ -11,6 +11,7 @@ from sdelimit.experiments.comparison_run import experiment_of, run_experiment
 from sdelimit.experiments.curve_files import curve_arrays
 from sdelimit.experiments.grid import EARLIER, Cell
 from sdelimit.report.text import align
+from sdelimit.support.brief import brief_fields
 from sdelimit.support.files import as_path, find_input, read_npz, reading
 from sdelimit.support.versions import version_info
 
@@ -40,6 +41,8 @@ class Rerun:
     agrees: bool
     changes: dict[str, tuple[str, str]]
     problem: str = ""
+
+    __repr__ = brief_fields
 
     def table(self) -> str:
         """The differences as an aligned text table, what has changed since, and the verdict."""

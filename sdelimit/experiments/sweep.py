@@ -17,6 +17,7 @@ from sdelimit.experiments.grid import cells, grid_settings
 from sdelimit.numerics.memo import memoized
 from sdelimit.report.text import align
 from sdelimit.support import arguments as check
+from sdelimit.support.brief import brief_fields
 from sdelimit.support.files import describe_inputs, folder_lock, read_npz, reading
 from sdelimit.support.progress import progress_bar
 from sdelimit.support.versions import version_info
@@ -43,6 +44,8 @@ class Sweep:
     settings: dict
     rows: tuple[dict, ...]
     total: int
+
+    __repr__ = brief_fields
 
     def curves(self, cell: int) -> dict[str, Shaped[np.ndarray, "..."]]:
         """The curves that a cell has: t, lr, theory_risk and theory_phi of shape (n,), run_risk (n_runs, n).

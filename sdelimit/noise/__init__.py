@@ -30,3 +30,7 @@ __all__ = [
     "TwoPoint",
     "Uniform",
 ]
+
+
+def __dir__():
+    return __all__

@@ -16,8 +16,8 @@ from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.limits.single_index.law import no_limit, overlap_law, smallest_slope
 from sdelimit.noise.gaussian import NoNoise
-from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import AdamUpdate, ScaleFreeUpdate
+from sdelimit.optimizers.named import named
 from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, overlap_limit
 from sdelimit.support import arguments as check
 
@@ -42,7 +42,7 @@ def is_negligible(eps: float, problem, batch_size: int) -> bool:
     return eps <= NEGLIGIBLE * smallest_gradient(problem, batch_size)
 
 
-@memoized
+@named
 def adam(
     b1: float = 0.9, b2: float = 0.99, eps: float = 0.0, memory: str = "auto", bias_correction: bool = True
 ) -> Optimizer:
@@ -133,7 +133,7 @@ def adam(
     )
 
 
-@memoized
+@named
 def adamw(
     b1: float = 0.9, b2: float = 0.999, eps: float = 0.0, weight_decay: float = 1e-2, memory: str = "auto"
 ) -> Optimizer:
@@ -182,7 +182,7 @@ def _adam_start(k, b1, b2):
     return (1 - b1) / total, b1 / total, np.ones_like(k)
 
 
-@memoized
+@named
 def nadam(b1: float = 0.9, b2: float = 0.99, memory: str = "auto") -> Optimizer:
     """NAdam, as in optax: Adam's moments, u = (b1 mhat + (1-b1) ghat) / sqrt(vhat).
 
@@ -218,7 +218,7 @@ def _moment_decays(b1, b2):
     return b1, b2
 
 
-@memoized
+@named
 def rmsprop(b2: float = 0.9, memory: str = "auto") -> Optimizer:
     """RMSprop: v = b2 v + (1-b2) g^2; u = g / sqrt(vhat).
 
@@ -278,7 +278,7 @@ def _unless_auto(memory: str) -> dict:
     return {} if memory == "auto" else {"memory": memory}
 
 
-@memoized
+@named
 def s3(beta: float = 0.9, p: float = 3.0, memory: str = "auto") -> Optimizer:
     """S3: m = beta m + (1-beta) g; n = beta m + (1-beta) g; v, b likewise with |g|^p; u = n / b^(1/p).
 
@@ -344,7 +344,7 @@ def scale_by_s3(beta: float, p: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-@memoized
+@named
 def long_memory_adam(b1: float, b2: float) -> Optimizer:
     """Adam (eps = 0) described by its long-memory limit, in which c2 = d (1 - b2) stays fixed as d grows.
 

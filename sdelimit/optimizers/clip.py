@@ -14,12 +14,13 @@ from sdelimit.numerics.jit import by_computation_in
 from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import x64
 from sdelimit.optimizers.formula import ClipNormUpdate
+from sdelimit.optimizers.named import named
 from sdelimit.optimizers.optimizer import Optimizer, of_noise
 from sdelimit.schedules import Constant, PositiveFunction
 from sdelimit.support import arguments as check
 
 
-@memoized
+@named
 def clip_norm(threshold) -> Optimizer:
     """Norm-clipped SGD: u = g min(1, C sqrt(tr K) / |g|) with C = ``threshold``.
 
@@ -71,7 +72,7 @@ def _of_function(threshold):
     return Optimizer("clip_norm", transform, limit, {"threshold": threshold}, scheduled=(C,))
 
 
-@memoized
+@named
 def clip_coordinate(threshold: float) -> Optimizer:
     """Coordinate-clipped SGD: u_i = clip(g_i, -c, c) with c = ``threshold``.
 

@@ -13,6 +13,7 @@ from sdelimit.limits.single_index.law import no_limit, overlap_law
 from sdelimit.limits.weight_decay import decayed_limit
 from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import UpdateFormula
+from sdelimit.optimizers.named import Call
 from sdelimit.problem.single_index import SingleIndex
 from sdelimit.schedules import LearningRate, Scan
 from sdelimit.support import arguments as check
@@ -70,6 +71,8 @@ class Optimizer:
             where they jump, and say so where one seems to count steps.
         formula: what ``transform`` computes, for the rules that the fused kernel or ``sl.data.solve_ode`` knows; None
             for any other rule. Another transformation put in by ``dataclasses.replace`` leaves it behind.
+        call: what made it, ``sl.adam(0.9, 0.99)``, from which ``repr`` and pickles are; None for rules made by hand, by
+            ``from_optax`` or by ``dataclasses.replace``.
     """
 
     name: str
@@ -82,6 +85,26 @@ class Optimizer:
     start_up: StartUp = field(default_factory=StartUp)
     scheduled: tuple[LearningRate, ...] = field(default=(), repr=False)
     formula: UpdateFormula | None = field(default=None, repr=False)
+    call: Call | None = field(default=None, init=False, repr=False)
+
+    def __repr__(self):
+        """The call that made it, ``adam(b1=0.9, b2=0.99)``; of any other rule its name and numbers."""
+        if self.call is not None and self.call.function is Optimizer.with_weight_decay:
+            rule, rate, coupled = self.call.arguments.values()
+            return f"{rule!r}.with_weight_decay({rate!r}{', coupled=True' * coupled})"
+        if self.call is not None:
+            return str(self.call)
+        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.hyperparameters.items())})"
+
+    def __reduce__(self):
+        """By the call that made it; of any other rule all that it holds, which only cloudpickle takes."""
+        return (self.call, ()) if self.call is not None else (_put_together, (dict(vars(self)),))
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
 
     def __post_init__(self):
         check.text("name", self.name)
@@ -143,11 +166,24 @@ class Optimizer:
         """
         rate = check.real("weight_decay", weight_decay, nonnegative=True)
         coupled = check.flag("coupled", coupled)
-        return _decayed(self, rate, coupled) if rate > 0 else self
+        if rate == 0:
+            return self
+        decayed = _decayed(self, rate, coupled)
+        if decayed.call is None and self.call is not None:
+            arguments = {"self": self, "weight_decay": rate, "coupled": coupled}
+            object.__setattr__(decayed, "call", Call(Optimizer.with_weight_decay, arguments))
+        return decayed
 
     def doubts(self, end: float, d: int) -> tuple[str, ...]:
         """The same for solvers that take steps of their own, and may miss what a function does between them."""
         return tuple(text for function in self.scheduled for text in function.doubts(end, d))
+
+
+def _put_together(parts: dict) -> Optimizer:
+    """The optimizer that holds these parts, from a pickle."""
+    optimizer = object.__new__(Optimizer)
+    vars(optimizer).update(parts)
+    return optimizer
 
 
 @memoized

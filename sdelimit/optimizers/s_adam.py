@@ -8,14 +8,14 @@ import optax
 from sdelimit.limits.sampled.s_adam import SAdamRule, irregularity
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
-from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.adaptive import TINY
 from sdelimit.optimizers.formula import ScaleFreeUpdate
+from sdelimit.optimizers.named import named
 from sdelimit.optimizers.optimizer import Optimizer, decay_rate
 from sdelimit.support import arguments as check
 
 
-@memoized
+@named
 def s_adam(
     b1: float = 0.9,
     b2: float = 0.99,

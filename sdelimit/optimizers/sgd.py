@@ -10,14 +10,14 @@ from jaxtyping import Array, Float, Int
 
 from sdelimit.limits.exact.sgd import sgd_limit
 from sdelimit.limits.exact.sgd_momentum import dana_limit, momentum_limit
-from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import GradientUpdate
+from sdelimit.optimizers.named import named
 from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, overlap_limit
 from sdelimit.schedules import Constant, LearningRate
 from sdelimit.support import arguments as check
 
 
-@memoized
+@named
 def sgd(*, momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
     """SGD: u = g, or with momentum beta u = m, m = beta m + g; Nesterov's u = g + beta m with the new m.
 
@@ -61,7 +61,7 @@ def momentum_optimizer(name, transform, beta, nesterov=False, scale=1.0, debias=
     return Optimizer(name, transform, limit, given, memory=1 / (1 - beta), needs_variance=True)
 
 
-@memoized
+@named
 def dana(g2, g3, delta, g1=1.0) -> Optimizer:
     """DANA: y = (1 - delta/d) y + g1 g; u = g2 g + (g3/d) y, with the new y.
 

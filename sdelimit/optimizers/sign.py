@@ -8,13 +8,13 @@ from sdelimit.limits.sampled.sign_memory import sign_memory_limit
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
-from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import ScaleFreeUpdate, SignUpdate
+from sdelimit.optimizers.named import named
 from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, overlap_limit
 from sdelimit.support import arguments as check
 
 
-@memoized
+@named
 def sign_sgd() -> Optimizer:
     """signSGD: u = sign(g), entrywise.
 
@@ -30,7 +30,7 @@ def sign_sgd() -> Optimizer:
     return Optimizer("sign_sgd", transform, limit, formula=SignUpdate(transform))
 
 
-@memoized
+@named
 def signum(beta: float = 0.9, memory: str = "auto") -> Optimizer:
     """Signum: m = beta m + g; u = sign(m). Also called signSGD with momentum.
 
@@ -62,7 +62,7 @@ def signum(beta: float = 0.9, memory: str = "auto") -> Optimizer:
     )
 
 
-@memoized
+@named
 def lion(b1: float = 0.9, b2: float = 0.99, memory: str = "auto") -> Optimizer:
     """Lion: u = sign(b1 m + (1-b1) g); m = b2 m + (1-b2) g.
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from sdelimit.noise.gaussian import NoNoise
 from sdelimit.problem.losses import LeastSquares, Loss
 from sdelimit.problem.regression import Regression, excess_risk
 from sdelimit.support import arguments as check
@@ -12,7 +13,7 @@ from sdelimit.support import arguments as check
 __all__ = ["LinearRegression", "check_problem", "excess_risk"]
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class LinearRegression(Regression):
     """Streaming linear regression: x ~ N(0, K), y = <x, theta*> + eps (theory: section 0).
 
@@ -32,6 +33,11 @@ class LinearRegression(Regression):
     """
 
     loss: ClassVar[Loss] = LeastSquares()
+
+    def __repr__(self):
+        noise = "" if isinstance(self.noise, NoNoise) else f", noise={self.noise!r}"
+        K = type(self.covariance).__name__
+        return f"<{type(self).__name__}, d={self.d}, covariance={K}{noise}, R(0)={self.initial_risk:.4g}>"
 
     @classmethod
     def from_spectrum(cls, eigenvalues, target_energies, noise=None, *, seed: int = 0) -> "LinearRegression":

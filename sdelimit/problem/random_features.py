@@ -56,7 +56,7 @@ def power_law_random_features(
     >>> import sdelimit as sl
     >>> problem = sl.power_law_random_features(400, 100, alpha=1.0, beta=0.3)
     >>> problem.d, round(problem.irreducible_risk, 4)
-    (100, 0.0009)
+    (100, 0.0011)
     """
     d = check.integer("d", d, minimum=1)
     v = check.integer("v", v, minimum=2)

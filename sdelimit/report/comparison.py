@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdelimit.numerics.floors import HUGE
-from sdelimit.report.text import BAND, LINEAR, align, describe_lr, describe_model
+from sdelimit.report.text import BAND, LINEAR, align, describe_lr, describe_model, rule_labels
 from sdelimit.results.curves import RiskCurve, RiskCurves
 from sdelimit.support import arguments as check
 
@@ -38,6 +38,9 @@ class Report:
     standard_error: float
     coverage: float | None
     status: str
+
+    def __repr__(self):
+        return self.table()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -162,17 +165,18 @@ HEADER = ("optimizer", "noise", "d", "runs", "lr", "max rel. error", "at t", "MC
 
 def format_table(reports) -> str:
     """Reports as an aligned text table, one row each; with the model, where one is not linear regression."""
-    rows, models = [_row(r) for r in reports], [describe_model(r.runs.problem) for r in reports]
+    labels = rule_labels(r.runs.optimizer for r in reports)
+    rows, models = [_row(r, labels) for r in reports], [describe_model(r.runs.problem) for r in reports]
     if not any(models):
         return align([HEADER, *rows])
     models = [model or LINEAR for model in models]
     return align([("model", *HEADER), *((model, *row) for model, row in zip(models, rows, strict=True))])
 
 
-def _row(report):
+def _row(report, labels):
     runs = report.runs
     inputs = (
-        _name(report),
+        _name(report, labels[repr(runs.optimizer)]),
         repr(runs.problem.noise),
         str(runs.problem.d),
         str(runs.risk.shape[0]),
@@ -192,10 +196,10 @@ def _row(report):
     )
 
 
-def _name(report):
-    """The rule's name, and the theory's where another limit is used for it."""
+def _name(report, label):
+    """What to call the rule, and the theory's where another limit is used for it."""
     rule = report.runs.optimizer.name
     limit = rule if report.theory is None else report.theory.optimizer.name
     if report.theory is not None and report.theory.kind != "ODE":
-        return f"{rule} ({report.theory.kind})"
-    return rule if limit == rule else f"{rule} ({limit} limit)"
+        return f"{label} ({report.theory.kind})"
+    return label if limit == rule else f"{label} ({limit} limit)"

@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sdelimit.numerics.integers import ceil_div
-from sdelimit.report.text import BAND, describe_lr, describe_panel
+from sdelimit.report.text import BAND, describe_lr, describe_panel, rule_labels
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """The Okabe-Ito palette: distinguishable with any colour vision."""
@@ -32,10 +32,12 @@ def plot_reports(reports, path=None) -> Figure:
     figure = Figure(figsize=(5.2 * columns, 3.9 * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
-    names = list(dict.fromkeys(r.runs.optimizer.name for r in reports))
+    labels = rule_labels(r.runs.optimizer for r in reports)
+    names = list(labels)
     for axis, (title, group) in zip(axes, panels.items(), strict=False):
         for report in group:
-            draw_report(axis, report, COLOURS[names.index(report.runs.optimizer.name) % len(COLOURS)])
+            rule = repr(report.runs.optimizer)
+            draw_report(axis, report, COLOURS[names.index(rule) % len(COLOURS)], labels[rule])
         axis.set(title=title, xlabel="time t = steps / d", ylabel="excess risk R(t)", yscale="log")
         axis.yaxis.set_minor_formatter(matplotlib.ticker.LogFormatterSciNotation(minor_thresholds=(1.2, 0.5)))
         axis.grid(alpha=0.25, which="both", linewidth=0.5)
@@ -58,10 +60,10 @@ def plot_reports(reports, path=None) -> Figure:
     return figure
 
 
-def draw_report(axis, report, colour):
-    """ODE line, band and run quantiles of one report on a matplotlib axis."""
-    runs, name = report.runs, report.runs.optimizer.name
-    label = f"{name}, lr {describe_lr(runs.lr)}"
+def draw_report(axis, report, colour, name=None):
+    """ODE line, band and run quantiles of one report on a matplotlib axis; ``name`` is what to call the rule."""
+    runs = report.runs
+    label = f"{name or runs.optimizer.name}, lr {describe_lr(runs.lr)}"
     if report.paths is not None:
         low, high = (_finite(q) for q in report.paths.quantile(BAND))
         axis.fill_between(

@@ -22,6 +22,13 @@ def describe_lr(lr) -> str:
     return f"{lr[0]:.3g}" if np.ptp(lr) == 0 else f"{lr[0]:.3g} -> {lr[-1]:.3g}"
 
 
+def rule_labels(optimizers) -> dict:
+    """What to call each of these rules beside the others: its name, with its numbers where two share a name."""
+    different = {repr(rule): rule for rule in optimizers}
+    names = [rule.name for rule in different.values()]
+    return {text: text if names.count(rule.name) > 1 else rule.name for text, rule in different.items()}
+
+
 def describe_model(problem) -> str:
     """'' for linear regression; otherwise the class and its loss, 'LogisticRegression(labels='hard')'."""
     return "" if isinstance(problem, LinearRegression) else problem.model

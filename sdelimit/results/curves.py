@@ -11,6 +11,7 @@ from scipy.special import ndtri
 from sdelimit.numerics.floors import BLOW_UP, HUGE, TINY_RISK
 from sdelimit.optimizers.optimizer import Optimizer
 from sdelimit.problem.linear_regression import LinearRegression
+from sdelimit.results.summary import summary
 from sdelimit.results.trust import (
     DivergenceWarning,
     LimitWarning,
@@ -91,6 +92,9 @@ class RiskCurve:
     fluctuation: float | Float[np.ndarray, " m"] = 0.0
     spread: Spread | None = field(default=None, repr=False)
     overlaps: Float[np.ndarray, "*m n 3"] | None = field(default=None, repr=False)
+
+    def __repr__(self):
+        return summary(self, f"{self.kind} curve")
 
     def select(self, index: int) -> "RiskCurve":
         """The curve of one learning rate of an array of them."""
@@ -213,6 +217,9 @@ class RiskCurves:
     overlaps: Float[np.ndarray, "*m runs n 3"] | None = field(default=None, repr=False)
     details: dict = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self):
+        return summary(self, f"{self.risk.shape[-2]} {'SDE paths' if self.kind == 'sde' else 'simulated runs'}")
 
     def select(self, index: int) -> "RiskCurves":
         """The curves of one learning rate of an array of them."""

@@ -1,5 +1,8 @@
 """The numbers of the four effects along a rule's risk curve (theory: section 5; the formulas are in ``effects``)."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import jax
 import numpy as np
 
@@ -51,7 +54,7 @@ class Factors:
 
     def learning_rate(self, sgd_lr) -> EffectiveLearningRate:
         """The first effect."""
-        at = self._at(lambda R, drift, noise: self.rate(drift))
+        at = AtAnyRisk(self, _rate)
         curve = self.curve
         return EffectiveLearningRate(curve.t, curve.risk, curve.lr, curve.phi, self.rate(self.drift), sgd_lr, at)
 
@@ -64,33 +67,51 @@ class Factors:
 
     def noise_compression(self) -> NoiseCompression:
         """The third."""
-        at = self._at(lambda R, drift, noise: self.matched_noise(drift, noise) / self.sgd_noise(R))
+        at = AtAnyRisk(self, _compression)
         matched, sgd = self.matched_noise(self.drift, self.noise), self.sgd_noise(self.risk)
         return NoiseCompression(self.curve.t, self.curve.risk, matched / sgd, matched, sgd, at)
 
     def noise_reshaping(self) -> NoiseReshaping:
         """The fourth; spectra at the last risk of the curve."""
-        at = self._at(lambda R, drift, noise: self.ratio(noise))
+        at = AtAnyRisk(self, _reshaping)
         N = np.tensordot(self.noise[-1], self.rule.noise, axes=1)
         spectra = [s / s.mean() for s in map(_spectrum, (self.rule.covariance, N))]
         ratio = self.ratio(self.noise)
         return NoiseReshaping(self.curve.t, self.curve.risk, ratio, float(self.risk[-1]), *spectra, at)
 
-    def _at(self, compute):
-        """``compute(R, drift, noise)`` as a function of any risk."""
 
-        def value(R):
-            R = check.array("R", R)
-            if np.any(R <= 0):
-                raise ValueError(f"R must be > 0, got a smallest value of {R.min():g}")
-            if self.rule.law.has_scalars:
-                raise ValueError(
-                    "R does not determine the effects of a rule with long memory, or with a number that is a function "
-                    "of t: see their values along the curve"
-                )
-            return compute(R.ravel(), *self.coefficients(R.ravel(), np.zeros((R.size, 0)))).reshape(R.shape)
+@dataclass(frozen=True, eq=False)
+class AtAnyRisk:
+    """``compute(factors, R, drift, noise)`` as a function of any risk."""
 
-        return value
+    factors: Factors
+    compute: Callable
+
+    def __call__(self, R):
+        R = check.array("R", R)
+        if np.any(R <= 0):
+            raise ValueError(f"R must be > 0, got a smallest value of {R.min():g}")
+        if self.factors.rule.law.has_scalars:
+            raise ValueError(
+                "R does not determine the effects of a rule with long memory, or with a number that is a function of "
+                "t: see their values along the curve"
+            )
+        flat = R.ravel()
+        return self.compute(self.factors, flat, *self.factors.coefficients(flat, np.zeros((R.size, 0)))).reshape(
+            R.shape
+        )
+
+
+def _rate(factors, R, drift, noise):
+    return factors.rate(drift)
+
+
+def _compression(factors, R, drift, noise):
+    return factors.matched_noise(drift, noise) / factors.sgd_noise(R)
+
+
+def _reshaping(factors, R, drift, noise):
+    return factors.ratio(noise)
 
 
 def identity_error(factors: Factors, weight_decay: float = 0.0) -> float:

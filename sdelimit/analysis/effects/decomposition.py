@@ -9,6 +9,7 @@ from jaxtyping import Float
 from sdelimit.analysis.effects.names import EFFECTS, NAMES, WEIGHT_DECAY
 from sdelimit.report.text import align
 from sdelimit.support import arguments as check
+from sdelimit.support.brief import brief_fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,8 @@ class Decomposition:
     risks: dict[frozenset, Float[np.ndarray, " n"]]
     order: tuple[str, ...] | None
     name: str
+
+    __repr__ = brief_fields
 
     @property
     def names(self) -> tuple[str, ...]:

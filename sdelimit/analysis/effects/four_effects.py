@@ -73,9 +73,15 @@ class Effects:
     identity_error: float
     weight_decay: float = 0.0
 
+    def __repr__(self):
+        return self._numbers(self.decomposition.time(None))
+
     def table(self, t: float | None = None) -> str:
         """All effects at time ``t`` (default the last) of the rule's curve, and each one's share of the risk."""
         t = self.decomposition.time(t)
+        return f"{self._numbers(t)}\n\n{self.decomposition.table(t)}"
+
+    def _numbers(self, t) -> str:
         at = int(np.argmin(np.abs(self.curve.t - t)))
         rate, pre = self.learning_rate, self.preconditioning
         rows = [
@@ -89,8 +95,7 @@ class Effects:
             rows.append(("weight decay", "rate eta omega", "0", f"{self.curve.lr[at] * self.weight_decay:.4g}"))
         title = f"{self.optimizer.name} on {self.problem.noise}, d = {self.problem.d}, "
         title += f"t = {self.curve.t[at]:.4g}, R = {self.curve.risk[at]:.4g}"
-        numbers = align([("effect", "number", "SGD", self.optimizer.name), *rows])
-        return f"{title}\n{numbers}\n\n{self.decomposition.table(t)}"
+        return f"{title}\n{align([('effect', 'number', 'SGD', self.optimizer.name), *rows])}"
 
     def plot(self, path=None):
         """One figure of all effects; saved to ``path`` (a file name or several) if given."""

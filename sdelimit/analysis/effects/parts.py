@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdelimit.report.text import align
+from sdelimit.support.brief import brief_fields
 
 ROWS = 8
 
@@ -34,6 +35,8 @@ class EffectiveLearningRate:
     factor: Float[np.ndarray, " n"]
     sgd_lr: Float[np.ndarray, " n"]
     at: Callable = field(repr=False)
+
+    __repr__ = brief_fields
 
     @property
     def effective(self) -> Float[np.ndarray, " n"]:
@@ -75,6 +78,8 @@ class NoiseCompression:
     sgd_noise: Float[np.ndarray, " n"]
     at: Callable = field(repr=False)
 
+    __repr__ = brief_fields
+
     def table(self) -> str:
         """A few times as an aligned text table."""
         columns = {"SGD 2P/b": self.sgd_noise, "matched noise": self.matched_noise, "chi(R)": self.chi}
@@ -102,6 +107,8 @@ class Preconditioning:
     preconditioner: Float[np.ndarray, " d"]
     sgd_spectrum: Float[np.ndarray, " d"]
     spectrum: Float[np.ndarray, " d"]
+
+    __repr__ = brief_fields
 
     @property
     def sgd_condition_number(self) -> float:
@@ -161,6 +168,8 @@ class NoiseReshaping:
     sgd_spectrum: Float[np.ndarray, " d"]
     spectrum: Float[np.ndarray, " d"]
     at: Callable = field(repr=False)
+
+    __repr__ = brief_fields
 
     def table(self) -> str:
         """A few times, and the largest eigenvalues, as aligned text tables."""

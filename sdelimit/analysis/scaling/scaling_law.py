@@ -15,6 +15,7 @@ from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import check_problem
 from sdelimit.report.text import align
 from sdelimit.support import arguments as check
+from sdelimit.support.brief import brief_fields
 from sdelimit.support.progress import progress_bar
 
 POINTS = 20
@@ -50,6 +51,8 @@ class ScalingLaw:
     loss_exponent: Exponent
     size_exponent: Exponent
     warnings: tuple[str, ...]
+
+    __repr__ = brief_fields
 
     def table(self) -> str:
         """One line for each size, and the exponents, as aligned text."""

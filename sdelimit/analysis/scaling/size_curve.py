@@ -16,6 +16,7 @@ from sdelimit.results.curves import DivergenceWarning, LimitWarning, RiskCurve
 from sdelimit.results.trust import theory_warnings
 from sdelimit.schedules import inverse_sqrt, wsd
 from sdelimit.support import arguments as check
+from sdelimit.support.brief import brief_fields
 
 SCHEDULES = ("constant", "inverse_sqrt", "wsd")
 PER_DECADE = 16
@@ -50,6 +51,8 @@ class SizeCurve:
     losses: Float[np.ndarray, "m n"]
     irreducible: float
     warnings: tuple[str, ...] = ()
+
+    __repr__ = brief_fields
 
     @property
     def best(self) -> Float[np.ndarray, " n"]:
