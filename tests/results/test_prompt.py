@@ -16,11 +16,10 @@ from sdelimit.support.brief import LINES, WIDTH, brief, shorten
 PROBLEM = sl.LinearRegression(np.ones(20), sl.noise.Gaussian(0.5))
 HEAVY = sl.LinearRegression(np.eye(12) / 2 + 0.5, sl.noise.StudentT(3.0, 0.3))
 RULES = [
-    sl.adam(0.9, 0.95), sl.adam(eps=1e-8), sl.adam(bias_correction=False), sl.nadam(), sl.rmsprop(0.99),
-    sl.s3(), sl.s_adam(brake=0.5), sl.sgd(), sl.sgd(momentum=0.9, nesterov=True), sl.dana(1.0, 0.5, 2.0), sl.sign_sgd(),
-    sl.signum(0.8), sl.lion(memory="fixed"), sl.clip_norm(1.0), sl.clip_coordinate(2.0),
-    sl.long_memory_adam(0.9, 0.999), sl.adamw(weight_decay=0.1), sl.sign_sgd().with_weight_decay(0.1),
-    sl.sgd().with_weight_decay(0.1, coupled=True),
+    "adam(0.9, 0.95)", "adam(eps=1e-8)", "adam(bias_correction=False)", "nadam()", "rmsprop(0.99)", "s3()",
+    "s_adam(brake=0.5)", "sgd()", "sgd(momentum=0.9, nesterov=True)", "dana(1.0, 0.5, 2.0)", "sign_sgd()",
+    "signum(0.8)", "lion(memory='fixed')", "clip_norm(1.0)", "clip_coordinate(2.0)", "long_memory_adam(0.9, 0.999)",
+    "adamw(weight_decay=0.1)", "sign_sgd().with_weight_decay(0.1)", "sgd().with_weight_decay(0.1, coupled=True)",
 ]  # fmt: skip
 
 
@@ -29,8 +28,9 @@ def is_short(value):
     return len(lines) <= LINES and max(map(len, lines)) <= WIDTH
 
 
-@pytest.mark.parametrize("rule", RULES, ids=repr)
-def test_an_optimizer_is_the_call_that_made_it(rule):
+@pytest.mark.parametrize("text", RULES)
+def test_an_optimizer_is_the_call_that_made_it(text):
+    rule = eval(text, dict(vars(sl)))
     assert eval(repr(rule), dict(vars(sl))) is rule
     assert pickle.loads(pickle.dumps(rule)) is rule
     assert copy.copy(rule) is rule and copy.deepcopy(rule) is rule
@@ -86,7 +86,7 @@ def test_results_come_back_from_a_pickle(problem, rule):
         assert repr(pickle.loads(pickle.dumps(result))) == repr(result)
     again = pickle.loads(pickle.dumps(curve))
     np.testing.assert_array_equal(again.risk, curve.risk)
-    assert again.optimizer is rule
+    assert repr(again.optimizer) == repr(rule)
     if curve.has_spread:
         np.testing.assert_allclose(again.std, curve.std, rtol=1e-9)
     at = found.noise_compression.at
