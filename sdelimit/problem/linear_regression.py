@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from sdelimit.noise.gaussian import NoNoise
 from sdelimit.problem.losses import LeastSquares, Loss
 from sdelimit.problem.regression import Regression, excess_risk
 from sdelimit.support import arguments as check
@@ -35,9 +34,8 @@ class LinearRegression(Regression):
     loss: ClassVar[Loss] = LeastSquares()
 
     def __repr__(self):
-        noise = "" if isinstance(self.noise, NoNoise) else f", noise={self.noise!r}"
-        K = type(self.covariance).__name__
-        return f"<{type(self).__name__}, d={self.d}, covariance={K}{noise}, R(0)={self.initial_risk:.4g}>"
+        inputs = f"d={self.d}, covariance={type(self.covariance).__name__}{self._noise_text()}"
+        return f"<{type(self).__name__}, {inputs}, R(0)={self.initial_risk:.4g}>"
 
     @classmethod
     def from_spectrum(cls, eigenvalues, target_energies, noise=None, *, seed: int = 0) -> "LinearRegression":

@@ -66,6 +66,10 @@ class Regression:
         """The class and its own arguments, as 'RobustRegression(loss='huber', threshold=0.5)'."""
         return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self._arguments().items())})"
 
+    def _noise_text(self) -> str:
+        """', noise=...', nothing without noise: for texts of problems."""
+        return "" if isinstance(self.noise, NoNoise) else f", noise={self.noise!r}"
+
     def _arguments(self) -> dict[str, str]:
         """The class's own arguments as texts."""
         return {}

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
 from scipy.special import ndtr
 
-from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics.jit import jit, shared_size
 from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import evaluate_in_float64, x64
@@ -70,8 +69,7 @@ class SingleIndex(Regression):
         super().__init__(covariance, noise, theta0, theta_star, seed)
 
     def __repr__(self):
-        noise = "" if isinstance(self.noise, NoNoise) else f", noise={self.noise!r}"
-        return f"<{self.model}, d={self.d}{noise}>"
+        return f"<{self.model}, d={self.d}{self._noise_text()}>"
 
     def _arguments(self):
         return {"loss": str(self.loss)} if type(self) is SingleIndex else {}

@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from sdelimit.numerics.floors import HUGE
-from sdelimit.report.text import BAND, LINEAR, align, describe_lr, describe_model, rule_labels
+from sdelimit.report.text import BAND, LINEAR, align, describe_model, rule_labels
 from sdelimit.results.curves import RiskCurve, RiskCurves
+from sdelimit.results.summary import describe_lr
 from sdelimit.support import arguments as check
 
 

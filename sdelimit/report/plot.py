@@ -6,7 +6,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sdelimit.numerics.integers import ceil_div
-from sdelimit.report.text import BAND, describe_lr, describe_panel, rule_labels
+from sdelimit.report.text import BAND, describe_panel, rule_labels
+from sdelimit.results.summary import describe_lr
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """The Okabe-Ito palette: distinguishable with any colour vision."""

@@ -1,7 +1,5 @@
 """Tables as aligned text."""
 
-import numpy as np
-
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.problem.linear_regression import LinearRegression
 
@@ -15,11 +13,6 @@ def align(rows) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
-def describe_lr(lr) -> str:
-    """'0.5' for a constant learning rate, '0.5 -> 0.1' for one that changes."""
-    return f"{lr[0]:.3g}" if np.ptp(lr) == 0 else f"{lr[0]:.3g} -> {lr[-1]:.3g}"
 
 
 def rule_labels(optimizers) -> dict:

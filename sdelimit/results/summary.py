@@ -16,6 +16,11 @@ def summary(result, what: str) -> str:
     return shorten([*lines, *(f"  status: {text}" for text in statuses), *(f"  warning: {x}" for x in result.warnings)])
 
 
+def describe_lr(lr) -> str:
+    """'0.5' for a constant learning rate, '0.5 -> 0.1' for one that changes."""
+    return f"{lr[0]:.3g}" if np.ptp(lr) == 0 else f"{lr[0]:.3g} -> {lr[-1]:.3g}"
+
+
 def _batch(size) -> str:
     return f", batches of {size}" if size > 1 else ""
 
@@ -23,7 +28,7 @@ def _batch(size) -> str:
 def _rates(lr) -> str:
     if np.ndim(lr) > 1:
         return f"{len(lr)} from {lr[:, 0].min():.3g} to {lr[:, 0].max():.3g}"
-    return f"{lr[0]:.3g}" if np.ptp(lr) == 0 else f"{lr[0]:.3g} -> {lr[-1]:.3g}"
+    return describe_lr(lr)
 
 
 def _risks(risk) -> str:
