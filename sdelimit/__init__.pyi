@@ -44,6 +44,7 @@ from .problem.single_index import (
 )
 from .report.comparison import Report, compare
 from .results.curves import DivergenceWarning, LimitWarning, RiskCurve, RiskCurves
+from .results.stored import load
 from .sde.solve import solve_sde
 from .simulation.simulate import simulate
 
@@ -85,6 +86,7 @@ __all__ = [
     "from_optax",
     "limit_coefficients",
     "lion",
+    "load",
     "long_memory_adam",
     "match_schedule",
     "max_stable_lr",
