@@ -605,7 +605,7 @@ def test_labels_are_where_target_says(tmp_path):
         (first, X.shape[1] + 1, "target must be a column of the table"),
         (write(tmp_path, "both.npz"), -1, "target must be the labels or their file for an .npz file, got column -1"),
         (alone, Y[:-1], r"y must have shape"),
-        (alone, tmp_path / "labels.txt", "target: data file type"),
+        (alone, tmp_path / "labels.doc", "target: .*labels.doc' is no file of labels"),
         (alone, tmp_path / "nowhere.csv", "target: cannot read"),
         (alone, X, "target must have 1 dimension"),
         (tmp_path / "features.npz", None, r"data must hold arrays X and y, got \['X'\]"),
