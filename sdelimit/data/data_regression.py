@@ -17,6 +17,8 @@ from sdelimit.support import arguments as check
 
 SMALL_RIDGE = 1e-3
 """Penalty of a logistic fit unless another is asked for, in units of the mean variance of the features."""
+INTERPOLATED = 1e-6
+"""Root mean square of residuals, as a fraction of that of labels, up to which a fit has none."""
 LEAST_SHARE = 0.4
 """Fraction of the rows that the smaller class may have without a warning."""
 
@@ -66,6 +68,18 @@ class DataRegression(OfRows, LinearRegression):
         object.__setattr__(self, "residuals", check.read_only(residuals))
         object.__setattr__(self, "name", name if name is None else check.text("name", name))
         super().__init__(from_data(X, center=False), Empirical(residuals), theta0, theta_star)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Whether there are few columns, and whether the fit leaves no residuals."""
+        labels = self.X @ self.theta_star + self.residuals
+        if np.mean(self.residuals**2) > INTERPOLATED**2 * np.mean(labels**2):
+            return super().doubts
+        return (
+            f"the rows are interpolated (n = {self.n}, d = {self.d}): the fit leaves no residuals, so that label noise "
+            "is 0 and the risk, that of the rows, says nothing of others; more rows, fewer columns or ridge > 0 help",
+            *super().doubts,
+        )
 
     @property
     def label_of_rows(self):
