@@ -14,13 +14,15 @@ PERMUTATION = 3
 
 
 class OfRows:
-    """What problems made from rows have beside their loss; a class with it has ``X`` and ``label_of_rows``.
+    """What problems made from rows have beside their loss; a class with it has ``X``, ``name``, ``label_of_rows``.
 
     Attributes:
         X: (n, d) features.
+        name: what to call them, or None.
     """
 
     X: Float[np.ndarray, "n d"]
+    name: str | None
 
     @property
     def n(self) -> int:
@@ -31,6 +33,11 @@ class OfRows:
     def label_of_rows(self) -> Float[np.ndarray, " n"]:
         """What makes the label of each row, as the loss's ``label`` takes it."""
         raise NotImplementedError
+
+    @property
+    def data_name(self) -> str | None:
+        """``name``."""
+        return self.name
 
     @property
     def doubts(self) -> tuple[str, ...]:

@@ -116,6 +116,11 @@ class Regression:
         return np.inf
 
     @property
+    def data_name(self) -> str | None:
+        """What the data are called that the problem is made of; None without."""
+        return None
+
+    @property
     def doubts(self) -> tuple[str, ...]:
         """Reasons, seen from the problem alone, why theory may not describe its runs: of data sets."""
         return ()
