@@ -88,9 +88,16 @@ for command in (sweep_command, report_command, rerun_command, scaling_command):
     "--data",
     "data",
     metavar="FILE",
-    help="Real data in place of --d, --covariance, --noise and --target: an .npz file with X (n, d) and y (n,), or "
-    ".npy/.csv with y in the last column. Runs use its rows, each once; dashed lines are theory from the rows. With "
-    "--model logistic y is 1 and 0, or 1 and -1.",
+    help="Real data in place of --d, --covariance, --noise and --target: a table in a .csv, .tsv, .txt (or .gz of "
+    "these), .parquet or .npy file, with the labels y in the column --label, or an .npz file with X (n, d) and y (n,). "
+    "Runs use its rows, each once; dashed lines are theory from the rows. With --model logistic y is 1 and 0, or 1 "
+    "and -1.",
+)
+@click.option(
+    "--label",
+    metavar="NAME",
+    help="The column of --data that holds the labels y: its name, or its number (0 for the first); or a file of them. "
+    "Default: the last column.",
 )
 @click.option(
     "--balance", is_flag=True, help="Of two classes in --data, as many rows of the larger as the smaller has."
@@ -126,7 +133,9 @@ def compare_command(**settings):
         _require_one_problem(settings)
         settings["noise"] = _noise_of_model(settings)
         experiment = experiment_of(settings)
-        inputs = describe_inputs(*(settings[name] for name in ("covariance", "data", "target")), *settings["noise"])
+        inputs = describe_inputs(
+            *(settings[name] for name in ("covariance", "data", "label", "target")), *settings["noise"]
+        )
         record = {"command": "compare", **settings, "d": experiment.problems[0].d, "inputs": inputs, **version_info()}
         out = _prepare(settings["out"], settings["force"], _largest(settings))
         reports = run_experiment(experiment, settings)
