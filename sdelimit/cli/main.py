@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from sdelimit.cli.commands import report_command, rerun_command, sweep_command
+from sdelimit.cli.listing import list_command
 from sdelimit.cli.scaling import scaling_command
 from sdelimit.experiments.comparison_run import experiment_of, model_of, run_experiment
 from sdelimit.experiments.curve_files import write_csv, write_npz
@@ -38,7 +39,7 @@ def main():
     """Exact high-dimensional risk curves of stochastic optimizers, next to simulated runs."""
 
 
-for command in (sweep_command, report_command, rerun_command, scaling_command):
+for command in (list_command, sweep_command, report_command, rerun_command, scaling_command):
     main.add_command(command)
 
 
@@ -50,7 +51,7 @@ for command in (sweep_command, report_command, rerun_command, scaling_command):
     multiple=True,
     default=("sign_sgd", "sgd"),
     show_default=True,
-    help="Rule; repeat for several on the same samples.",
+    help="Rule; repeat for several on the same samples: see sdelimit list optimizers.",
 )
 @click.option("--d", "d", type=int, default=600, show_default=True, help="Dimension.")
 @click.option(
@@ -58,7 +59,8 @@ for command in (sweep_command, report_command, rerun_command, scaling_command):
     "-K",
     default="ar1:0.5",
     show_default=True,
-    help="identity, power_law:EXPONENT[,rotate=True], ar1:RHO, spiked:[S1,S2], or a .npy/.csv file.",
+    help="identity, power_law:EXPONENT[,rotate=True], ar1:RHO, spiked:[S1,S2], or a .npy/.csv file; all that "
+    "bring their own d, too: see sdelimit list covariances.",
 )
 @click.option(
     "--model",
@@ -75,7 +77,7 @@ for command in (sweep_command, report_command, rerun_command, scaling_command):
     default=("gaussian:0.5", "student_t:5,0.5"),
     show_default=True,
     help="Label noise of the models linear, huber and absolute, one panel each: none, gaussian:STD, "
-    "student_t:DF,SCALE, cauchy:SCALE, laplace:SCALE, uniform:HALF_WIDTH, two_point:MAGNITUDE, or a file of samples.",
+    "student_t:DF,SCALE, cauchy:SCALE, ... (sdelimit list noises), or a file of samples.",
 )
 @click.option(
     "--target",
@@ -102,7 +104,7 @@ for command in (sweep_command, report_command, rerun_command, scaling_command):
     default=("0.5",),
     show_default=True,
     help="eta (a step moves theta by eta/d): a number, cosine:START, linear:START, inverse_sqrt:START; "
-    "OPTIMIZER=... sets it for one rule.",
+    "OPTIMIZER=... sets it for one rule: see sdelimit list schedules.",
 )
 @click.option("--t-max", type=float, default=4.0, show_default=True, help="Horizon t = steps / d.")
 @click.option("--points", type=int, default=81, show_default=True, help="Times to evaluate at.")
@@ -126,6 +128,7 @@ def compare_command(**settings):
         _require_one_problem(settings)
         settings["noise"] = _noise_of_model(settings)
         experiment = experiment_of(settings)
+        _require_dimension(settings, experiment.problems[0].d)
         inputs = describe_inputs(*(settings[name] for name in ("covariance", "data", "target")), *settings["noise"])
         record = {"command": "compare", **settings, "d": experiment.problems[0].d, "inputs": inputs, **version_info()}
         out = _prepare(settings["out"], settings["force"], _largest(settings))
@@ -146,6 +149,13 @@ def _require_one_problem(settings):
     for option in ("d", "covariance", "noise", "target"):
         if settings["data"] and source(option) is ParameterSource.COMMANDLINE:
             raise ValueError(f"--data brings its own --{option}; leave one of them out")
+
+
+def _require_dimension(settings, d):
+    """--d, where it is given beside a covariance that brings its own, is that."""
+    source = click.get_current_context().get_parameter_source
+    if source("d") is ParameterSource.COMMANDLINE and settings["d"] != d:
+        raise ValueError(f"--covariance: {settings['covariance']} has d = {d}, got --d {settings['d']}")
 
 
 def _noise_of_model(settings):

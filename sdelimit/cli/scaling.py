@@ -12,7 +12,7 @@ import numpy as np
 from sdelimit.analysis.scaling.plot import plot_scaling
 from sdelimit.analysis.scaling.scaling_law import scaling_law, sizes_of
 from sdelimit.analysis.scaling.size_curve import SCHEDULES, last_step, rates_of
-from sdelimit.experiments.specs import parse_optimizer
+from sdelimit.experiments.specs import canonical, parse_optimizer
 from sdelimit.problem.random_features import power_law_random_features
 from sdelimit.support import arguments as check
 from sdelimit.support.files import replacing, writable_folder
@@ -90,9 +90,9 @@ def _rates(texts, optimizer, optimizers):
     chosen = {True: [], False: []}
     for text in texts:
         name, equals, value = text.rpartition("=")
-        if equals and name not in optimizers:
+        if equals and canonical(name) not in map(canonical, optimizers):
             raise ValueError(f"--lr names {name!r}, which is none of the rules: -o {', -o '.join(optimizers)}")
-        if not equals or name == optimizer:
+        if not equals or canonical(name) == canonical(optimizer):
             try:
                 chosen[bool(equals)].append(float(value))
             except ValueError:

@@ -125,11 +125,12 @@ def _rates(texts, names, t_max):
 
 def _own(text, names):
     """(optimizer, rest) of 'OPTIMIZER=rest', by the optimizer's text or bare name; (None, text) otherwise."""
-    known = {bare: name for name in names for bare in (name.partition(":")[0], name)}
-    matches = [key for key in known if text.startswith(f"{key}=")]
+    known = {specs.canonical(key): name for name in names for key in (name.partition(":")[0], name)}
+    said = specs.canonical(text)
+    matches = [key for key in known if said.startswith(f"{key}=")]
     if matches:
         key = max(matches, key=len)
-        return known[key], text[len(key) + 1 :]
+        return known[key], said[len(key) + 1 :]
     name, equals, _ = text.partition("=")
     if equals and ":" not in name:
         raise ValueError(f"--lr: {name!r} is not one of the optimizers{nearest(name, known)}")
