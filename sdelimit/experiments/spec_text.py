@@ -1,6 +1,7 @@
 """The grammar of short texts, ``name:argument,argument,key=value``, and whether they fit a function.
 
-Arguments are numbers, True/False, [lists] of them, words without quotes, and calls of other functions, ``ar1(300,0.5)``.
+Arguments are numbers, True/False, [lists] of them, words without quotes, and calls of other functions:
+``ar1(300,0.5)``.
 """
 
 import ast

@@ -60,7 +60,7 @@ TABLE = [
     usage("lr must be finite", "compare", "--lr", "nan"),
     usage("std must be > 0", "compare", "-n", "gaussian:-1"),
     usage("'gaussian' needs std; for example gaussian:0.5", "compare", "-n", "gaussian"),
-    usage(r"'gaussian:0.1,0.2,0.3' takes at most 1 argument\(s\), std, and has 3", "compare", "-n", "gaussian:0.1,0.2,0.3"),
+    usage(r"takes at most 1 argument\(s\), std, and has 3", "compare", "-n", "gaussian:0.1,0.2,0.3"),
     usage("rho must lie strictly between", "compare", "-K", "ar1:2"),
     usage("cannot read the arguments", "compare", "-K", "ar1:import"),
     usage("cannot read the arguments", "compare", "-K", "ar1:0.5)+(1"),
