@@ -48,6 +48,7 @@ from sdelimit.report.comparison import Report, compare
 from sdelimit.results.curves import DivergenceWarning, LimitWarning, RiskCurve, RiskCurves
 from sdelimit.sde.solve import solve_sde
 from sdelimit.simulation.simulate import simulate
+from sdelimit.support.compiled import enable_cache
 
 __all__ = [
     "BestLearningRate",
@@ -84,6 +85,7 @@ __all__ = [
     "data",
     "directional_sharpness",
     "effects",
+    "enable_cache",
     "from_optax",
     "limit_coefficients",
     "lion",

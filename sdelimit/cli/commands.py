@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from sdelimit.cli.common import computes
 from sdelimit.experiments.rerun import rerun
 from sdelimit.experiments.sweep import read_sweep, sweep
 from sdelimit.support import arguments as check
@@ -22,6 +23,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--force", is_flag=True, help="Discard the sweep that the folder holds, and start again.")
 @click.option("--retry-failed", is_flag=True, help="Compute again the cells that failed.")
 @click.option("--parquet", is_flag=True, help="Write table.parquet too (needs pyarrow).")
+@computes
 def sweep_command(config, out, **options):
     """Theory and runs for every combination of the values in CONFIG, a TOML file.
 
@@ -94,6 +96,7 @@ def report_command(folder, axis, force):
 
 @click.command(name="rerun")
 @click.argument("file", type=PATH)
+@computes
 def rerun_command(file):
     """Repeat the result in FILE, an .npz of sdelimit compare or of a sweep's cell, and report the difference.
 

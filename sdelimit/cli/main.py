@@ -13,12 +13,12 @@ import click
 from click.core import ParameterSource
 
 from sdelimit.cli.commands import report_command, rerun_command, sweep_command
+from sdelimit.cli.common import computes
 from sdelimit.cli.listing import list_command
 from sdelimit.cli.scaling import scaling_command
 from sdelimit.experiments.comparison_run import experiment_of, model_of, run_experiment
 from sdelimit.experiments.curve_files import write_csv, write_npz
 from sdelimit.report.comparison import format_table
-from sdelimit.report.plot import plot_reports
 from sdelimit.support.arguments import nearest
 from sdelimit.support.files import describe_inputs, replacing, writable_folder
 from sdelimit.support.versions import version_info
@@ -118,6 +118,7 @@ for command in (list_command, sweep_command, report_command, rerun_command, scal
     help="Output folder; default sdelimit-compare, or sdelimit-compare-2, -3, ... if that exists.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the output of an earlier run.")
+@computes
 def compare_command(**settings):
     """ODE, SDE band and finite-dimensional runs on one figure, with their distance in a table.
 
@@ -191,6 +192,8 @@ def _folders():
 
 
 def _write(out, reports, record):
+    from sdelimit.report.plot import plot_reports  # and matplotlib with it
+
     plot_reports(reports, [out / "comparison.png", out / "comparison.pdf"])
     write_npz(out / "curves.npz", reports, record)
     write_csv(out / "curves.csv", reports)

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from sdelimit.analysis.scaling.plot import plot_scaling
 from sdelimit.analysis.scaling.scaling_law import scaling_law, sizes_of
 from sdelimit.analysis.scaling.size_curve import SCHEDULES, last_step, rates_of
+from sdelimit.cli.common import computes
 from sdelimit.experiments.specs import canonical, parse_optimizer
 from sdelimit.problem.random_features import power_law_random_features
 from sdelimit.support import arguments as check
@@ -42,6 +42,7 @@ COLUMNS = ("optimizer", "d", "steps", "compute", "lr", "loss", "on_frontier")
     "--deterministic", is_flag=True, help="The limit of many features, without matrices: for sgd and its kin."
 )
 @click.option("--out", type=click.Path(path_type=Path), help=f"Folder for the results; default a new {FOLDER}.")
+@computes
 def scaling_command(alpha, beta, optimizer, ds, ratio, lr, horizon, schedule, batch_size, seed, deterministic, out):
     """Compute-optimal frontiers on power-law random features: loss against compute for many model sizes.
 
@@ -106,6 +107,8 @@ def _new_folder() -> Path:
 
 
 def _write(folder, texts, laws):
+    from sdelimit.analysis.scaling.plot import plot_scaling  # and matplotlib with it
+
     figure = plot_scaling(laws)
     for suffix in ("png", "pdf"):
         with replacing(folder / f"scaling.{suffix}") as file:

@@ -1,5 +1,6 @@
 """What ``sdelimit compare`` computes, from its settings as a dictionary of texts and numbers."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from sdelimit.ode.solve import solve_ode
 from sdelimit.optimizers import Optimizer
 from sdelimit.problem.regression import Regression
 from sdelimit.report.comparison import RunsOnly, compare
-from sdelimit.sde.solve import solve_sde
+from sdelimit.sde.solve import solve_sde, theory_times
 from sdelimit.simulation.simulate import simulate
 from sdelimit.support.arguments import nearest
 
@@ -107,7 +108,19 @@ def _theory(problem, rule, lr, n_paths, seed, given):
         rule.limit(problem, given["batch_size"])
     except NoLimitError as error:
         return error.reason
-    return solve_ode(problem, rule, lr, **given), solve_sde(problem, rule, lr, n_paths=n_paths, seed=seed, **given)
+    # At the times of what solve_sde solves first: it is the same program, and compiled once.
+    curve = solve_ode(problem, rule, lr, **{**given, "t": theory_times(given["t"])}, save_modes=False)
+    paths = solve_sde(problem, rule, lr, n_paths=n_paths, seed=seed, **given)
+    return _at(curve, given["t"]), paths
+
+
+def _at(curve, times):
+    """The curve at some of its times."""
+    kept = np.searchsorted(curve.t, times)
+    arrays = {name: getattr(curve, name)[kept] for name in ("t", "risk", "lr", "phi", "slope")}
+    overlaps = None if curve.overlaps is None else curve.overlaps[kept]
+    spread = None if curve.spread is None else replace(curve.spread, times=times, found={})
+    return replace(curve, **arrays, overlaps=overlaps, spread=spread)
 
 
 def _rates(texts, names, t_max):

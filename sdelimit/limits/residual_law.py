@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics.memo import memoized
@@ -20,6 +19,8 @@ def noise_scale(noise: NoiseLaw) -> float:
 
 def residual_sample(noise: NoiseLaw, batch_size: int, size: int = 2**14):
     """Quasi-random batches of residuals: l_j = means_j + sqrt(2R + variances_j) q_j. Three (size, b) arrays."""
+    from scipy.stats import qmc  # takes long to import, and few rules need it
+
     weights, means, variances = noise.components()
     points = qmc.Sobol(2 * batch_size, seed=0).random(size)
     index = np.minimum(np.searchsorted(np.cumsum(weights), points[:, :batch_size]), weights.size - 1)

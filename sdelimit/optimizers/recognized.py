@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Float
-from scipy.signal import lfilter
 
 from sdelimit.limits.measured.scalar_gradients import joint_trajectory, random_gradients
 from sdelimit.limits.measured.step_counts import StartUp, keep_types
+from sdelimit.numerics.filters import lfilter
 from sdelimit.numerics.precision import precision
 from sdelimit.optimizers.adaptive import adam, nadam, rmsprop
 from sdelimit.optimizers.clip import clip_coordinate

@@ -22,11 +22,11 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 from scipy.interpolate import make_interp_spline
-from scipy.signal import lfilter
 
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.noise.base import NoiseLaw
+from sdelimit.numerics.filters import lfilter
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import evaluate_in_float64

@@ -16,11 +16,11 @@ and the gradients of different steps are independent, so that
 import numpy as np
 from jaxtyping import Complex, Float
 from scipy.interpolate import make_interp_spline
-from scipy.signal import lfilter
 
 from sdelimit.limits.sampled.laplace_transform import LOG_XI_SQUARE, STEP, integrate_over_history
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.noise.base import NoiseLaw
+from sdelimit.numerics.filters import lfilter
 
 COMPONENTS = 64
 """Gaussian components of the noise."""

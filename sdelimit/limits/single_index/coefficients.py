@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
-from scipy.signal import lfilter
 
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.sampled.laplace_transform import integrate_over_history
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.weights import Weights
+from sdelimit.numerics.filters import lfilter
 from sdelimit.numerics.floors import TINY
 
 STEP = 0.1
