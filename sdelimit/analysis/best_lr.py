@@ -15,6 +15,7 @@ from sdelimit.ode.limit_curve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurve, with_limit_warnings
+from sdelimit.results.stored import Stored
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -30,7 +31,7 @@ LONGEST = 4.0**20
 
 
 @dataclass(frozen=True, eq=False)
-class BestLearningRate:
+class BestLearningRate(Stored):
     """The best constant learning rate.
 
     Attributes:
@@ -51,6 +52,9 @@ class BestLearningRate:
     values: Float[np.ndarray, " k"]
 
     __repr__ = brief_fields
+
+    def _variables(self):
+        return {"lr": (("lr",), self.tried), "value": (("lr",), self.values)}
 
 
 def best_constant_lr(

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float
 from scipy.special import ndtri
 
@@ -107,9 +108,7 @@ def _shape(problem, law, kernel) -> Shape:
     most = np.argsort(-share)[:MOST_VARYING]
     rng = np.random.default_rng(0)
     z = rng.standard_normal((POINTS, problem.d))
-    from scipy.stats import qmc  # takes long to import, and few problems need it
-
-    uniform = qmc.Sobol(most.size, seed=rng).random(POINTS)
+    uniform = scipy.stats.qmc.Sobol(most.size, seed=rng).random(POINTS)
     z[:, most] = ndtri(np.clip(uniform, 1e-12, 1 - 1e-12))
     w = z * np.sqrt(2 * energy / share.sum())
     if vectors is None:

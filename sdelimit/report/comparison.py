@@ -8,12 +8,13 @@ from jaxtyping import Float
 from sdelimit.numerics.floors import HUGE
 from sdelimit.report.text import BAND, LINEAR, align, describe_model, rule_labels
 from sdelimit.results.curves import RiskCurve, RiskCurves
-from sdelimit.results.summary import describe_lr
+from sdelimit.results.stored import Stored
+from sdelimit.results.summary import describe_lr, describe_result
 from sdelimit.support import arguments as check
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class Report(Stored):
     """How far a theory curve is from simulated runs.
 
     Attributes:
@@ -42,6 +43,20 @@ class Report:
 
     def __repr__(self):
         return self.table()
+
+    def _variables(self):
+        runs, paths = self.runs, self.paths
+        inside = np.clip(runs.t, self.theory.t[0], self.theory.t[-1])
+        found = {"t": runs.t, "lr": runs.lr, "ode_risk": self.theory.at(inside), "run_mean": runs.mean}
+        found |= {"run_standard_error": runs.standard_error, "relative_error": self.relative_error}
+        found |= dict(zip(("run_q10", "run_q50", "run_q90"), runs.quantile((BAND[0], 0.5, BAND[1])), strict=True))
+        if paths is not None:
+            bands = dict(zip(("sde_q10", "sde_q90"), paths.quantile(BAND), strict=True))
+            found |= {name: np.interp(runs.t, paths.t, _cap(edge)) for name, edge in bands.items()}
+        return {name: (("t",), values) for name, values in found.items()}
+
+    def _attributes(self):
+        return {**describe_result(self.runs), "kind": "report", "status": self.status, "table": self.table()}
 
     @property
     def warnings(self) -> tuple[str, ...]:
