@@ -6,10 +6,6 @@ from pathlib import Path
 import click
 
 from sdelimit.cli.common import computes
-from sdelimit.experiments.rerun import rerun
-from sdelimit.experiments.sweep import read_sweep, sweep
-from sdelimit.support import arguments as check
-from sdelimit.support.files import reading, replacing, writable_folder
 
 KEYS = ("optimizer", "lr", "t_max", "d", "covariance", "model", "noise", "batch_size", "seed",
         "n_runs", "points")  # fmt: skip
@@ -38,6 +34,8 @@ def sweep_command(config, out, **options):
 
     Interrupted in any way, the same command goes on where it stopped and ends with the same table.
     """
+    from sdelimit.experiments.sweep import sweep
+
     try:
         result = sweep(out, **_read_config(config), progress=True, **options)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -52,6 +50,8 @@ def sweep_command(config, out, **options):
 
 def _progress(out):
     """How many cells are done; the folder may not be a sweep's yet."""
+    from sdelimit.experiments.sweep import read_sweep
+
     try:
         return read_sweep(out).table().splitlines()[-1]
     except ValueError:
@@ -60,6 +60,9 @@ def _progress(out):
 
 def _read_config(path) -> dict:
     """The arguments of ``sweep`` in a TOML file."""
+    from sdelimit.support import arguments as check
+    from sdelimit.support.files import reading
+
     with reading("config", path, "is not a TOML file"):
         config = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     for key in config:
@@ -78,6 +81,9 @@ def _read_config(path) -> dict:
 @click.option("--force", is_flag=True, help="Overwrite figures of an earlier report.")
 def report_command(folder, axis, force):
     """Heat maps and best learning rates of the sweep in FOLDER, finished or not, as .png and .pdf in it."""
+    from sdelimit.experiments.sweep import read_sweep
+    from sdelimit.support.files import replacing, writable_folder
+
     try:
         result = read_sweep(folder)
         figures = result.plot(axis)
@@ -102,6 +108,8 @@ def rerun_command(file):
 
     The exit status is 1 if it exceeds what rounding makes.
     """
+    from sdelimit.experiments.rerun import rerun
+
     try:
         result = rerun(file)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -4,12 +4,13 @@ import json
 
 import click
 
-from sdelimit.experiments.catalogue import KINDS, NO_DEFAULT, entries
 from sdelimit.support.terminal import wrapped
+
+LISTS = ("optimizers", "noises", "covariances", "schedules", "models", "data")
 
 
 @click.command(name="list")
-@click.argument("what", required=False, type=click.Choice(list(KINDS)))
+@click.argument("what", required=False, type=click.Choice(LISTS))
 @click.option("--json", "as_json", is_flag=True, help="As JSON, and nothing else.")
 def list_command(what, as_json):
     """Optimizers, noise laws, covariances, schedules, models and data sets, with their parameters and defaults.
@@ -17,7 +18,9 @@ def list_command(what, as_json):
     Texts for the options of the other commands are NAME, or NAME:VALUE,VALUE,PARAMETER=VALUE; names count in any case,
     with or without underscores: signSGD is sign_sgd.
     """
-    chosen = [what] if what else list(KINDS)
+    from sdelimit.experiments.catalogue import entries
+
+    chosen = [what] if what else LISTS
     if as_json:
         click.echo(json.dumps({name: [_record(entry) for entry in entries(name)] for name in chosen}, indent=2))
     else:
@@ -26,8 +29,14 @@ def list_command(what, as_json):
 
 def _record(entry):
     """An entry as JSON: defaults as they are where JSON has them, and as texts otherwise."""
+    from sdelimit.experiments.catalogue import NO_DEFAULT
+
     parameters = [
-        {"name": name, "required": value is NO_DEFAULT and not name.startswith("*"), "default": _plain(value)}
+        {
+            "name": name,
+            "required": value is NO_DEFAULT and not name.startswith("*"),
+            "default": None if value is NO_DEFAULT else _plain(value),
+        }
         for name, value in entry.parameters.items()
     ]
     return {
@@ -40,12 +49,12 @@ def _record(entry):
 
 
 def _plain(value):
-    if value is NO_DEFAULT:
-        return None
-    return value if value is None or (isinstance(value, bool | int | float | str) and value == value) else repr(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 
 def _section(what):
+    from sdelimit.experiments.catalogue import KINDS, entries
+
     kind, lines, listed = KINDS[what], [], entries(what)
     lines.append(wrapped(f"{what} ({kind.option}){kind.beside and ': '}{kind.beside}", "    ", ""))
     for entry in listed:
