@@ -48,6 +48,7 @@ from .results.curves import DivergenceWarning, LimitWarning, RiskCurve, RiskCurv
 from .results.stored import load
 from .sde.solve import solve_sde
 from .simulation.simulate import simulate
+from .support.compiled import enable_cache
 
 __all__ = [
     "BestLearningRate",
@@ -85,6 +86,7 @@ __all__ = [
     "data",
     "directional_sharpness",
     "effects",
+    "enable_cache",
     "from_optax",
     "limit_coefficients",
     "lion",

@@ -18,7 +18,7 @@ FLOORS = [
     {"ode", "sde", "simulation", "data", "report"},
     {"analysis"},
     {"experiments"},
-    {"cli", "sdelimit"},
+    {"cli", "sdelimit", "__main__"},
 ]
 """The rooms of each floor, from the ground up; ``sdelimit`` is the package's own __init__."""
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}

@@ -92,6 +92,26 @@ class Effects(Stored):
         t = self.decomposition.time(t)
         return f"{self._numbers(t)}\n\n{self.decomposition.table(t)}"
 
+    def numbers(self, t: float | None = None) -> dict:
+        """What the table has, as plain numbers: of each effect, and ``log_shares``, None where there are none."""
+        t = self.decomposition.time(t)
+        at = int(np.argmin(np.abs(self.curve.t - t)))
+        rate, pre = self.learning_rate, self.preconditioning
+        known = self.decomposition.undefined(t) is None
+        return {
+            "t": float(self.curve.t[at]),
+            "risk": float(self.curve.risk[at]),
+            "sgd_lr": float(rate.sgd_lr[at]),
+            "effective_lr": float(rate.effective[at]),
+            "condition_number": float(pre.condition_number),
+            "sgd_condition_number": float(pre.sgd_condition_number),
+            "noise_compression": float(self.noise_compression.chi[at]),
+            "noise_reshaping": float(self.noise_reshaping.ratio[at]),
+            "weight_decay": float(self.weight_decay),
+            "log_shares": self.decomposition.log_shares(t) if known else None,
+            "identity_error": float(self.identity_error),
+        }
+
     def _numbers(self, t) -> str:
         at = int(np.argmin(np.abs(self.curve.t - t)))
         rate, pre = self.learning_rate, self.preconditioning
