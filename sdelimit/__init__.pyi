@@ -12,6 +12,7 @@ from .analysis.recommend import Recommendation, recommend
 from .analysis.scaling.scaling_law import ScalingLaw, scaling_law
 from .analysis.stationary import convergence_rate, max_stable_lr, stationary_risk
 from .analysis.weight_decay import BestWeightDecay, best_weight_decay
+from .experiments.explore import Explorer, explore
 from .experiments.rerun import Rerun, rerun
 from .experiments.sweep import Sweep, read_sweep, sweep
 from .ode.solve import solve_ode
@@ -55,6 +56,7 @@ __all__ = [
     "BestWeightDecay",
     "DivergenceWarning",
     "Effects",
+    "Explorer",
     "LimitWarning",
     "LinearRegression",
     "LogisticRegression",
@@ -87,6 +89,7 @@ __all__ = [
     "directional_sharpness",
     "effects",
     "enable_cache",
+    "explore",
     "from_optax",
     "limit_coefficients",
     "lion",

@@ -3,7 +3,7 @@
 import numpy as np
 
 import sdelimit as sl
-from bad_input.rows import NAN, SGD, kind, value
+from bad_input.rows import NAN, SGD, P, kind, value
 
 GRID = {"optimizer": "sgd", "lr": 0.1, "t_max": 1.0, "d": 8}
 
@@ -28,6 +28,12 @@ TABLE = [
     kind(sl.enable_cache, "folder must be a path", 3),
     value(sl.enable_cache, "folder must be a path", ""),
     kind(sl.sweep, "out must be a path", 3, **GRID),
+    kind(sl.explore, "problem must be", np.eye(2)),
+    kind(sl.explore, "optimizer must be an optimizer", P, ["sgd"]),
+    value(sl.explore, r"lr must lie in \[0.001, 10\], got 20", P, lr=20.0),
+    value(sl.explore, "t_max must be > 0", P, t_max=0.0),
+    value(sl.explore, "n_runs must be >= 1", P, n_runs=0),
+    kind(sl.Explorer, "missing .* required positional argument"),
     kind(sl.read_sweep, "folder must be a path", None),
     value(sl.read_sweep, "folder: .* holds no sweep", "nowhere"),
     kind(sl.rerun, "file must be a path", 3),
