@@ -2,8 +2,8 @@
 
 See: a share of the coordinates has ten times the scale of the others. Left, the directional sharpness of clipped steps
 over SGD's (lines: limit, circles: runs): the fewer coordinates are bad, the more clipping gains; where all are bad it
-gains nothing. Right, of what a step is made at 1% bad coordinates: they carry half of SGD's squared length, and clipping
-takes it from them, while at thresholds of 3 to 30 it leaves nearly all others alone.
+gains nothing. Right, of what a step is made at 1% bad coordinates: they carry half of SGD's squared length, and
+clipping takes it from them, while at thresholds of 3 to 30 it leaves nearly all others alone.
 Claim (arXiv:2306.00204): a small fraction of the coordinates causes SGD's sharpness, and clipping coordinates cures it
 when that fraction is small.
 """

@@ -21,7 +21,7 @@ def draw(quick=False):
     n_runs, side, words = (8, 8, 100) if quick else (32, 16, 300)
     cases = {
         "image-like": (image_like(side, 20 * side**2), (0.3, 0.1)),
-        "text-like": (text_like(words, 20 * words), (0.3, 0.05)),
+        "text-like": (text_like(words, 20 * words), (0.05, 0.05)),
     }
     if folder := os.environ.get("CIFAR10"):
         cases["CIFAR-10"] = (sl.data.cifar10(folder, random_features=side**2), (0.3, 0.1))

@@ -1,11 +1,12 @@
 """S-Adam against Adam: what its brake does to the learning rate and to the risk.
 
 See: left, the limit (lines) and runs (circles) of Adam and of S-Adam with two probe lengths at the same learning rate:
-braked steps are shorter at all times, so that the risk falls later and settles lower. Right, the drift as a fraction of
-Adam's along those curves: short probes see a linear loss, whose differences vary by chance alone, and brake by one factor
-at every risk; long ones see its curvature, the more the smaller the risk, differ less from each other, and brake less.
-Claim (arXiv:2605.29547): the factor exp(-brake rho) slows Adam where probes of the loss are irregular. On least squares,
-which is smooth, it is a smaller learning rate.
+braked steps are shorter at all times, so that the risk falls later and settles lower. Right, the drift as a fraction
+of Adam's along those curves: short probes see a linear loss, whose differences vary by chance alone, and brake by one
+factor at every risk; long ones see its curvature, the more the smaller the risk, differ less from each other, and brake
+less.
+Claim (arXiv:2605.29547): the factor exp(-brake rho) slows Adam where probes of the loss are irregular. On least
+squares, which is smooth, it is a smaller learning rate.
 """
 
 import numpy as np
