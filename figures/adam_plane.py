@@ -1,9 +1,10 @@
 """Adam's (b1, b2) plane: the figure of merit, drift squared per noise relative to SGD's, at a large and a small risk.
 
-See: numbers above 1 gain on SGD. At a large risk, where residuals are nearly Gaussian, nothing does by much; at a small
-one, where heavy-tailed noise dominates, a short memory of the size (small b2) does, since a huge residual is divided by
-itself before it counts, and the gain goes as b2 tends to 1, where Adam's noise is SGD's.
-Claim: which memory is best depends on the noise: robustness is in the denominator.
+See: numbers above 1 gain on SGD. At a large risk, where residuals are nearly Gaussian, nothing does; at a small one,
+where heavy-tailed noise dominates, a short memory of the size (b2 = 0.5 or 0.9) gains half, since a huge residual is
+divided by itself. The gain goes as b2 tends to 1, where Adam's noise is SGD's, and where gradients are averaged for much
+longer than sizes (top left).
+Claim: which memory is best depends on the noise and on the risk.
 """
 
 import numpy as np
