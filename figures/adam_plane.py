@@ -2,8 +2,8 @@
 
 See: numbers above 1 gain on SGD. At a large risk, where residuals are nearly Gaussian, nothing does; at a small one,
 where heavy-tailed noise dominates, a short memory of the size (b2 = 0.5 or 0.9) gains half, since a huge residual is
-divided by itself. The gain goes as b2 tends to 1, where Adam's noise is SGD's, and where gradients are averaged for much
-longer than sizes (top left).
+divided by itself. The gain goes as b2 tends to 1, where Adam's noise is SGD's, and where gradients are averaged for
+much longer than sizes (top left).
 Claim: which memory is best depends on the noise and on the risk.
 """
 
