@@ -9,6 +9,7 @@ from types import SimpleNamespace
 # processes and later runs compile the same code: single operations, of which there are thousands, too.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ["SDELIMIT_CACHE"] = "off"  # the command line keeps nothing in the user's folder
 
 import jax
 import jax.numpy as jnp

@@ -9,6 +9,18 @@ import sys
 import pytest
 
 
+def test_import_loads_nothing_that_takes_time():
+    """Names are looked up in ``__init__.pyi``, and what they need is imported when they are."""
+    code = """
+import sys, sdelimit as sl
+print([name for name in ("jax", "scipy", "optax", "diffrax", "matplotlib") if name in sys.modules])
+sl.solve_ode
+print([name for name in ("scipy.stats", "scipy.signal", "matplotlib", "sklearn", "pandas") if name in sys.modules])
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.split() == ["[]", "[]"]
+
+
 def test_import_has_no_side_effects():
     """No x64 flag, no device, no matplotlib backend or style, no pyplot."""
     code = """
@@ -17,6 +29,7 @@ def style():
     return {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != "backend"}
 before = style()
 import sdelimit
+from sdelimit import *
 import sdelimit.report.plot
 import jax
 from jax._src import xla_bridge

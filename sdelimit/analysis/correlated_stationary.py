@@ -22,9 +22,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from sdelimit.limits.exact.long_memory_adam import LongMemoryLimit
 from sdelimit.limits.law import CLOCK, ScalarLaw, operators_of
@@ -108,7 +108,7 @@ def _shape(problem, law, kernel) -> Shape:
     most = np.argsort(-share)[:MOST_VARYING]
     rng = np.random.default_rng(0)
     z = rng.standard_normal((POINTS, problem.d))
-    uniform = qmc.Sobol(most.size, seed=rng).random(POINTS)
+    uniform = scipy.stats.qmc.Sobol(most.size, seed=rng).random(POINTS)
     z[:, most] = ndtri(np.clip(uniform, 1e-12, 1 - 1e-12))
     w = z * np.sqrt(2 * energy / share.sum())
     if vectors is None:

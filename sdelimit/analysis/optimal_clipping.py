@@ -19,6 +19,7 @@ from sdelimit.optimizers.clip import clip_norm
 from sdelimit.optimizers.optimizer import Optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurve, with_limit_warnings
+from sdelimit.results.stored import Stored
 from sdelimit.schedules import LearningRate, LogLinear, Schedule, log_linear
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -39,7 +40,7 @@ SETTLED, MOST = 1e-6, 40
 
 
 @dataclass(frozen=True, eq=False)
-class OptimalClipping:
+class OptimalClipping(Stored):
     """A clipping schedule found by ``optimal_clipping``.
 
     Attributes:
@@ -61,6 +62,9 @@ class OptimalClipping:
     status: str
 
     __repr__ = brief_fields
+
+    def _variables(self):
+        return {**self.curve._variables(), "threshold": (("t",), np.asarray(self.schedule(self.curve.t)))}
 
     @property
     def risk(self) -> float:

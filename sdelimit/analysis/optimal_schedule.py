@@ -15,6 +15,7 @@ from sdelimit.ode.solve import check_rtol
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.results.curves import RiskCurve, with_limit_warnings
+from sdelimit.results.stored import Stored
 from sdelimit.schedules import LearningRate, LogLinear, log_linear
 from sdelimit.support import arguments as check
 from sdelimit.support.arguments import time_grid
@@ -28,7 +29,7 @@ REACH = 12.0
 
 
 @dataclass(frozen=True, eq=False)
-class OptimizedSchedule:
+class OptimizedSchedule(Stored):
     """A schedule found by ``optimize_schedule``.
 
     Attributes:
@@ -46,6 +47,9 @@ class OptimizedSchedule:
     status: str
 
     __repr__ = brief_fields
+
+    def _variables(self):
+        return self.curve._variables()
 
 
 def optimize_schedule(

@@ -12,6 +12,7 @@ from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.limit_curve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
+from sdelimit.results.stored import Stored
 from sdelimit.results.trust import stationary_drift_error, warn_of_correlations
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
@@ -23,7 +24,7 @@ ACCURACY = 1e-6
 
 
 @dataclass(frozen=True)
-class BestWeightDecay:
+class BestWeightDecay(Stored):
     """The best weight decay of one rule at one learning rate.
 
     Attributes:
@@ -36,6 +37,9 @@ class BestWeightDecay:
     weight_decay: float
     risk: float
     undecayed: float
+
+    def _variables(self):
+        return {name: (("case",), np.array([getattr(self, name)])) for name in ("weight_decay", "risk", "undecayed")}
 
 
 def best_weight_decay(

@@ -5,10 +5,7 @@ from pathlib import Path
 
 import click
 
-from sdelimit.experiments.rerun import rerun
-from sdelimit.experiments.sweep import read_sweep, sweep
-from sdelimit.support import arguments as check
-from sdelimit.support.files import reading, replacing, writable_folder
+from sdelimit.cli.common import computes
 
 KEYS = ("optimizer", "lr", "t_max", "d", "covariance", "model", "noise", "batch_size", "seed",
         "n_runs", "points")  # fmt: skip
@@ -22,6 +19,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--force", is_flag=True, help="Discard the sweep that the folder holds, and start again.")
 @click.option("--retry-failed", is_flag=True, help="Compute again the cells that failed.")
 @click.option("--parquet", is_flag=True, help="Write table.parquet too (needs pyarrow).")
+@computes
 def sweep_command(config, out, **options):
     """Theory and runs for every combination of the values in CONFIG, a TOML file.
 
@@ -36,6 +34,8 @@ def sweep_command(config, out, **options):
 
     Interrupted in any way, the same command goes on where it stopped and ends with the same table.
     """
+    from sdelimit.experiments.sweep import sweep
+
     try:
         result = sweep(out, **_read_config(config), progress=True, **options)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -50,6 +50,8 @@ def sweep_command(config, out, **options):
 
 def _progress(out):
     """How many cells are done; the folder may not be a sweep's yet."""
+    from sdelimit.experiments.sweep import read_sweep
+
     try:
         return read_sweep(out).table().splitlines()[-1]
     except ValueError:
@@ -58,6 +60,9 @@ def _progress(out):
 
 def _read_config(path) -> dict:
     """The arguments of ``sweep`` in a TOML file."""
+    from sdelimit.support import arguments as check
+    from sdelimit.support.files import reading
+
     with reading("config", path, "is not a TOML file"):
         config = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     for key in config:
@@ -76,6 +81,9 @@ def _read_config(path) -> dict:
 @click.option("--force", is_flag=True, help="Overwrite figures of an earlier report.")
 def report_command(folder, axis, force):
     """Heat maps and best learning rates of the sweep in FOLDER, finished or not, as .png and .pdf in it."""
+    from sdelimit.experiments.sweep import read_sweep
+    from sdelimit.support.files import replacing, writable_folder
+
     try:
         result = read_sweep(folder)
         figures = result.plot(axis)
@@ -94,11 +102,14 @@ def report_command(folder, axis, force):
 
 @click.command(name="rerun")
 @click.argument("file", type=PATH)
+@computes
 def rerun_command(file):
     """Repeat the result in FILE, an .npz of sdelimit compare or of a sweep's cell, and report the difference.
 
     The exit status is 1 if it exceeds what rounding makes.
     """
+    from sdelimit.experiments.rerun import rerun
+
     try:
         result = rerun(file)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -1,22 +1,16 @@
 """The command of scaling laws. No computation."""
 
 import csv
-import itertools
 import re
 from functools import partial
 from pathlib import Path
 
 import click
-import numpy as np
 
-from sdelimit.analysis.scaling.plot import plot_scaling
-from sdelimit.analysis.scaling.scaling_law import scaling_law, sizes_of
-from sdelimit.analysis.scaling.size_curve import SCHEDULES, last_step, rates_of
-from sdelimit.experiments.specs import parse_optimizer
-from sdelimit.problem.random_features import power_law_random_features
-from sdelimit.support import arguments as check
-from sdelimit.support.files import replacing, writable_folder
+from sdelimit.cli.common import computes, echo_doubts, holding_doubts
+from sdelimit.cli.output import new_folder
 
+SCHEDULES = ("constant", "inverse_sqrt", "wsd")
 SIZES = (100, 141, 200, 283, 400, 566, 800)
 FOLDER = "sdelimit-scaling"
 COLUMNS = ("optimizer", "d", "steps", "compute", "lr", "loss", "on_frontier")
@@ -42,12 +36,19 @@ COLUMNS = ("optimizer", "d", "steps", "compute", "lr", "loss", "on_frontier")
     "--deterministic", is_flag=True, help="The limit of many features, without matrices: for sgd and its kin."
 )
 @click.option("--out", type=click.Path(path_type=Path), help=f"Folder for the results; default a new {FOLDER}.")
+@computes
 def scaling_command(alpha, beta, optimizer, ds, ratio, lr, horizon, schedule, batch_size, seed, deterministic, out):
     """Compute-optimal frontiers on power-law random features: loss against compute for many model sizes.
 
     Writes scaling.png, .pdf and .csv to the output folder, and there the curves of every size as soon as it is done:
     interrupted in any way, the same command goes on.
     """
+    from sdelimit.analysis.scaling.scaling_law import scaling_law, sizes_of
+    from sdelimit.analysis.scaling.size_curve import last_step, rates_of
+    from sdelimit.experiments.specs import parse_optimizer
+    from sdelimit.support import arguments as check
+    from sdelimit.support.files import writable_folder
+
     try:
         ratio = check.real("ratio", ratio, positive=True)
         rates = {text: _rates(lr, text, optimizer) for text in optimizer}
@@ -58,18 +59,20 @@ def scaling_command(alpha, beta, optimizer, ds, ratio, lr, horizon, schedule, ba
         first = family(min(ds))
         for text, rule in rules:
             rates_of(first, rule.limit(first, batch_size), rates[text])  # refuses before anything is written
-        folder = writable_folder("--out", _new_folder() if out is None else out)
-        laws = [
-            scaling_law(
-                family, rule, ds, lrs=rates[text], horizon=horizon, schedule=schedule, batch_size=batch_size,
-                out=folder / re.sub(r"[^A-Za-z0-9.=-]+", "_", text),
-            )
-            for text, rule in rules
-        ]  # fmt: skip
+        folder = writable_folder("--out", new_folder(FOLDER) if out is None else out)
+        with holding_doubts() as doubts:
+            laws = [
+                scaling_law(
+                    family, rule, ds, lrs=rates[text], horizon=horizon, schedule=schedule, batch_size=batch_size,
+                    out=folder / re.sub(r"[^A-Za-z0-9.=-]+", "_", text),
+                )
+                for text, rule in rules
+            ]  # fmt: skip
         for text, law in zip((text for text, _ in rules), laws, strict=True):
             click.echo(f"{text}\n{law.table()}\n")
-            for doubt in law.warnings:
-                click.echo(f"  {doubt}")
+            echo_doubts(law.warnings)
+        said = {" ".join(doubt.split()) for law in laws for doubt in law.warnings}
+        echo_doubts([doubt for doubt in doubts if doubt not in said])
         _write(folder, [text for text, _ in rules], laws)
     except (ValueError, TypeError, RuntimeError) as error:
         raise click.UsageError(str(error)) from error
@@ -82,17 +85,21 @@ def scaling_command(alpha, beta, optimizer, ds, ratio, lr, horizon, schedule, ba
 
 
 def _problem(d, *, ratio, **given):
+    from sdelimit.problem.random_features import power_law_random_features
+
     return power_law_random_features(round(ratio * d), d, **given)
 
 
 def _rates(texts, optimizer, optimizers):
     """The learning rates for one rule: its own, or those for all; None without any."""
+    from sdelimit.experiments.specs import canonical
+
     chosen = {True: [], False: []}
     for text in texts:
         name, equals, value = text.rpartition("=")
-        if equals and name not in optimizers:
+        if equals and canonical(name) not in map(canonical, optimizers):
             raise ValueError(f"--lr names {name!r}, which is none of the rules: -o {', -o '.join(optimizers)}")
-        if not equals or name == optimizer:
+        if not equals or canonical(name) == canonical(optimizer):
             try:
                 chosen[bool(equals)].append(float(value))
             except ValueError:
@@ -100,12 +107,10 @@ def _rates(texts, optimizer, optimizers):
     return chosen[True] or chosen[False] or None
 
 
-def _new_folder() -> Path:
-    names = itertools.chain([FOLDER], (f"{FOLDER}-{i}" for i in itertools.count(2)))
-    return next(path for path in map(Path, names) if not path.exists())
-
-
 def _write(folder, texts, laws):
+    from sdelimit.analysis.scaling.plot import plot_scaling  # and matplotlib with it
+    from sdelimit.support.files import replacing
+
     figure = plot_scaling(laws)
     for suffix in ("png", "pdf"):
         with replacing(folder / f"scaling.{suffix}") as file:
@@ -124,5 +129,7 @@ def _write(folder, texts, laws):
 
 def _on_frontier(law, curve):
     """Whether each number of steps of a size is the best use of its compute, at the nearest point of the frontier."""
+    import numpy as np
+
     distance = np.abs(np.log(law.compute[:, None] / (curve.steps * curve.cost)))
     return law.optimal_size[np.argmin(distance, axis=0)] == curve.d

@@ -1,5 +1,6 @@
 """What ``sdelimit compare`` computes, from its settings as a dictionary of texts and numbers."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +12,11 @@ from sdelimit.ode.solve import solve_ode
 from sdelimit.optimizers import Optimizer
 from sdelimit.problem.regression import Regression
 from sdelimit.report.comparison import RunsOnly, compare
-from sdelimit.sde.solve import solve_sde
+from sdelimit.report.theory import Limit
+from sdelimit.sde.solve import solve_sde, theory_times
 from sdelimit.simulation.simulate import simulate
 from sdelimit.support.arguments import nearest
+from sdelimit.support.progress import progress_bar
 
 
 class Experiment(NamedTuple):
@@ -31,7 +34,7 @@ def experiment_of(settings) -> Experiment:
     if settings["points"] < 2 or not 0 < t_max < float("inf"):
         raise ValueError(f"--points must be >= 2 and --t-max > 0, got {settings['points']} and {t_max:g}")
     for option, name in (("--runs", "n_runs"), ("--paths", "n_paths")):
-        if settings[name] < 1:
+        if settings.get(name, 1) < 1:
             raise ValueError(f"{option} must be >= 1, got {settings[name]}")
     problems = _data_problem(settings) if settings["data"] else _made_up_problems(settings)
     if t_max * problems[0].d < 1:
@@ -85,35 +88,85 @@ def _data_problem(settings):
     return [problem]
 
 
-def run_experiment(experiment: Experiment, settings) -> list:
-    """Reports, one or two for each noise law and rule.
+def run_experiment(experiment: Experiment, settings, progress: bool | None = False) -> list:
+    """Reports, one or two for each noise law and rule; ``progress`` as for ``progress_bar``, a step a stage.
 
     Theory first: it refuses what the problem cannot have before the simulation spends its time.
     """
-    seed, batch_size = settings["seed"], settings["batch_size"]
-    reports = []
-    for problem in experiment.problems:
-        times = np.unique(np.rint(experiment.times * problem.d)) / problem.d
-        given = {"t": times, "batch_size": batch_size}
-        theories = [
-            _theory(problem, rule, lr, settings["n_paths"], seed, given)
-            for rule, lr in zip(experiment.optimizers, experiment.rates, strict=True)
-        ]
-        runs = simulate(problem, experiment.optimizers, experiment.rates, n_runs=settings["n_runs"], seed=seed, **given)
-        for theory, own, lr in zip(theories, runs, experiment.rates, strict=True):
-            reports.append(RunsOnly(own, theory) if isinstance(theory, str) else compare(theory[0], own, theory[1]))
-            if data.covers(problem, own.optimizer, batch_size):
-                reports.append(compare(data.solve_ode(problem, own.optimizer, lr, **given), own))
+    seed, batch_size, reports = settings["seed"], settings["batch_size"], []
+    rules = list(zip(experiment.optimizers, experiment.rates, strict=True))
+    stages = len(experiment.problems) * (2 * len(rules) + 1)
+    with progress_bar(progress, stages, "stage", leave=False) as bar:
+        for index, problem in enumerate(experiment.problems, 1):
+            given = {"t": _times(experiment, problem), "batch_size": batch_size}
+            of = f"problem {index} of {len(experiment.problems)}"
+            theories = []
+            for i, (rule, lr) in enumerate(rules, 1):
+                which = f"{rule.name}, rule {i} of {len(rules)}, {of}"
+                theories.append(_theory(problem, rule, lr, settings["n_paths"], seed, given, bar, which))
+            bar.set_description(f"simulation of {len(rules)} rules, {of}")
+            asked = {"n_runs": settings["n_runs"], "seed": seed}
+            runs = simulate(problem, experiment.optimizers, experiment.rates, **asked, **given)
+            bar.update()
+            for theory, own, lr in zip(theories, runs, experiment.rates, strict=True):
+                reports.append(RunsOnly(own, theory) if isinstance(theory, str) else compare(theory[0], own, theory[1]))
+                if data.covers(problem, own.optimizer, batch_size):
+                    reports.append(compare(data.solve_ode(problem, own.optimizer, lr, **given), own))
     return reports
 
 
-def _theory(problem, rule, lr, n_paths, seed, given):
-    """(ODE, SDE paths), or the reason why the rule has no limit here."""
+def solve_limits(experiment: Experiment, settings) -> list[Limit]:
+    """The theory alone, one or two for each noise law and rule."""
+    limits = []
+    for problem in experiment.problems:
+        given = {"t": _times(experiment, problem), "batch_size": settings["batch_size"]}
+        for rule, lr in zip(experiment.optimizers, experiment.rates, strict=True):
+            reason = _no_limit(problem, rule, given)
+            curve = None if reason else solve_ode(problem, rule, lr, save_modes=False, **given)
+            limits.append(Limit(problem, rule, curve, reason or curve.status))
+            if data.covers(problem, rule, settings["batch_size"]):
+                curve = data.solve_ode(problem, rule, lr, **given)
+                limits.append(Limit(problem, rule, curve, curve.status))
+    return limits
+
+
+def _times(experiment, problem):
+    """Whole steps near the times of the experiment."""
+    return np.unique(np.rint(experiment.times * problem.d)) / problem.d
+
+
+def _no_limit(problem, rule, given) -> str | None:
+    """The reason why the rule has no limit here, or None."""
     try:
         rule.limit(problem, given["batch_size"])
     except NoLimitError as error:
         return error.reason
-    return solve_ode(problem, rule, lr, **given), solve_sde(problem, rule, lr, n_paths=n_paths, seed=seed, **given)
+    return None
+
+
+def _theory(problem, rule, lr, n_paths, seed, given, bar, which):
+    """(ODE, SDE paths), or the reason why the rule has no limit here."""
+    bar.set_description(f"theory of {which}")
+    reason = _no_limit(problem, rule, given)
+    if reason:
+        bar.update(2)
+        return reason
+    # At the times of what solve_sde solves first: it is the same program, and compiled once.
+    curve = solve_ode(problem, rule, lr, **{**given, "t": theory_times(given["t"])}, save_modes=False)
+    bar.update()
+    bar.set_description(f"SDE of {which}")
+    paths = solve_sde(problem, rule, lr, n_paths=n_paths, seed=seed, **given)
+    bar.update()
+    return _at(curve, given["t"]), paths
+
+
+def _at(curve, times):
+    """The curve at some of its times."""
+    kept = np.searchsorted(curve.t, times)
+    arrays = {name: getattr(curve, name)[kept] for name in ("t", "risk", "lr", "phi", "slope")}
+    overlaps = None if curve.overlaps is None else curve.overlaps[kept]
+    spread = None if curve.spread is None else replace(curve.spread, times=times, found={})
+    return replace(curve, **arrays, overlaps=overlaps, spread=spread)
 
 
 def _rates(texts, names, t_max):
@@ -131,11 +184,12 @@ def _rates(texts, names, t_max):
 
 def _own(text, names):
     """(optimizer, rest) of 'OPTIMIZER=rest', by the optimizer's text or bare name; (None, text) otherwise."""
-    known = {bare: name for name in names for bare in (name.partition(":")[0], name)}
-    matches = [key for key in known if text.startswith(f"{key}=")]
+    known = {specs.canonical(key): name for name in names for key in (name.partition(":")[0], name)}
+    said = specs.canonical(text)
+    matches = [key for key in known if said.startswith(f"{key}=")]
     if matches:
         key = max(matches, key=len)
-        return known[key], text[len(key) + 1 :]
+        return known[key], said[len(key) + 1 :]
     name, equals, _ = text.partition("=")
     if equals and ":" not in name:
         raise ValueError(f"--lr: {name!r} is not one of the optimizers{nearest(name, known)}")

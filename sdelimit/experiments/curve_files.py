@@ -82,3 +82,40 @@ def _of_overlaps(curves, name, empty):
         return empty
     values = getattr(curves, name)
     return values.mean(axis=0) if values.ndim > 1 else values
+
+
+LIMIT_COLUMNS = ("noise", "optimizer", "t", "lr", "ode_risk", "phi", "theory", "model", "ode_alignment")
+
+
+def write_limits_npz(path, limits, record):
+    """Theory alone: arrays named '<index>_<optimizer>_<what>' and, as a JSON text, the settings that made them."""
+    arrays = {}
+    for index, limit in enumerate(limits):
+        prefix, curve = f"{index}_{limit.optimizer.name}", limit.curve
+        arrays |= {f"{prefix}_rule": np.array(repr(limit.optimizer))}
+        arrays |= {f"{prefix}_noise": np.array(repr(limit.problem.noise)), f"{prefix}_status": np.array(limit.status)}
+        if curve is not None:
+            arrays |= {f"{prefix}_theory": np.array(curve.kind), f"{prefix}_t": curve.t, f"{prefix}_lr": curve.lr}
+            arrays |= {f"{prefix}_ode_risk": curve.risk, f"{prefix}_phi": curve.phi}
+            arrays |= {} if curve.overlaps is None else {f"{prefix}_ode_overlaps": curve.overlaps}
+    with replacing(path) as file:
+        np.savez_compressed(file, settings=np.array(json.dumps(record, default=str)), **arrays)
+
+
+def write_limits_csv(path, limits):
+    """One line for each rule with a limit, noise law and time; empty where a model has no such number."""
+    labels = rule_labels(limit.optimizer for limit in limits)
+    with replacing(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(LIMIT_COLUMNS)
+        for limit in limits:
+            if limit.curve is not None:
+                writer.writerows(_limit_lines(limit, labels[repr(limit.optimizer)]))
+
+
+def _limit_lines(limit, label):
+    curve = limit.curve
+    aligned = [""] * curve.t.size if curve.overlaps is None else curve.alignment
+    kind, model = curve.kind, describe_model(limit.problem) or LINEAR
+    for t, lr, risk, phi, alignment in zip(curve.t, curve.lr, curve.risk, curve.phi, aligned, strict=True):
+        yield repr(limit.problem.noise), label, t, lr, risk, phi, kind, model, alignment

@@ -143,7 +143,8 @@ def _rates(lr, optimizers, t_max) -> dict[str, list]:
     wrong = [key for key in lr if not isinstance(key, str)]
     if wrong:
         raise TypeError(f"lr must have optimizers as its keys, got {check.describe(wrong[0])}")
-    names = {key: [o for o in optimizers if key in (o, o.partition(":")[0])] for key in lr}
+    spelt = {name: specs.canonical(name) for name in (*optimizers, *lr)}
+    names = {key: [o for o in optimizers if spelt[key] in (spelt[o], spelt[o].partition(":")[0])] for key in lr}
     for key, named in names.items():
         if not named:
             raise ValueError(f"lr: {key!r} is not one of the optimizers{check.nearest(key, optimizers)}")
@@ -176,5 +177,5 @@ def _require_dimensions(text, dimensions):
     """The covariance exists in every dimension; what is wrong with one is wrong in the smallest."""
     size = specs.parse_covariance(text, min(dimensions)).d
     wrong = [d for d in dimensions if d != size]
-    if specs.is_file(text) and wrong:
+    if specs.brings_dimension(text) and wrong:
         raise ValueError(f"covariance: {text} holds a matrix with d = {size}, got d = {wrong[0]}")

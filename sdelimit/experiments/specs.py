@@ -1,10 +1,9 @@
 """Short texts for models, covariances, noise laws, optimizers and schedules, as the command line takes them.
 
-``name:argument,argument,key=value`` means the Python call ``name(argument, argument, key=value)``; arguments
-are numbers, True/False, or [lists] of numbers; of models also words.
+``name:argument,argument,key=value`` means the Python call ``name(argument, argument, key=value)``; see ``spec_text``.
+Names are taken in any case, with or without underscores: 'signSGD' is 'sign_sgd'.
 """
 
-import ast
 import importlib
 import inspect
 import os
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdelimit import covariance, noise, optimizers, schedules
+from sdelimit.experiments.spec_text import NO_DEFAULT, Call, bind, known_name, parameters, plain, read
 from sdelimit.numerics.floors import TINY
 from sdelimit.problem.linear_regression import LinearRegression
 from sdelimit.problem.regression import Regression
@@ -28,6 +28,7 @@ from sdelimit.problem.single_index import (
     RobustRegression,
 )
 from sdelimit.support import arguments as check
+from sdelimit.support.arguments import nearest
 from sdelimit.support.files import is_file, load_array
 
 
@@ -41,10 +42,8 @@ def _snake_case(name):
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
-COVARIANCES = {
-    name: make for name, make in _functions(covariance).items() if next(iter(inspect.signature(make).parameters)) == "d"
-}
-"""Those made of a dimension and numbers."""
+COVARIANCES = _functions(covariance, covariance.as_covariance, covariance.from_data)
+"""Those made of numbers, most of them of the dimension d too, which is given elsewhere."""
 OTHER_NOISES = "NoiseLaw", "NoNoise", "Density", "Empirical"
 NOISES = {"none": noise.NoNoise} | {
     _snake_case(name): getattr(noise, name) for name in noise.__all__ if name not in OTHER_NOISES
@@ -80,8 +79,25 @@ COMMON = tuple(inspect.signature(LinearRegression).parameters)
 """Arguments that are no part of a model's text: covariance, noise, theta0, theta_star, seed."""
 OPTIMIZERS = _functions(optimizers, optimizers.from_optax, optimizers.as_optimizer)
 """Those made of numbers."""
-HORIZON_SCHEDULES = {"cosine": schedules.cosine, "linear": schedules.linear}
-SCHEDULES = {"constant": schedules.constant, "inverse_sqrt": schedules.inverse_sqrt, **HORIZON_SCHEDULES}
+SCHEDULES = _functions(schedules, schedules.of_steps)
+"""Those made of numbers and other schedules; ``t_max`` is the horizon where a text does not say it."""
+EXAMPLES = {
+    "K": "[[2,0.5],[0.5,1]]", "b1": 0.9, "b2": 0.999, "blocks": "ar1(300,0.5),identity(300)", "boundaries": "[1,2]",
+    "delta": 4, "df": 2, "exponent": 0.7, "g2": 1, "g3": 0.5, "half_width": 0.5, "magnitude": 0.5, "means": "[-1,1]",
+    "rho": 0.5, "scale": 0.3, "schedule": "cosine(0.5)", "start": 0.5, "std": 0.5, "stds": "[0.2,0.2]",
+    "strengths": "[4,2]", "t_warmup": 1, "threshold": 1, "times": "[0.1,1]", "value": 0.5, "values": "[1,0.5,0.25]",
+    "weights": "[0.5,0.5]",
+}  # fmt: skip
+"""What to write for the parameters that have no default."""
+OTHER_EXAMPLES = {"log_linear": {"values": "[1,0.1]"}}
+"""Where one function's differs."""
+
+
+def example(name: str, own: dict) -> str:
+    """A text that works: the name, and a value for each parameter in ``own`` that needs one."""
+    examples = EXAMPLES | OTHER_EXAMPLES.get(name, {})
+    needed = [str(examples.get(key, 1)) for key, parameter in own.items() if parameter.default is NO_DEFAULT]
+    return f"{name}:{','.join(needed)}" if needed else name
 
 
 class Model(NamedTuple):
@@ -109,7 +125,7 @@ class Model(NamedTuple):
 
     def require_noise(self, name: str, text: str):
         """ValueError naming the argument ``name`` if the model cannot have the label noise ``text``."""
-        if text != "none" and not self.takes_noise:
+        if not self.takes_noise and not isinstance(parse_noise(text), noise.NoNoise):
             raise ValueError(
                 f"{name} must be none for the model {self.text!r}, whose labels are random by themselves or have no "
                 f"noise, got {text!r}"
@@ -118,34 +134,42 @@ class Model(NamedTuple):
 
 def parse_model(text: str) -> Model:
     """A class of problems: 'linear', 'logistic:hard', 'logistic:soft', 'probit', 'huber:0.5', ..."""
-    make, args, kwargs = _parse("model", text, MODELS, words=True)
-    fixed = getattr(make, "keywords", {})
-    names = [name for name in inspect.signature(make).parameters if name not in (*COMMON, *fixed)]
-    if len(args) > len(names):
-        raise ValueError(f"model: {text!r} must have at most {len(names)} argument(s), got {len(args)}")
-    options = dict(zip(names, args, strict=False))
-    wrong = [name for name in kwargs if name not in names[len(args) :]]
-    if wrong:
-        raise ValueError(f"model: {text!r} must name each of its arguments {names} once at most, got {wrong[0]!r}")
-    model = Model(text, make, options | kwargs)
-    _call("model", text, model.problem, (np.ones(1), noise.NoNoise()), {})
+    make, _, options = _parse("model", text, MODELS, given=COMMON)
+    model = Model(text, make, options)
+    _made("model", text, lambda: model.problem(np.ones(1), noise.NoNoise()))
     return model
 
 
 def parse_covariance(text: str, d: int):
-    """A covariance in dimension ``d``: 'ar1:0.5', 'power_law:0.7,rotate=True', or a .npy/.csv file of K or diag K."""
+    """A covariance in dimension ``d``: 'ar1:0.5', 'power_law:0.7,rotate=True'; or one that brings its own dimension.
+
+    These are 'diagonal:[2,1]', 'dense:[[2,1],[1,2]]', 'block:ar1(300,0.5),[2,1]', whose blocks are covariances with
+    their dimension, matrices or diagonals, and .npy/.csv files of K or its diagonal.
+    """
     if is_file(text):
         return covariance.as_covariance(load_array(text, "covariance"))
-    function, args, kwargs = _parse("covariance", text, COVARIANCES)
-    return _call("covariance", text, function, (d, *args), kwargs)
+    make, args, options = _parse("covariance", text, COVARIANCES, given=DIMENSION, nested=True)
+    given = {} if brings_dimension(text) else {"d": d}
+    return _made("covariance", text, lambda: make(*args, **given, **options))
+
+
+DIMENSION = ("d",)
+
+
+def brings_dimension(text: str) -> bool:
+    """Whether the text of a covariance says what d is."""
+    if is_file(text):
+        return True
+    name = known_name("covariance", text.partition(":")[0], COVARIANCES)
+    return "d" not in parameters(COVARIANCES[name])
 
 
 def parse_noise(text: str):
     """A noise law: 'student_t:2,0.3', 'none', or a .npy/.csv file of samples."""
     if is_file(text):
         return noise.Empirical(load_array(text, "noise").ravel())
-    function, args, kwargs = _parse("noise", text, NOISES)
-    return _call("noise", text, function, args, kwargs)
+    make, args, options = _parse("noise", text, NOISES)
+    return _made("noise", text, lambda: make(*args, **options))
 
 
 def parse_target(text: str, d: int, seed: int):
@@ -155,18 +179,24 @@ def parse_target(text: str, d: int, seed: int):
     """
     if is_file(text):
         return load_array(text, "target").ravel()
-    name, _, count = text.partition(":")
-    unit = re.fullmatch(r"e([0-9]+)", text)
+    name, colon, count = text.partition(":")
+    name, unit = name.lower(), re.fullmatch(r"[eE]([0-9]+)", text)
     if unit:
         return np.eye(1, d, _place("target", text, unit[1], d) - 1)[0]
     if name == "sparse":
+        if not count:
+            raise ValueError(f"target: {text!r} needs the number of entries that are not zero; for example sparse:5")
         k = _place("target", text, count, d)
         target = np.zeros(d)
         target[np.random.default_rng(seed).choice(d, k, replace=False)] = k**-0.5
         return target
-    if text == "dense":
+    if name == "dense" and not colon:
         return None
-    raise ValueError(f"target: {text!r} must be dense, e1 (or e2, ...), sparse:K, or a .npy/.csv file")
+    close = nearest(name, TARGETS)
+    raise ValueError(f"target: {text!r} must be dense, e1 (or e2, ...), sparse:K, or a .npy/.csv file{close}")
+
+
+TARGETS = ("dense", "e1", "sparse")
 
 
 def _place(what, text, number, d):
@@ -181,13 +211,22 @@ def parse_optimizer(text: str):
 
     The module is looked for in the current folder too. Every rule takes a weight_decay: 'signum:0.9,weight_decay=0.1'.
     """
-    name, _, _ = text.partition(":")
-    options = {name: _imported(name)} if "." in name else OPTIMIZERS
-    function, args, kwargs = _parse("optimizer", text, options)
-    own = "weight_decay" in inspect.signature(function).parameters
-    decay = 0.0 if own else kwargs.pop("weight_decay", 0.0)
-    made = optimizers.as_optimizer(_call("optimizer", text, function, args, kwargs), f"optimizer: {text!r}")
-    return _call("optimizer", text, made.with_weight_decay, (decay,), {}) if decay != 0 else made
+    call = read("optimizer", text)
+    if "." in call.name:
+        make, args, given = _imported(call.name), call.args, dict(call.kwargs)
+    else:
+        make, args, given = _parse("optimizer", text, OPTIMIZERS, more=("weight_decay",))
+    own = "weight_decay" in parameters(make)
+    decay = 0.0 if own else given.pop("weight_decay", 0.0)
+    made = _made("optimizer", text, lambda: optimizers.as_optimizer(make(*args, **given), f"optimizer: {text!r}"))
+    return _made("optimizer", text, lambda: made.with_weight_decay(decay)) if decay != 0 else made
+
+
+def canonical(text: str) -> str:
+    """``text`` with the optimizer that it begins with in this package's spelling: 'SignSGD=0.5' is 'sign_sgd=0.5'."""
+    name = re.match(r"[\w-]*", text)[0]
+    found = {plain(key): key for key in OPTIMIZERS}.get(plain(name))
+    return text if found is None else found + text[len(name) :]
 
 
 def _imported(name):
@@ -216,35 +255,52 @@ def parse_schedule(text: str, t_max: float):
         number = None
     if number is not None:
         return check.real("lr", number, nonnegative=True)
-    function, args, kwargs = _parse("lr", text, SCHEDULES)
-    if function in HORIZON_SCHEDULES.values() and len(args) < 2:
-        kwargs = {"t_max": t_max, **kwargs}
-    return _call("lr", text, function, args, kwargs)
+    make, args, options = _parse("lr", text, SCHEDULES, nested=True, known={"t_max": t_max})
+    return _made("lr", text, lambda: make(*args, **options))
 
 
-def _parse(what, text, options, words=False):
-    """(function, arguments, keyword arguments); ``words`` are texts without quotes."""
-    name, _, arguments = text.partition(":")
-    check.choice(what, name, options)
+def _parse(what, text, options, *, given=(), more=(), nested=False, known=None):
+    """(function, arguments, keyword arguments) of a text.
+
+    Args:
+        what: the argument, for errors.
+        text: the text.
+        options: functions by name.
+        given: parameters that a text cannot say.
+        more: keyword arguments beside the function's own.
+        nested: whether arguments may be calls of ``options`` themselves.
+        known: values for parameters of these names, where the text has none.
+    """
+    return _bound(what, text, read(what, text), options, given, more, nested, known or {})
+
+
+def _bound(what, text, call, options, given, more, nested, known):
+    name = known_name(what, call.name, options)
+    make = options[name]
+    own = parameters(make, given)
+    extra = {key: call.kwargs[key] for key in more if key in call.kwargs and key not in own}
+    call = call._replace(kwargs={key: value for key, value in call.kwargs.items() if key not in extra})
+    optional = {key: own[key].replace(default=value) for key, value in known.items() if key in own}
+    args, values = bind(what, text, call, own | optional, example(name, own | optional))
+
+    def resolved(value):
+        if not isinstance(value, Call):
+            return value
+        if not nested:
+            raise ValueError(f"{what}: cannot read the arguments of {text!r}; write name:1.5,key=2")
+        inner, inner_args, inner_values = _bound(what, text, value, options, (), (), True, known)
+        return _made(what, text, lambda: inner(*inner_args, **inner_values))
+
+    fill = {key: parameter.default for key, parameter in optional.items()}
+    values = {key: resolved(value) for key, value in (fill | values | extra).items()}
+    return make, tuple(map(resolved, args)), values
+
+
+def _made(what, text, make):
+    """``make()``; what is wrong with an argument is said of the text."""
     try:
-        call = ast.parse(f"f({arguments})", mode="eval").body
-        if not isinstance(call, ast.Call) or any(k.arg is None for k in call.keywords):
-            raise ValueError("not a list of arguments")
-        args = tuple(_literal(a, words) for a in call.args)
-        kwargs = {k.arg: _literal(k.value, words) for k in call.keywords}
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{what}: cannot read the arguments of {text!r}; write name:1.5,key=2") from error
-    return options[name], args, kwargs
-
-
-def _literal(node, words):
-    return node.id if words and isinstance(node, ast.Name) else ast.literal_eval(node)
-
-
-def _call(what, text, function, args, kwargs):
-    try:
-        return function(*args, **kwargs)
-    except TypeError as error:
-        raise ValueError(f"{what}: {text!r}: {str(error).replace('__init__() ', '')}") from error
-    except ValueError as error:
+        return make()
+    except (TypeError, ValueError) as error:
+        if str(error).startswith(f"{what}: "):
+            raise ValueError(str(error)) from error
         raise ValueError(f"{what}: {text!r}: {error}") from error

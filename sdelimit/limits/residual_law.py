@@ -1,8 +1,8 @@
 """Residuals l = s z - eps and batches of them: their scale, and quasi-random samples."""
 
 import numpy as np
+import scipy
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics.memo import memoized
@@ -21,7 +21,7 @@ def noise_scale(noise: NoiseLaw) -> float:
 def residual_sample(noise: NoiseLaw, batch_size: int, size: int = 2**14):
     """Quasi-random batches of residuals: l_j = means_j + sqrt(2R + variances_j) q_j. Three (size, b) arrays."""
     weights, means, variances = noise.components()
-    points = qmc.Sobol(2 * batch_size, seed=0).random(size)
+    points = scipy.stats.qmc.Sobol(2 * batch_size, seed=0).random(size)
     index = np.minimum(np.searchsorted(np.cumsum(weights), points[:, :batch_size]), weights.size - 1)
     return -means[index], variances[index], ndtri(np.clip(points[:, batch_size:], 1e-15, 1 - 1e-15))
 

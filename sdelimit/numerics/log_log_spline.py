@@ -1,6 +1,7 @@
 """A smooth positive function of one positive variable, tabulated once in log-log coordinates."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -26,5 +27,10 @@ class LogLogTable(eqx.Module):
 
     def log(self, log_x: Float[Array, "..."]) -> Float[Array, "..."]:
         """log f at log x."""
-        below, above = self.spline.beyond(log_x)
-        return self.spline(log_x) + below * self.slopes[0] + above * self.slopes[1]
+        return _log(self, log_x)
+
+
+@jax.jit
+def _log(table, log_x):
+    below, above = table.spline.beyond(log_x)
+    return table.spline(log_x) + below * table.slopes[0] + above * table.slopes[1]

@@ -3,6 +3,7 @@
 import functools
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -27,20 +28,25 @@ class PiecewisePolynomial(eqx.Module):
     coefficients: Float[np.ndarray, "m n *shape"]
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        c = jnp.asarray(self.coefficients)
-        n = c.shape[1]
-        inside = jnp.clip(x - self.start, 0.0, n * self.step)
-        cell = jnp.clip(jnp.floor(inside / self.step), 0, n - 1).astype(jnp.int32)
-        offset = inside - cell * self.step
-        pieces = c[:, cell]
-        offset = offset.reshape(offset.shape + (1,) * (c.ndim - 2))
-        return functools.reduce(lambda total, piece: total * offset + piece, pieces[1:], pieces[0])
+        return _evaluate(self, x)
 
     def beyond(self, x: Float[Array, "..."]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         """(min(x - left end, 0), max(x - right end, 0)): what linear continuations multiply by their slopes."""
         offset = x - self.start
         width = self.coefficients.shape[1] * self.step
         return jnp.minimum(offset, 0.0), jnp.maximum(offset - width, 0.0)
+
+
+@jax.jit  # traced once for all tables of one shape: one program has dozens of them
+def _evaluate(polynomial, x):
+    c = jnp.asarray(polynomial.coefficients)
+    n = c.shape[1]
+    inside = jnp.clip(x - polynomial.start, 0.0, n * polynomial.step)
+    cell = jnp.clip(jnp.floor(inside / polynomial.step), 0, n - 1).astype(jnp.int32)
+    offset = inside - cell * polynomial.step
+    pieces = c[:, cell]
+    offset = offset.reshape(offset.shape + (1,) * (c.ndim - 2))
+    return functools.reduce(lambda total, piece: total * offset + piece, pieces[1:], pieces[0])
 
 
 def quintic(x: Float[np.ndarray, " m"], values: Float[np.ndarray, "m *shape"]):

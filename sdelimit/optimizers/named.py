@@ -18,6 +18,11 @@ class Call:
     function: Callable
     arguments: dict
 
+    @property
+    def makes_optimizers(self) -> bool:
+        """Whether a file may have it called: the function is one that is decorated with ``named``, or decays one."""
+        return getattr(self.function, "makes_optimizers", False)
+
     def __call__(self):
         return self.function(**self.arguments)
 
@@ -48,4 +53,5 @@ def named(function):
             object.__setattr__(optimizer, "call", Call(call, dict(bound.arguments)))
         return optimizer
 
+    call.makes_optimizers = True
     return call

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import scipy
 from jaxtyping import Float
-from scipy.signal import lfilter
 
 from sdelimit.limits.measured.scalar_gradients import joint_trajectory, random_gradients
 from sdelimit.limits.measured.step_counts import StartUp, keep_types
@@ -106,11 +106,11 @@ def _call(name, numbers) -> str:
 
 
 def _average(beta, values):
-    return lfilter([1 - beta], [1, -beta], values, axis=0)
+    return scipy.signal.lfilter([1 - beta], [1, -beta], values, axis=0)
 
 
 def _sum(beta, values):
-    return lfilter([1.0], [1, -beta], values, axis=0)
+    return scipy.signal.lfilter([1.0], [1, -beta], values, axis=0)
 
 
 def _correction(beta, values, ahead=0):

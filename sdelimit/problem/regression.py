@@ -17,13 +17,14 @@ from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.numerics.sums import dot
 from sdelimit.problem.sample_stream import GaussianStream, Stream
 from sdelimit.support import arguments as check
+from sdelimit.support.structure import ByContent
 
 RESULTS = 32
 """Results that a problem caches: its modes, and matrices of the rules that were run on it."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class Regression:
+class Regression(ByContent):
     """Samples x ~ N(0, K) with labels that depend on <x, theta*>; see the subclasses."""
 
     covariance: Covariance
@@ -58,6 +59,10 @@ class Regression:
         start = self._half_norm(self.delta0)
         if not np.isfinite(start):
             raise ValueError(f"theta0 and theta_star must give a finite initial risk, got {start}")
+
+    def __hash__(self):
+        ends = self.theta0[[0, -1]], self.theta_star[[0, -1]]
+        return hash((type(self).__qualname__, self.d, self.seed, *map(bytes, ends)))
 
     @property
     def model(self) -> str:

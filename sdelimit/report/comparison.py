@@ -1,19 +1,22 @@
 """Theory against experiment, in numbers."""
 
+import textwrap
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from sdelimit.numerics.floors import HUGE
-from sdelimit.report.text import BAND, LINEAR, align, describe_model, describe_noise, rule_labels
+from sdelimit.report.fitted import fitted
+from sdelimit.report.text import BAND, LINEAR, describe_model, describe_noise, rule_labels
 from sdelimit.results.curves import RiskCurve, RiskCurves
-from sdelimit.results.summary import describe_lr
+from sdelimit.results.stored import Stored
+from sdelimit.results.summary import describe_lr, describe_result
 from sdelimit.support import arguments as check
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class Report(Stored):
     """How far a theory curve is from simulated runs.
 
     Attributes:
@@ -42,6 +45,20 @@ class Report:
 
     def __repr__(self):
         return self.table()
+
+    def _variables(self):
+        runs, paths = self.runs, self.paths
+        inside = np.clip(runs.t, self.theory.t[0], self.theory.t[-1])
+        found = {"t": runs.t, "lr": runs.lr, "ode_risk": self.theory.at(inside), "run_mean": runs.mean}
+        found |= {"run_standard_error": runs.standard_error, "relative_error": self.relative_error}
+        found |= dict(zip(("run_q10", "run_q50", "run_q90"), runs.quantile((BAND[0], 0.5, BAND[1])), strict=True))
+        if paths is not None:
+            bands = dict(zip(("sde_q10", "sde_q90"), paths.quantile(BAND), strict=True))
+            found |= {name: np.interp(runs.t, paths.t, _cap(edge)) for name, edge in bands.items()}
+        return {name: (("t",), values) for name, values in found.items()}
+
+    def _attributes(self):
+        return {**describe_result(self.runs), "kind": "report", "status": self.status, "table": self.table()}
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -171,14 +188,64 @@ def _cap(risk):
 HEADER = ("optimizer", "noise", "d", "runs", "lr", "max rel. error", "at t", "MC s.e.", "in 10-90% band", "status")
 
 
-def format_table(reports) -> str:
-    """Reports as an aligned text table, one row each; with the model, where one is not linear regression."""
+def format_table(reports, width: int | None = None) -> str:
+    """Reports as an aligned text table, one row each; with the model, where one is not linear regression.
+
+    In at most ``width`` columns, if that is given: statuses are then short, and what they leave out is under the table.
+    """
     labels = rule_labels(r.runs.optimizer for r in reports)
     rows, models = [_row(r, labels) for r in reports], [describe_model(r.runs.problem) for r in reports]
-    if not any(models):
-        return align([HEADER, *rows])
-    models = [model or LINEAR for model in models]
-    return align([("model", *HEADER), *((model, *row) for model, row in zip(models, rows, strict=True))])
+    notes = []
+    if width is not None:
+        short = [_short_status(report) for report in reports]
+        notes = [
+            textwrap.fill(f"{row[0]}, {row[1]}: {row[-1]}", width, subsequent_indent="    ")
+            for row, status in zip(rows, short, strict=True)
+            if status != row[-1]
+        ]
+        rows = [(*row[:-1], status) for row, status in zip(rows, short, strict=True)]
+    header = HEADER
+    if any(models):
+        header = (*HEADER[:1], "model", *HEADER[1:])
+        rows = [(row[0], model or LINEAR, *row[1:]) for model, row in zip(models, rows, strict=True)]
+    return "\n\n".join([fitted([header, *rows], width), *(["\n".join(notes)] if notes else [])])
+
+
+def _short_status(report) -> str:
+    """'diverged at t=1.2', the first of theory, runs and paths; 'no limit'; or the status."""
+    if report.theory is None:
+        return "no limit"
+    parts = [part for part in (report.theory, report.runs, report.paths) if part is not None]
+    first = min(float(np.min(part.diverged_at)) for part in parts)
+    return f"diverged at t={first:.3g}" if np.isfinite(first) else report.status
+
+
+def report_numbers(reports) -> list[dict]:
+    """The numbers of the table as dictionaries, in order; None where there is none."""
+    labels = rule_labels(r.runs.optimizer for r in reports)
+    return [_numbers(report, labels) for report in reports]
+
+
+def _numbers(report, labels):
+    runs, theory = report.runs, report.theory
+    numbers = {
+        "rule": _name(report, labels[repr(runs.optimizer)]),
+        "optimizer": repr(runs.optimizer),
+        "model": describe_model(runs.problem) or LINEAR,
+        "noise": repr(runs.problem.noise),
+        "d": runs.problem.d,
+        "runs": runs.risk.shape[0],
+        "lr": [float(runs.lr[0]), float(runs.lr[-1])],
+        "t": float(runs.t[-1]),
+        "theory_risk": None if theory is None else float(theory.risk[-1]),
+        "run_mean": float(runs.mean[-1]),
+        "run_standard_error": float(runs.standard_error[-1]),
+        "status": report.status,
+    }
+    if theory is not None:
+        names = ("max_relative_error", "worst_time", "standard_error", "coverage")
+        numbers |= {name: getattr(report, name) for name in names}
+    return numbers
 
 
 def _row(report, labels):

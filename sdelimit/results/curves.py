@@ -11,7 +11,8 @@ from scipy.special import ndtri
 from sdelimit.numerics.floors import BLOW_UP, HUGE, TINY_RISK
 from sdelimit.optimizers.optimizer import Optimizer
 from sdelimit.problem.linear_regression import LinearRegression
-from sdelimit.results.summary import summary
+from sdelimit.results.stored import Stored
+from sdelimit.results.summary import describe_result, summary
 from sdelimit.results.trust import (
     DivergenceWarning,
     LimitWarning,
@@ -41,7 +42,7 @@ class Spread(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class RiskCurve:
+class RiskCurve(Stored):
     """A deterministic risk curve R(t), with t = steps / d.
 
     With an array of m learning rates every array below but ``t``, ``decay`` has a leading axis of length m.
@@ -95,6 +96,30 @@ class RiskCurve:
 
     def __repr__(self):
         return summary(self, f"{self.kind} curve")
+
+    def __len__(self):
+        """The number of learning rates of an array of them; TypeError for the curve of one."""
+        if np.ndim(self.lr) < 2:
+            raise TypeError("the curve of one learning rate has no length: .t.size is the number of its times")
+        return len(self.risk)
+
+    def __bool__(self):
+        return True
+
+    def __getitem__(self, index) -> "RiskCurve":
+        """``select(index)``; a negative index counts from the last learning rate."""
+        return _one_rate(self, index)
+
+    def _variables(self):
+        rates = ("rate",) if np.ndim(self.lr) > 1 else ()
+        along = (*rates, "t")
+        found = {"t": (("t",), self.t), "lr": (along, self.lr), "risk": (along, self.risk), "phi": (along, self.phi)}
+        if self.modes is not None:
+            found |= {"modes": ((*along, "mode"), self.modes), "decay": (("mode",), self.decay)}
+        return found | _of_overlaps(self, along)
+
+    def _attributes(self):
+        return describe_result(self)
 
     def select(self, index: int) -> "RiskCurve":
         """The curve of one learning rate of an array of them."""
@@ -185,7 +210,7 @@ class RiskCurve:
 
 
 @dataclass(frozen=True, eq=False)
-class RiskCurves:
+class RiskCurves(Stored):
     """Many random risk curves: SDE paths or simulated runs.
 
     With an array of m learning rates ``risk`` has a leading axis of length m.
@@ -220,6 +245,37 @@ class RiskCurves:
 
     def __repr__(self):
         return summary(self, f"{self.risk.shape[-2]} {'SDE paths' if self.kind == 'sde' else 'simulated runs'}")
+
+    def __len__(self):
+        """The number of runs, of learning rates if there is an array of them."""
+        return len(self.risk)
+
+    def __getitem__(self, index) -> "RiskCurves":
+        """The runs of an index, a slice or an array; of an array of learning rates, ``select(index)``."""
+        if np.ndim(self.lr) > 1:
+            return _one_rate(self, index)
+        chosen = np.atleast_1d(np.arange(len(self))[index])
+        if chosen.ndim > 1 or not chosen.size:
+            raise IndexError(f"index must choose one or more of {len(self)} runs, got {index!r}")
+        names = ("risk", "diverged_at", "curvature", "squared_length", "overlaps")
+        taken = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        found = replace(self, **{name: value[chosen] for name, value in taken.items()})
+        diverged = int(np.isfinite(found.diverged_at).sum())
+        noun = "paths" if self.kind == "sde" else "runs"
+        first = f"{diverged} of {chosen.size} {noun} diverged, the first by t = {found.diverged_at.min():.4g}"
+        return replace(found, status=first if diverged else "ok")
+
+    def _variables(self):
+        rates = ("rate",) if np.ndim(self.lr) > 1 else ()
+        along = (*rates, "run", "t")
+        found = {"t": (("t",), self.t), "lr": ((*rates, "t"), self.lr), "risk": (along, self.risk)}
+        for name in ("curvature", "squared_length"):
+            if getattr(self, name) is not None:
+                found[name] = along, getattr(self, name)
+        return found | _of_overlaps(self, along)
+
+    def _attributes(self):
+        return describe_result(self)
 
     def select(self, index: int) -> "RiskCurves":
         """The curves of one learning rate of an array of them."""
@@ -281,6 +337,23 @@ class RiskCurves:
             raise ValueError(f"q must lie in [0, 1], got {q}")
         value = np.quantile(np.minimum(self.risk, HUGE), q, axis=-2)
         return np.where(value < HUGE / 1e10, value, np.inf)
+
+
+def _of_overlaps(curve, along) -> dict:
+    """Alignment and error rate of curves that have them, with the names of their dimensions."""
+    if curve.overlaps is None:
+        return {}
+    names = ("alignment", "error_rate") if curve.problem.loss.classifies else ("alignment",)
+    return {name: (along, getattr(curve, name)) for name in names}
+
+
+def _one_rate(result, index):
+    """``select(index)`` as sequences have it: from the end for index < 0, IndexError past the ends."""
+    if np.ndim(result.lr) < 2:
+        raise TypeError(f"this {result.kind} curve is of one learning rate: only curves of an array of them have parts")
+    if not isinstance(index, int | np.integer):
+        raise TypeError(f"index must be an integer, got {check.describe(index)}")
+    return result.select(int(range(len(result.risk))[index]))
 
 
 def _irreducible_risk(problem) -> float:

@@ -16,6 +16,19 @@ def summary(result, what: str) -> str:
     return shorten([*lines, *(f"  status: {text}" for text in statuses), *(f"  warning: {x}" for x in result.warnings)])
 
 
+def describe_result(result) -> dict[str, str]:
+    """What the numbers of a curve are of, as texts by name."""
+    statuses = [result.status] if isinstance(result.status, str) else list(result.status)
+    return {
+        "kind": result.kind,
+        "optimizer": repr(result.optimizer),
+        "problem": brief(result.problem),
+        "batch_size": str(result.batch_size),
+        "status": "; ".join(dict.fromkeys(statuses)),
+        "warnings": "\n".join(result.warnings),
+    }
+
+
 def describe_lr(lr) -> str:
     """'0.5' for a constant learning rate, '0.5 -> 0.1' for one that changes."""
     return f"{lr[0]:.3g}" if np.ptp(lr) == 0 else f"{lr[0]:.3g} -> {lr[-1]:.3g}"

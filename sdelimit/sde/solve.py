@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from sdelimit.numerics import normals
 from sdelimit.numerics.precision import x64
@@ -139,12 +140,17 @@ def solve_sde(
     )
 
 
+def theory_times(times) -> Float[np.ndarray, " n"]:
+    """Where the mean risk is computed for paths at ``times``: these, 0, and a thousand more."""
+    return np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
+
+
 def _theory(problem, optimizer, limit, lr, times, batch_size, aligned):
     """The mean risk on a fine grid, and the law and response of correlated features, None without.
 
     Warns of nothing: paths report their own.
     """
-    grid = np.unique(np.concatenate([[0.0], times, np.linspace(0.0, times[-1], 1001)]))
+    grid = theory_times(times)
     given = {"batch_size": batch_size, "rtol": 1e-4, "save_modes": False}
     check_alignment(optimizer, limit, aligned)
     curve = solve_limit(problem, optimizer, limit, lr, grid, **given)

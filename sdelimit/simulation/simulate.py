@@ -42,7 +42,7 @@ def simulate(
     chunk_steps: int | None = None,
     progress: bool | None = None,
     checkpoint=None,
-):
+) -> RiskCurves:
     """Run the optimizer itself: fresh samples x ~ N(0, K), y = <x, theta*> + eps at every step.
 
     A problem made from data (``sl.data``) gives its own rows instead, each at most once, in random order.

@@ -25,6 +25,8 @@ TABLE = [
     swept(kind, "retry_failed must be True or False", retry_failed=1),
     swept(kind, "parquet must be True or False", parquet="yes"),
     swept(kind, "progress must be True, False or None", progress="no"),
+    kind(sl.enable_cache, "folder must be a path", 3),
+    value(sl.enable_cache, "folder must be a path", ""),
     kind(sl.sweep, "out must be a path", 3, **GRID),
     kind(sl.read_sweep, "folder must be a path", None),
     value(sl.read_sweep, "folder: .* holds no sweep", "nowhere"),

@@ -36,6 +36,15 @@ TABLE = [
     value(getattr, "spread of single runs is not known", CURVE, "std"),
     value(getattr, "spread of single runs is not known", CURVE, "exact_std"),
     kind(RUNS.quantile, "q must", "median"),
+    kind(CURVE.save, "path must be a path", 3),
+    value(CURVE.save, "path must end in .npz", "curve.csv"),
+    value(CURVE.save, "path: cannot write to nowhere/curve.npz: No such file", "nowhere/curve.npz"),
+    kind(sl.load, "path must be a path", None),
+    value(sl.load, "path: cannot read nowhere.npz: No such file", "nowhere.npz"),
+    value(sl.load, "path: bad.npy holds no result", "bad.npy"),
+    kind(CURVE.__getitem__, "only curves of an array of them have parts", 0),
+    kind(MANY.__getitem__, "index must be an integer", "last"),
+    kind(len, "the curve of one learning rate has no length", CURVE),
     value(getattr, "sharpness was not recorded", RUNS, "mean_sharpness"),
     *(
         kind(made_here, "missing .* required positional argument")
@@ -45,6 +54,7 @@ TABLE = [
             sl.Effects,
             sl.OptimalClipping,
             sl.OptimizedSchedule,
+            sl.Recommendation,
             sl.Report,
             sl.ScalingLaw,
             sl.Rerun,

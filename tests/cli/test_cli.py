@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 import sdelimit as sl
-from sdelimit.cli.main import FILES, main
+from sdelimit.cli.compare import FILES
+from sdelimit.cli.main import main
 from sdelimit.experiments import specs
 from sdelimit.experiments.rerun import rerun
 from sdelimit.experiments.specs import parse_target

@@ -61,7 +61,7 @@ def test_a_result_repeats_itself_in_another_folder(result, tmp_path, monkeypatch
 
 def test_a_disk_that_is_too_full_is_found_before_the_comparison(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10})())
-    monkeypatch.setattr(importlib.import_module("sdelimit.cli.main"), "run_experiment", None)
+    monkeypatch.setattr(importlib.import_module("sdelimit.experiments.comparison_run"), "run_experiment", None)
     refused = run("compare", *SMALL, "--out", tmp_path)
     assert refused.exit_code == 2 and "--out: cannot write to" in refused.output and "MiB are free" in refused.output
 

@@ -30,8 +30,9 @@ def is_short(value):
 
 @pytest.mark.parametrize("text", RULES)
 def test_an_optimizer_is_the_call_that_made_it(text):
-    rule = eval(text, dict(vars(sl)))
-    assert eval(repr(rule), dict(vars(sl))) is rule
+    names = {name: getattr(sl, name) for name in sl.__all__}
+    rule = eval(text, names)
+    assert eval(repr(rule), names) is rule
     assert pickle.loads(pickle.dumps(rule)) is rule
     assert copy.copy(rule) is rule and copy.deepcopy(rule) is rule
 

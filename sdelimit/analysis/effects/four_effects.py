@@ -37,6 +37,7 @@ from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.report.text import align
 from sdelimit.results.curves import RiskCurve, with_limit_warnings
+from sdelimit.results.stored import Stored
 from sdelimit.results.trust import LimitWarning
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check
@@ -46,7 +47,7 @@ RTOL = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
-class Effects:
+class Effects(Stored):
     """The four effects of one rule on one problem. ``print(result.table())``; ``result.plot()``.
 
     Attributes:
@@ -76,10 +77,40 @@ class Effects:
     def __repr__(self):
         return self._numbers(self.decomposition.time(None))
 
+    def _variables(self):
+        rate = self.learning_rate
+        found = {"t": rate.t, "risk": rate.risk, "lr": rate.lr, "phi": rate.phi, "effective_lr": rate.effective}
+        found |= {"sgd_lr": rate.sgd_lr, "chi": self.noise_compression.chi, "trace_ratio": self.noise_reshaping.ratio}
+        pre = {name: getattr(self.preconditioning, name) for name in ("preconditioner", "rates", "sgd_rates")}
+        return {
+            **{name: (("t",), values) for name, values in found.items()},
+            **{name: (("mode",), values) for name, values in pre.items()},
+        }
+
     def table(self, t: float | None = None) -> str:
         """All effects at time ``t`` (default the last) of the rule's curve, and each one's share of the risk."""
         t = self.decomposition.time(t)
         return f"{self._numbers(t)}\n\n{self.decomposition.table(t)}"
+
+    def numbers(self, t: float | None = None) -> dict:
+        """What the table has, as plain numbers: of each effect, and ``log_shares``, None where there are none."""
+        t = self.decomposition.time(t)
+        at = int(np.argmin(np.abs(self.curve.t - t)))
+        rate, pre = self.learning_rate, self.preconditioning
+        known = self.decomposition.undefined(t) is None
+        return {
+            "t": float(self.curve.t[at]),
+            "risk": float(self.curve.risk[at]),
+            "sgd_lr": float(rate.sgd_lr[at]),
+            "effective_lr": float(rate.effective[at]),
+            "condition_number": float(pre.condition_number),
+            "sgd_condition_number": float(pre.sgd_condition_number),
+            "noise_compression": float(self.noise_compression.chi[at]),
+            "noise_reshaping": float(self.noise_reshaping.ratio[at]),
+            "weight_decay": float(self.weight_decay),
+            "log_shares": self.decomposition.log_shares(t) if known else None,
+            "identity_error": float(self.identity_error),
+        }
 
     def _numbers(self, t) -> str:
         at = int(np.argmin(np.abs(self.curve.t - t)))

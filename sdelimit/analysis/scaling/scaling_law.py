@@ -14,6 +14,7 @@ from sdelimit.analysis.scaling.store import opened
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import check_problem
 from sdelimit.report.text import align
+from sdelimit.results.stored import Stored
 from sdelimit.support import arguments as check
 from sdelimit.support.brief import brief_fields
 from sdelimit.support.progress import progress_bar
@@ -23,7 +24,7 @@ POINTS = 20
 
 
 @dataclass(frozen=True, eq=False)
-class ScalingLaw:
+class ScalingLaw(Stored):
     """Loss against compute for several model sizes.
 
     Attributes:
@@ -53,6 +54,15 @@ class ScalingLaw:
     warnings: tuple[str, ...]
 
     __repr__ = brief_fields
+
+    def _variables(self):
+        along = {"frontier": self.frontier, "optimal_size": self.optimal_size, "best_lr": self.best_lr}
+        return {
+            "d": (("d",), np.array([curve.d for curve in self.curves])),
+            "compute": (("compute",), self.compute),
+            "loss": (("d", "compute"), self.losses),
+            **{name: (("compute",), values) for name, values in along.items()},
+        }
 
     def table(self) -> str:
         """One line for each size, and the exponents, as aligned text."""

@@ -19,10 +19,10 @@ noise is its Gaussian factor G, because with A(t) = E exp(-t l^2) = G(t / (1 + 2
 """
 
 import numpy as np
+import scipy
 from jaxtyping import Float
 from scipy import special
 from scipy.interpolate import make_interp_spline
-from scipy.signal import lfilter
 
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.sampled.weights import Weights
@@ -163,5 +163,5 @@ def _over_history(a: Weights, w: Weights, x, log_chi, ratio):
 def lag_sum(values, decay, before):
     """sum_{j >= 1} decay^(j-1) values[row - j], with ``before`` the value of that sum in the first row."""
     start = np.full((1, values.shape[1]), before)
-    sums, _ = lfilter([0.0, 1.0], [1.0, -decay], values, axis=0, zi=start)
+    sums, _ = scipy.signal.lfilter([0.0, 1.0], [1.0, -decay], values, axis=0, zi=start)
     return sums.ravel()

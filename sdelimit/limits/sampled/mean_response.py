@@ -14,9 +14,9 @@ and the gradients of different steps are independent, so that
 """
 
 import numpy as np
+import scipy
 from jaxtyping import Complex, Float
 from scipy.interpolate import make_interp_spline
-from scipy.signal import lfilter
 
 from sdelimit.limits.sampled.laplace_transform import LOG_XI_SQUARE, STEP, integrate_over_history
 from sdelimit.limits.sampled.weights import Weights
@@ -98,7 +98,7 @@ def _sign_of_sum(b, r, components, batch_size):
     def log_chi(at):
         return spline(np.clip(at, LOG_T[0], LOG_T[-1])) @ np.array([1, 1j])
 
-    older = lfilter([0.0, 1.0], [1.0, -1.0], log_chi(y).reshape(rows, stride), axis=0).ravel()
+    older = scipy.signal.lfilter([0.0, 1.0], [1.0, -1.0], log_chi(y).reshape(rows, stride), axis=0).ravel()
     return 2 / np.pi * np.sum(np.exp(older + log_chi(y + np.log(b.first / b.past))).imag) * step
 
 

@@ -8,9 +8,9 @@ two for the kernel, sums over lags included.
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
-from scipy.signal import lfilter
 
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.sampled.laplace_transform import integrate_over_history
@@ -215,9 +215,9 @@ class _Lags:
         taps = np.zeros(self.stride + 1)
         taps[0], taps[-1] = 1.0, -(decay**self.cell)
         if self.stride == 1:
-            return lfilter([1.0], taps, f, zi=np.array([decay**self.cell * before]))[0]
+            return scipy.signal.lfilter([1.0], taps, f, zi=np.array([decay**self.cell * before]))[0]
         start = np.zeros(self.stride) + decay * before
-        return lfilter([1.0], taps, f, zi=start)[0]
+        return scipy.signal.lfilter([1.0], taps, f, zi=start)[0]
 
     def diagonal_sums(self, f, decay, before):
         """Along the diagonals of ``f``, (n, n)."""
