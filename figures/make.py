@@ -28,6 +28,11 @@ NAMES = (
     "runaway",
     "dana",
     "scaling_laws",
+    "image_and_text",
+    "loss_spikes",
+    "s_adam_brake",
+    "clipping_share",
+    "adam_plane",
 )
 
 

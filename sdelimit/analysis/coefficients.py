@@ -9,6 +9,7 @@ from jaxtyping import Float
 from sdelimit.limits.limit import Limit
 from sdelimit.limits.noise_kernel import kernel_basis
 from sdelimit.noise.base import NoiseLaw
+from sdelimit.noise.scipy_laws import as_noise
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.problem.infinite import InfiniteProblem
 from sdelimit.support import arguments as check
@@ -75,8 +76,7 @@ def limit_coefficients(optimizer, noise: NoiseLaw, batch_size: int = 1) -> Limit
     """
     if not callable(getattr(optimizer, "limit", None)):
         raise TypeError(f"optimizer must be an optimizer such as sl.sign_sgd(), got {check.describe(optimizer)}")
-    if not isinstance(noise, NoiseLaw) or type(noise) is NoiseLaw:
-        raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
+    noise = as_noise(noise)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     limit = optimizer.limit(InfiniteProblem(noise), batch_size).undecayed
     if limit.power is None:

@@ -21,7 +21,7 @@ class LinearRegression(Regression):
     Args:
         covariance: a ``sl.covariance`` object, a symmetric positive semidefinite (d, d) array, or a (d,)
             array of variances.
-        noise: a ``sl.noise`` law; default none.
+        noise: a ``sl.noise`` law, or a frozen continuous distribution of SciPy, ``scipy.stats.t(3)``; default none.
         theta0: (d,) initial point; default 0.
         theta_star: (d,) target; default drawn from N(0, I/d) with ``seed``.
         seed: seed of the default target.

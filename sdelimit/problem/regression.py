@@ -10,6 +10,7 @@ from sdelimit.covariance.base import Covariance
 from sdelimit.covariance.dense import as_covariance
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import NoNoise
+from sdelimit.noise.scipy_laws import as_noise
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.memo import Memo
 from sdelimit.numerics.precision import evaluate_in_float64
@@ -35,10 +36,7 @@ class Regression(ByContent):
 
     def __init__(self, covariance, noise=None, theta0=None, theta_star=None, seed=0):
         covariance = as_covariance(covariance)
-        if noise is None:
-            noise = NoNoise()
-        if not isinstance(noise, NoiseLaw) or type(noise) is NoiseLaw:
-            raise TypeError(f"noise must be a noise law from sdelimit.noise, got {check.describe(noise)}")
+        noise = NoNoise() if noise is None else as_noise(noise)
         with np.errstate(over="ignore"):
             trace = covariance.trace
         if not np.isfinite(trace):

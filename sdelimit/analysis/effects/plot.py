@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from sdelimit.analysis.effects.names import EFFECTS, NAMES, WEIGHT_DECAY
 from sdelimit.report.plot import COLOURS, NotebookFigure
+from sdelimit.report.text import describe_noise
 
 SGD_COLOUR, RULE_COLOUR = "#666666", COLOURS[0]
 STEP_COLOURS = dict(
@@ -23,7 +24,7 @@ def plot_effects(effects, path=None) -> Figure:
     draw_reshaping(axes[3], effects.noise_reshaping, name)
     draw_curves(axes[4], effects.decomposition)
     draw_shares(axes[5], effects.decomposition)
-    figure.suptitle(f"{name} against SGD: {effects.problem.noise}, d = {effects.problem.d}", fontsize=11)
+    figure.suptitle(f"{name} against SGD: {describe_noise(effects.problem)}, d = {effects.problem.d}", fontsize=11)
     return _save(figure, path)
 
 
