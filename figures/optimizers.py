@@ -42,11 +42,10 @@ def draw(quick=False):
     for shift, R, hatch in ((-0.2, R0, ""), (0.2, R0 / 30, "///")):
         merit = [float(coefficients.figure_of_merit(R)) for coefficients in found]
         right.barh(place + shift, merit, 0.36, color=COLOURS[: len(RULES)], hatch=hatch, edgecolor="white")
-        right.barh(0, 0, color="0.6", hatch=hatch, edgecolor="white", label=f"R = {R:.2g}")
+        right.barh(0, 0, color="0.6", hatch=hatch, edgecolor="white", label=f"at risk {R:.2g}")
     right.set_yticks(place, [rule.name for rule in RULES])
     right.invert_yaxis()
     right.axvline(1.0, color="0.4", linewidth=0.8)
     right.set(xlabel=r"figure of merit $\varphi^2\, 2P / \kappa(1)$ (SGD: 1)")
-    right.set_xlim(0, 1.9)
-    right.legend(frameon=False, loc="upper right", title="risk at which")
+    right.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure

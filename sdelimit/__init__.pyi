@@ -8,6 +8,7 @@ from .analysis.effects.four_effects import Effects, effects
 from .analysis.matched_schedule import match_schedule
 from .analysis.optimal_clipping import OptimalClipping, optimal_clipping
 from .analysis.optimal_schedule import OptimizedSchedule, optimize_schedule
+from .analysis.recommend import Recommendation, recommend
 from .analysis.scaling.scaling_law import ScalingLaw, scaling_law
 from .analysis.stationary import convergence_rate, max_stable_lr, stationary_risk
 from .analysis.weight_decay import BestWeightDecay, best_weight_decay
@@ -63,6 +64,7 @@ __all__ = [
     "PhaseRetrieval",
     "PoissonRegression",
     "ProbitRegression",
+    "Recommendation",
     "Report",
     "Rerun",
     "RiskCurve",
@@ -98,6 +100,7 @@ __all__ = [
     "optimize_schedule",
     "power_law_random_features",
     "read_sweep",
+    "recommend",
     "rerun",
     "rmsprop",
     "s3",

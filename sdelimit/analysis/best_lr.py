@@ -1,5 +1,6 @@
 """The best constant learning rate, for a horizon or for a target risk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +9,14 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.optimize import brentq, minimize_scalar
 
 from sdelimit.analysis.equilibrium import balance_of
-from sdelimit.limits.law import without_memory
+from sdelimit.limits.law import reads_overlaps, without_memory
 from sdelimit.numerics.floors import HUGE
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.limit_curve import solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
+from sdelimit.problem.regression import Regression
+from sdelimit.problem.single_index import SingleIndex
 from sdelimit.results.curves import RiskCurve, with_limit_warnings
 from sdelimit.results.stored import Stored
 from sdelimit.schedules import LearningRate
@@ -58,8 +61,13 @@ class BestLearningRate(Stored):
 
 
 def best_constant_lr(
-    problem: LinearRegression, optimizer: Optimizer, *, t_max=None, target_risk=None, batch_size: int = 1
-) -> BestLearningRate:
+    problem: Regression,
+    optimizer: Optimizer | Sequence[Optimizer],
+    *,
+    t_max=None,
+    target_risk=None,
+    batch_size: int = 1,
+) -> BestLearningRate | tuple[BestLearningRate, ...]:
     """The constant learning rate with the lowest risk at ``t_max``, or the one that is first down to ``target_risk``.
 
     Either ``t_max`` or ``target_risk`` is given. The risk ODE is solved for a grid of learning rates around the one
@@ -67,8 +75,8 @@ def best_constant_lr(
     method then finds the minimum between its neighbours to 0.1%.
 
     Args:
-        problem: the regression problem.
-        optimizer: the rule.
+        problem: the regression problem, with any loss.
+        optimizer: the rule, or a list of rules: then the result is a tuple with one entry for each, in their order.
         t_max: horizon in t = steps/d.
         target_risk: risk to reach, below the initial one.
         batch_size: samples per step.
@@ -76,7 +84,10 @@ def best_constant_lr(
     Raises:
         TypeError, ValueError: naming the argument; ValueError for a target that no learning rate reaches.
     """
-    problem, optimizer = check_problem(problem), as_optimizer(optimizer)
+    if isinstance(optimizer, list | tuple):
+        given = {"t_max": t_max, "target_risk": target_risk, "batch_size": batch_size}
+        return tuple(best_constant_lr(problem, one, **given) for one in _some(optimizer))
+    problem, optimizer = check_problem(problem, (LinearRegression, SingleIndex)), as_optimizer(optimizer)
     batch_size = check.integer("batch_size", batch_size, minimum=1)
     if (t_max is None) == (target_risk is None):
         raise ValueError("t_max or target_risk must be given, and not both")
@@ -89,6 +100,13 @@ def best_constant_lr(
         raise ValueError(f"target_risk must be below the initial risk {problem.initial_risk:.6g}, got {target_risk:g}")
     goal = _Target(problem, optimizer, optimizer.limit(problem, batch_size), batch_size, target_risk)
     return _best(goal, target_risk)
+
+
+def _some(rules):
+    """``rules``, or a ValueError if there are none."""
+    if not rules:
+        raise ValueError("optimizer must be a rule or a list of one or more, got none")
+    return rules
 
 
 def check_start(problem):
@@ -104,12 +122,18 @@ def best_for_horizon(problem, optimizer, limit, batch_size, t_max) -> BestLearni
 
 def _best(goal, around) -> BestLearningRate:
     """The best for ``goal``, searched around the learning rate whose stationary risk is ``around``."""
-    around_lr = float(evaluate_in_float64(balance_of(goal.problem, without_memory(goal.limit)).learning_rate, around))
-    tried, values = _search(goal, 10 * around_lr)
+    tried, values = _search(goal, 10 * _holding(goal, around))
     lr = _refine(goal, tried, values)
     time = goal.time(lr)
     curve = with_limit_warnings(goal.curves(lr, time), goal.limit)
     return BestLearningRate(lr, float(curve.risk[-1]), time, curve, tried, values)
+
+
+def _holding(goal, risk) -> float:
+    """The learning rate at which the risk stays at ``risk``, or for losses of which that is not known, a guess."""
+    if reads_overlaps(goal.limit):
+        return 1.0
+    return float(evaluate_in_float64(balance_of(goal.problem, without_memory(goal.limit)).learning_rate, risk))
 
 
 class _Goal:

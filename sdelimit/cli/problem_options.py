@@ -38,9 +38,16 @@ OPTIONS = {
     "data": (
         ("--data", "data"),
         {"metavar": "FILE"},
-        "Real data in place of --d, --covariance, --noise and --target: an .npz file with X (n, d) and y (n,), or "
-        ".npy/.csv with y in the last column. Runs use its rows, each once; dashed lines are theory from the rows. "
-        "With --model logistic y is 1 and 0, or 1 and -1.",
+        "Real data in place of --d, --covariance, --noise and --target: a table in a .csv, .tsv, .txt (or .gz of "
+        "these), .parquet or .npy file, with the labels y in the column --label, or an .npz file with X (n, d) and "
+        "y (n,). Runs use its rows, each once; dashed lines are theory from the rows. With --model logistic y is 1 "
+        "and 0, or 1 and -1.",
+    ),
+    "label": (
+        ("--label",),
+        {"metavar": "NAME"},
+        "The column of --data that holds the labels y: its name, or its number (0 for the first); or a file of them. "
+        "Default: the last column.",
     ),
     "balance": (
         ("--balance",),
@@ -94,7 +101,9 @@ def record_of(command, settings, experiment) -> dict:
     from sdelimit.support.files import describe_inputs
     from sdelimit.support.versions import version_info
 
-    inputs = describe_inputs(*(settings[name] for name in ("covariance", "data", "target")), *settings["noise"])
+    inputs = describe_inputs(
+        *(settings[name] for name in ("covariance", "data", "label", "target")), *settings["noise"]
+    )
     return {"command": command, **settings, "d": experiment.problems[0].d, "inputs": inputs, **version_info()}
 
 

@@ -43,6 +43,7 @@ def cifar10(folder, classes=(0, 1), **options) -> DataRegression | DataLogisticR
         if not np.any(labels == label):
             raise ValueError(f"classes must occur in the data, got {label}, of which {folder} has no image")
     chosen = np.isin(labels, (*first, *second))
+    options = {"name": f"CIFAR-10, classes {classes[0]} or {classes[1]}", **options}
     return from_arrays(images[chosen] / 255, np.where(np.isin(labels[chosen], first), 1.0, -1.0), **options)
 
 

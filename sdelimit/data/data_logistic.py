@@ -39,10 +39,12 @@ class DataLogisticRegression(OfRows, LogisticRegression):
         y: (n,) labels, 1 or -1, or 1 or 0; both must occur.
         theta_star: (d,) target.
         theta0: (d,) initial point; default 0.
+        name: what figures and tables call the data.
 
     Attributes:
         X: (n, d) features.
         y: (n,) labels, 1.0 or -1.0.
+        name: as given, or None.
         covariance, theta0, theta_star: as for ``LogisticRegression``.
 
     Raises:
@@ -51,13 +53,15 @@ class DataLogisticRegression(OfRows, LogisticRegression):
 
     X: Float[np.ndarray, "n d"]
     y: Float[np.ndarray, " n"]
+    name: str | None
 
-    def __init__(self, X, y, theta_star, theta0=None):
+    def __init__(self, X, y, theta_star, theta0=None, name=None):
         X = check.array("X", X, ndim=2)
         y = signs("y", y, X.shape[0])
         theta_star = check.array("theta_star", theta_star, shape=(X.shape[1],))
         object.__setattr__(self, "X", check.read_only(X))
         object.__setattr__(self, "y", check.read_only(y))
+        object.__setattr__(self, "name", name if name is None else check.text("name", name))
         super().__init__(from_data(X, center=False), theta0=theta0, theta_star=theta_star)
 
     def _arguments(self):

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from sdelimit.covariance.dense import from_data
 from sdelimit.data.data_logistic import DataLogisticRegression, maximum_likelihood, signs
+from sdelimit.data.frames import features, labels
 from sdelimit.data.row_stream import OfRows
 from sdelimit.noise.empirical import Empirical
 from sdelimit.numerics.floors import TINY
@@ -16,6 +17,8 @@ from sdelimit.support import arguments as check
 
 SMALL_RIDGE = 1e-3
 """Penalty of a logistic fit unless another is asked for, in units of the mean variance of the features."""
+INTERPOLATED = 1e-6
+"""Root mean square of residuals, as a fraction of that of labels, up to which a fit has none."""
 LEAST_SHARE = 0.4
 """Fraction of the rows that the smaller class may have without a warning."""
 
@@ -39,10 +42,12 @@ class DataRegression(OfRows, LinearRegression):
         residuals: (n,) y - X theta*.
         theta_star: (d,) target.
         theta0: (d,) initial point; default 0.
+        name: what figures and tables call the data.
 
     Attributes:
         X: (n, d) features.
         residuals: (n,) label noise of each row.
+        name: as given, or None.
         covariance, noise, theta0, theta_star: as for ``LinearRegression``.
 
     Raises:
@@ -53,14 +58,28 @@ class DataRegression(OfRows, LinearRegression):
 
     X: Float[np.ndarray, "n d"]
     residuals: Float[np.ndarray, " n"]
+    name: str | None
 
-    def __init__(self, X, residuals, theta_star, theta0=None):
+    def __init__(self, X, residuals, theta_star, theta0=None, name=None):
         X = check.array("X", X, ndim=2)
         residuals = check.array("residuals", residuals, shape=(X.shape[0],))
         theta_star = check.array("theta_star", theta_star, shape=(X.shape[1],))
         object.__setattr__(self, "X", check.read_only(X))
         object.__setattr__(self, "residuals", check.read_only(residuals))
+        object.__setattr__(self, "name", name if name is None else check.text("name", name))
         super().__init__(from_data(X, center=False), Empirical(residuals), theta0, theta_star)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Whether there are few columns, and whether the fit leaves no residuals."""
+        labels = self.X @ self.theta_star + self.residuals
+        if np.mean(self.residuals**2) > INTERPOLATED**2 * np.mean(labels**2):
+            return super().doubts
+        return (
+            f"the rows are interpolated (n = {self.n}, d = {self.d}): the fit leaves no residuals, so that label noise "
+            "is 0 and the risk, that of the rows, says nothing of others; more rows, fewer columns or ridge > 0 help",
+            *super().doubts,
+        )
 
     @property
     def label_of_rows(self):
@@ -99,6 +118,7 @@ def from_arrays(
     ridge: float | None = None,
     theta0=None,
     seed: int = 0,
+    name: str | None = None,
 ) -> DataRegression | DataLogisticRegression:
     """The regression problem of a data set, as arXiv:2411.12135 makes it of CIFAR-10 and text.
 
@@ -117,9 +137,9 @@ def from_arrays(
     the gradient, signSGD or Adam, is pulled aside by the skewness of the features, which Gaussian ones do not have.
 
     Args:
-        X: (n, d) features.
-        y: (n,) labels, numbers; for ``model="logistic"`` 1 and -1, or 1 and 0: ``y == c`` tells one class c from the
-            rest.
+        X: (n, d) features: an array, or a DataFrame of pandas, whose columns errors name.
+        y: (n,) labels, numbers: an array, a Series, or one column of an array or DataFrame; for ``model="logistic"``
+            1 and -1, or 1 and 0: ``y == c`` tells one class c from the rest.
         model: "linear" or "logistic".
         balance: for ``model="logistic"``, take only as many rows of the larger class as the smaller one has, drawn
             from ``seed``.
@@ -133,6 +153,7 @@ def from_arrays(
             correlated with the features: the Gaussian theory ignores that, ``sl.data.solve_ode`` does not.
         theta0: initial point; default 0.
         seed: seed of the random features and of ``balance``.
+        name: what figures and tables call the data.
 
     Returns:
         A ``DataRegression``, or for ``model="logistic"`` a ``DataLogisticRegression``.
@@ -152,7 +173,32 @@ def from_arrays(
     >>> problem.d, problem.n
     (5, 200)
     """
+    X, names = features("X", X)
+    return problem_of(
+        X, labels("y", y), names, model=model, balance=balance, center=center, scale=scale, ridge=ridge, theta0=theta0,
+        random_features=random_features, activation=activation, seed=seed, name=name,
+    )  # fmt: skip
+
+
+def problem_of(
+    X,
+    y,
+    names=None,
+    *,
+    model="linear",
+    balance=False,
+    center=True,
+    scale=True,
+    random_features=None,
+    activation=None,
+    ridge=None,
+    theta0=None,
+    seed=0,
+    name=None,
+) -> DataRegression | DataLogisticRegression:
+    """``from_arrays``, of arrays whose columns have ``names``; None for 0, 1, ..."""
     X = check.array("X", X, ndim=2)
+    name = name if name is None else check.text("name", name)
     logistic = check.choice("model", model, ("linear", "logistic")) == "logistic"
     y = signs("y", y, X.shape[0]) if logistic else _numbers("y", y, X.shape[0])
     ridge = (SMALL_RIDGE if logistic else 0.0) if ridge is None else check.real("ridge", ridge, nonnegative=True)
@@ -165,23 +211,23 @@ def from_arrays(
         kept = balanced_rows(y, seed)
         X, y = X[kept], y[kept]
     elif logistic and min(np.mean(y > 0), np.mean(y < 0)) < LEAST_SHARE:
-        warnings.warn(_unequal(y), stacklevel=2)
+        warnings.warn(_unequal(y), stacklevel=3)
     center, scale = check.flag("center", center), check.flag("scale", scale)
     if activation is not None and not callable(activation):
         raise TypeError(f"activation must be a function of an array, as np.tanh, got {check.describe(activation)}")
     if activation is not None and random_features is None:
         raise ValueError("activation is of random features: give random_features too, their number")
-    X = _center_and_scale(X, center, scale, "X")
+    X = _center_and_scale(X, center, scale, "X", names)
     if random_features is not None:
         rng = np.random.default_rng(seed)
         shape = X.shape[1], check.integer("random_features", random_features, minimum=1)
         X = _activated(X @ rng.standard_normal(shape) / np.sqrt(shape[0]), _relu if activation is None else activation)
         X = _center_and_scale(X, center, scale, "random features")
     if logistic:
-        return DataLogisticRegression(X, y, maximum_likelihood(X, y, ridge), theta0)
+        return DataLogisticRegression(X, y, maximum_likelihood(X, y, ridge), theta0, name)
     y = y - y.mean() if center else y
     theta_star = _least_squares(X, y, ridge)
-    return DataRegression(X, y - X @ theta_star, theta_star, theta0)
+    return DataRegression(X, y - X @ theta_star, theta_star, theta0, name)
 
 
 def _numbers(name, y, n):
@@ -218,15 +264,16 @@ def _activated(X, activation):
     return check.array("activation(X W)", activation(X), shape=X.shape)
 
 
-def _center_and_scale(X, center, scale, name):
+def _center_and_scale(X, center, scale, name, names=None):
     X = X - X.mean(axis=0) if center else X
     size = np.sqrt(np.mean(X**2, axis=0))
     largest = np.max(np.abs(X), initial=0.0) if not center else np.max(size)
     flat = size <= 1e-12 * max(largest, TINY)
     if np.any(flat):
-        kind = "constant" if center else "zero"
+        kind, first = "constant" if center else "zero", int(np.argmax(flat))
         raise ValueError(
-            f"{name} must not have a {kind} column, which no rule can learn from: column {int(np.argmax(flat))} is "
+            f"{name} must not have a {kind} column, which no rule can learn from: column "
+            f"{first if names is None else repr(names[first])} is "
             f"({flat.sum()} of {flat.size} are); drop it"
         )
     return X / size if scale else X

@@ -36,7 +36,7 @@ def natural_patches(size: int = 17, n: int = 20_000, seed: int = 0, **options) -
     patches = np.concatenate([block for block in _take(patches, n)])
     middle = size**2 // 2
     y = patches[:, middle]
-    return from_arrays(np.delete(patches, middle, axis=1), y / y.std(), **options)
+    return from_arrays(np.delete(patches, middle, axis=1), y / y.std(), **{"name": "natural patches", **options})
 
 
 def digits(digit: int | None = None, **options) -> DataRegression | DataLogisticRegression:
@@ -58,7 +58,8 @@ def digits(digit: int | None = None, **options) -> DataRegression | DataLogistic
     X, y = _datasets().load_digits(return_X_y=True)
     y = np.where(y % 2 == 1 if digit is None else y == digit, 1.0, -1.0)
     used = X[balanced_rows(y, seed)] if balance else X
-    return from_arrays(X[:, used.std(axis=0) > 0], y, **options)
+    kinds = "odd or even digits" if digit is None else f"digit {digit} or another"
+    return from_arrays(X[:, used.std(axis=0) > 0], y, **{"name": kinds, **options})
 
 
 LEAST_CONTRAST = 0.01

@@ -57,7 +57,8 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
         RuntimeError: if the step limit is reached.
 
     Warns:
-        DivergenceWarning: if the risk leaves all bounds. LimitWarning: if more than 30% of the rows are used.
+        DivergenceWarning: if the risk leaves all bounds. LimitWarning: if more than 30% of the rows are used, if
+            there are fewer than 25 columns, or if the rows are interpolated.
 
     Source: for Gaussian features it is the limit of arXiv:2411.12135; the equations are in ``data/row_stepper.py``.
     """
@@ -82,7 +83,7 @@ def solve_ode(problem, optimizer, lr, t_max=None, *, t=None, batch_size: int = 1
         diverged_at=diverged_at, status=status, problem=problem, optimizer=optimizer, batch_size=batch_size,
         kind="data ODE",
     )  # fmt: skip
-    texts = [*doubts, *_exhaustion(problem, times[-1], batch_size)]
+    texts = [*doubts, *problem.doubts, *_exhaustion(problem, times[-1], batch_size)]
     return with_warnings(curve, f"sl.data.solve_ode({optimizer.name})", texts, stacklevel=3)
 
 

@@ -7,18 +7,22 @@ from jaxtyping import Float
 
 from sdelimit.problem.sample_stream import Stream
 
+FEWEST_COLUMNS = 25
+"""Columns that a data set may have without a warning."""
 PERMUTATION = 3
 """Folded into a run's key for the order of its rows."""
 
 
 class OfRows:
-    """What problems made from rows have beside their loss; a class with it has ``X`` and ``label_of_rows``.
+    """What problems made from rows have beside their loss; a class with it has ``X``, ``name``, ``label_of_rows``.
 
     Attributes:
         X: (n, d) features.
+        name: what to call them, or None.
     """
 
     X: Float[np.ndarray, "n d"]
+    name: str | None
 
     @property
     def n(self) -> int:
@@ -29,6 +33,21 @@ class OfRows:
     def label_of_rows(self) -> Float[np.ndarray, " n"]:
         """What makes the label of each row, as the loss's ``label`` takes it."""
         raise NotImplementedError
+
+    @property
+    def data_name(self) -> str | None:
+        """``name``."""
+        return self.name
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Whether there are few columns."""
+        if self.d >= FEWEST_COLUMNS:
+            return ()
+        return (
+            f"d = {self.d} columns are few: theory is a limit of large d, its mean is off by about 1/d of itself or "
+            "more, and single runs scatter widely around it",
+        )
 
     def longest_run(self, batch_size: int) -> float:
         """n / (d batch_size): each row is used once."""

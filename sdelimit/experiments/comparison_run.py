@@ -49,8 +49,9 @@ def experiment_of(settings) -> Experiment:
 
 def _made_up_problems(settings):
     """One problem for each noise law."""
-    if settings.get("balance"):
-        raise ValueError("--balance is of the rows of --data")
+    for option in ("balance", "label"):
+        if settings.get(option):
+            raise ValueError(f"--{option} is of the rows of --data")
     model = model_of(settings)
     for text in settings["noise"]:
         model.require_noise("--noise", text)
@@ -77,7 +78,12 @@ def _data_problem(settings):
     name = FROM_ROWS.get(model.problem(np.ones(1), None).model)
     if name is None:
         raise ValueError(f"--model must be linear or logistic with --data, got {model.text!r}")
-    problem = data.from_file(settings["data"], model=name, balance=settings.get("balance", False))
+    try:
+        problem = data.from_file(
+            settings["data"], settings.get("label"), model=name, balance=settings.get("balance", False)
+        )
+    except ImportError as error:
+        raise ValueError(f"--data: {error}") from error
     problem.require_rows(settings["t_max"], settings["batch_size"])
     return [problem]
 

@@ -4,7 +4,7 @@ import textwrap
 
 import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib import colormaps
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from sdelimit.experiments.best import GROUP, best_rates, seed_means
 from sdelimit.experiments.cell import with_means
-from sdelimit.report.plot import COLOURS
+from sdelimit.report.plot import NotebookFigure, legend_below, style_of
 from sdelimit.support import arguments as check
 
 AXES = GROUP[1:]
@@ -21,7 +21,9 @@ LABELS = {"d": "dimension", "covariance": "covariance", "noise": "label noise", 
 PLAIN = "model", "linear"
 """What titles need not say."""
 KINDS = {"theory": "theory (ODE)", "run": "runs (mean)"}
-MARKERS = "osD^vP*X"
+FAR = 1e3
+"""Risks more than so many times the lowest of every row of a heat map have a colour of their own, beyond the scale."""
+COLOUR_MAP = colormaps["cividis"].with_extremes(over="#E59866")
 
 
 def plot_sweep(sweep, axis=None) -> dict[str, Figure]:
@@ -64,13 +66,14 @@ def heat_maps(rows, axis, axis_values, title) -> Figure:
     rates = {o: list(dict.fromkeys(row["lr"] for row in rows if row["optimizer"] == o)) for o in optimizers}
     kinds = [kind for kind in KINDS if any(m[kind] is not None for own in means.values() for m in own.values())]
     size = max(len(r) for r in rates.values())
-    figure = _figure(
+    figure = NotebookFigure(
         (1.6 + len(optimizers) * max(3.0, 0.5 * size + 1), 1.4 + len(kinds) * max(1.5, 0.45 * len(axis_values) + 0.9))
     )
     panels = figure.subplots(len(kinds), len(optimizers), squeeze=False)
     grids = {(kind, o): _grid(means, kind, o, axis, axis_values, rates[o]) for kind in kinds for o in optimizers}
     finite = np.concatenate([g[np.isfinite(g) & (g > 0)] for g, _ in grids.values()])
-    norm = LogNorm(finite.min(), finite.max() * (1 + 1e-9)) if finite.size else LogNorm(0.1, 1)
+    top = _highest_colour([grid for grid, _ in grids.values()])
+    norm = LogNorm(finite.min(), top * (1 + 1e-9)) if finite.size else LogNorm(0.1, 1)
     image = None
     for panel, ((kind, o), (grid, missing)) in zip(panels.ravel(), grids.items(), strict=True):
         image = _heat_map(panel, grid, missing, norm)
@@ -78,11 +81,23 @@ def heat_maps(rows, axis, axis_values, title) -> Figure:
         panel.set_xticks(range(len(rates[o])), [_rate(lr) for lr in rates[o]], rotation=60, fontsize=8)
         panel.set_yticks(range(len(axis_values)), [str(v) for v in axis_values], fontsize=8)
         panel.set(xlabel="learning rate", ylabel=LABELS[axis])
-    bar = figure.colorbar(image, ax=panels, label="excess risk R(t)", fraction=0.05)
+    extend = "max" if finite.size and finite.max() > top else "neither"
+    bar = figure.colorbar(image, ax=panels, label="excess risk R(t)", fraction=0.05, extend=extend)
     bar.ax.tick_params(which="both", labelsize=8)
     _title(figure, title)
-    figure.legend(handles=_heat_map_legend(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    handles = _heat_map_legend()
+    if extend == "max":
+        handles.append(Patch(color=COLOUR_MAP.get_over(), label=f"more than {FAR:.0f} times the lowest"))
+    legend_below(figure, handles, [handle.get_label() for handle in handles])
     return figure
+
+
+def _highest_colour(grids) -> float:
+    """The largest risk up to ``FAR`` times the lowest one at that value of the axis at which it is largest."""
+    risks = np.concatenate(grids, axis=1)
+    known = np.isfinite(risks) & (risks > 0)
+    lowest = np.min(risks, axis=1, where=known, initial=np.inf)[known.any(axis=1)]
+    return np.max(risks, where=known & (risks <= FAR * np.max(lowest, initial=0.0)), initial=0.0)
 
 
 def _grid(means, kind, optimizer, axis, axis_values, rates):
@@ -99,7 +114,7 @@ def _grid(means, kind, optimizer, axis, axis_values, rates):
 
 
 def _heat_map(panel, risk, missing, norm):
-    image = panel.imshow(np.where(np.isfinite(risk), risk, np.nan), norm=norm, cmap="cividis", aspect="auto")
+    image = panel.imshow(np.where(np.isfinite(risk), risk, np.nan), norm=norm, cmap=COLOUR_MAP, aspect="auto")
     for y, x in np.argwhere(np.isinf(risk)):
         panel.add_patch(matplotlib.patches.Rectangle((x - 0.5, y - 0.5), 1, 1, **_DIVERGED))
     for y, x in np.argwhere(missing):
@@ -126,7 +141,7 @@ def _heat_map_legend():
 def best_lr_curves(rows, axis, title) -> Figure:
     """The best learning rate, and the risk it gives, along ``axis``: lines are theory, points are runs."""
     best = best_rates(rows)
-    figure = _figure((8.6, 4.2))
+    figure = NotebookFigure((8.6, 4.2))
     panels = figure.subplots(1, 2)
     values = list(dict.fromkeys(entry[axis] for entry in best))
     numeric = axis in ("d", "batch_size")
@@ -148,7 +163,7 @@ def best_lr_curves(rows, axis, title) -> Figure:
 
 def risk_curves(rows, title) -> Figure:
     """Risk at t_max against the learning rate: lines are theory, points are runs with two standard errors."""
-    figure = _figure((5.6, 4.2))
+    figure = NotebookFigure((5.6, 4.2))
     panel = figure.subplots()
     for i, (group, rates) in enumerate(seed_means(rows).items()):
         means = [mean for mean in rates.values() if mean["lr_start"]]
@@ -164,9 +179,11 @@ def risk_curves(rows, title) -> Figure:
 
 def _line_and_points(panel, at, theory, run, i, label, errors=None):
     """Later points are smaller, so that those that coincide all show."""
-    colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+    colour, marker, stroke = style_of(i)
     if np.isfinite(theory).any():
-        panel.plot(at, theory, ".-", color=colour, linewidth=1.8, label=f"{label}: {KINDS['theory']}")
+        panel.plot(
+            at, theory, marker=".", linestyle=stroke, color=colour, linewidth=1.8, label=f"{label}: {KINDS['theory']}"
+        )
     if np.isfinite(run).any():
         panel.errorbar(
             at, run, yerr=errors, fmt=marker, color=colour, markerfacecolor="none", markersize=max(10 - 2 * i, 4),
@@ -183,17 +200,11 @@ def _log_grid(panel):
 def _outside_legend(figure, panel, title):
     handles, labels = panel.get_legend_handles_labels()
     _title(figure, title)
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    legend_below(figure, handles, labels)
 
 
 def _title(figure, text):
     figure.suptitle(textwrap.fill(text, int(11 * figure.get_figwidth())), fontsize=10)
-
-
-def _figure(size):
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _number(value):

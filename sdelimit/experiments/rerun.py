@@ -97,7 +97,7 @@ def _with_inputs(record, beside):
     """The settings, with the input files where they are now."""
     found = {name: find_input(name, recorded, beside) for name, recorded in record.get("inputs", {}).items()}
     settings = dict(record)
-    for key in ("covariance", "data", "target"):
+    for key in ("covariance", "data", "label", "target"):
         settings[key] = found.get(record.get(key), record.get(key))
     noise = record["noise"]
     settings["noise"] = found.get(noise, noise) if isinstance(noise, str) else [found.get(n, n) for n in noise]

@@ -120,6 +120,16 @@ class Regression(ByContent):
         """The time t = steps/d up to which a run has fresh samples: without end, but for a finite data set."""
         return np.inf
 
+    @property
+    def data_name(self) -> str | None:
+        """What the data are called that the problem is made of; None without."""
+        return None
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Reasons, seen from the problem alone, why theory may not describe its runs: of data sets."""
+        return ()
+
     def require_isotropic(self, name: str, limit):
         """ValueError if the rule ``name`` with this limit depends on more of the problem than is known."""
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from sdelimit.numerics.floors import HUGE
 from sdelimit.report.fitted import fitted
-from sdelimit.report.text import BAND, LINEAR, describe_model, rule_labels
+from sdelimit.report.text import BAND, LINEAR, describe_model, describe_noise, rule_labels
 from sdelimit.results.curves import RiskCurve, RiskCurves
 from sdelimit.results.stored import Stored
 from sdelimit.results.summary import describe_lr, describe_result
@@ -69,14 +69,21 @@ class Report(Stored):
         """The report as one row of an aligned text table."""
         return format_table([self])
 
-    def plot(self, path=None):
+    def plot(self, path=None, ax=None):
         """Figure of ODE line, band and run quantiles; saved to ``path`` if given.
 
         The band is that of the paths, without paths that of ``theory.quantile``, where it is known.
+
+        Args:
+            path: file name(s) to save to; the suffix chooses the format.
+            ax: axes of matplotlib to draw into; default a new figure.
+
+        Returns:
+            The ``Figure``, which Jupyter displays, by ``.show()`` too; with ``ax``, ``ax``.
         """
         from sdelimit.report.plot import plot_reports
 
-        return plot_reports([self], path)
+        return plot_reports([self], path, ax)
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +252,7 @@ def _row(report, labels):
     runs = report.runs
     inputs = (
         _name(report, labels[repr(runs.optimizer)]),
-        repr(runs.problem.noise),
+        describe_noise(runs.problem),
         str(runs.problem.d),
         str(runs.risk.shape[0]),
         describe_lr(runs.lr),

@@ -1,5 +1,7 @@
 """Tables as aligned text."""
 
+import numpy as np
+
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.problem.linear_regression import LinearRegression
 
@@ -27,8 +29,19 @@ def describe_model(problem) -> str:
     return "" if isinstance(problem, LinearRegression) else problem.model
 
 
+def describe_noise(problem) -> str:
+    """A problem's label noise, or what its rows and labels come from."""
+    return problem.data_name or repr(problem.noise)
+
+
 def describe_panel(problem) -> str:
-    """The title of a problem's panel: its label noise, and above it its model unless that is linear regression."""
+    """The title of a problem's panel: its label noise, and above it its model unless that is linear regression.
+
+    Of a problem made of data its name, rows and columns.
+    """
+    if problem.longest_run(1) < np.inf:
+        model = "" if isinstance(problem, LinearRegression) else ", logistic"
+        return f"{problem.data_name or 'data'}{model}: n = {problem.n}, d = {problem.d}"
     model, noise = describe_model(problem), repr(problem.noise)
     if not model:
         return noise

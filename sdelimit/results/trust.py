@@ -8,7 +8,8 @@
 | sizes of gradients remembered too long for d | theory, paths | steps as a fraction of d (section 11) |
 | first steps unlike later ones | theory, paths | what they do to the risk of the fastest mode |
 | batch comparable to d | theory, paths | b / d (section 10) |
-| more samples than a data set has rows | theory, paths | t > n / (d b) |
+| a data set's rows used up | theory, paths | share of the rows used, d b t / n |
+| a data set of few columns, or interpolated | theory, paths | d; residuals over labels |
 | label noise without a moment | theory, paths, runs | second for SGD's mean risk, fourth for its spread, |
 |  |  | and for Adam's second moment to settle over O(d) steps (section 11) |
 | features correlated with the residual | theory, paths | error of the linear drift (theory: section 15) |
@@ -40,6 +41,8 @@ LARGEST_START_UP = 0.04
 """Fraction by which the start may move the risk of the fastest mode without a warning."""
 LARGEST_BATCH = 0.1
 """Largest batch, as a fraction of d: the limit drops terms of that relative size."""
+LARGEST_SHARE = 0.1
+"""Fraction of the rows of a data set that a run may use without a warning."""
 LARGEST_DRIFT_ERROR = 0.01
 """Largest relative error of a drift that is linear in delta."""
 LARGEST_SATURATION = 1.0
@@ -59,7 +62,8 @@ def theory_warnings(curve, limit) -> tuple[str, ...]:
         _long_size_memory(curve, limit),
         _long_start_up(curve),
         _large_batch(curve, limit),
-        _past_the_data(curve),
+        _used_rows(curve),
+        *curve.problem.doubts,
         _beyond_stability(curve, limit),
         _slow_second_moment(curve, limit),
         _correlated_features(curve, limit),
@@ -207,10 +211,17 @@ def _large_batch(curve, limit):
     )
 
 
-def _past_the_data(curve):
+def _used_rows(curve):
     d, b, longest, end = curve.problem.d, curve.batch_size, curve.problem.longest_run(curve.batch_size), curve.t[-1]
-    if np.rint(end * d) <= longest * d * (1 + 1e-12):
+    share = end / longest
+    if share <= LARGEST_SHARE:
         return None
+    if np.rint(end * d) <= longest * d * (1 + 1e-12):
+        return (
+            f"a run to t = {end:.4g} uses {share:.0%} of the rows, each once, and theory takes fresh samples: what the "
+            "used rows take from the rest cancels part of the noise, so that runs settle lower, their risk by up to "
+            "about that share (sl.data.solve_ode takes account of it, for the rules that it covers)"
+        )
     return (
         f"the rows last to t = {longest:.4g} (n = {longest * d * b:.0f} of d = {d}, {b} a step) and the curve goes to "
         f"t = {end:.4g}: from there on it is that of fresh samples of the rows' covariance, which no run over them has"

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from sdelimit.support import arguments as check
+from sdelimit.support.tables import is_table, read_table
 
 PROBE_BYTES = 2**16
 DAMAGE = (
@@ -249,12 +250,13 @@ def _sync_folder(folder):
             os.close(handle)
 
 
-SUFFIXES = (".npy", ".csv", ".npz")
+SUFFIXES = (".npy", ".npz")
+"""Of files of arrays, beside those of tables."""
 
 
 def describe_inputs(*texts) -> dict[str, dict]:
     """Where each file among ``texts`` lies and the SHA-256 of its content; other texts are no files."""
-    names = [text for text in texts if text and Path(text).suffix in SUFFIXES]
+    names = [text for text in texts if text and (Path(text).suffix in SUFFIXES or is_table(text))]
     return {name: {"path": str(Path(name).resolve()), "sha256": content_digest(name)} for name in names}
 
 
@@ -276,13 +278,13 @@ def find_input(name: str, recorded: dict, beside: Path) -> str:
 
 
 def load_array(path: str, name: str) -> np.ndarray:
-    """An array of numbers from a .npy or .csv file (never unpickled)."""
+    """An array of numbers from a .npy file (never unpickled) or a table; of a table without axes of length one."""
     with reading(name, path, "does not hold an array of numbers"):
-        os.stat(path)  # says why, where NumPy says "not found"
         if Path(path).suffix == ".npy":
             return check.array(name, read_npy(path))
-        return check.array(name, np.loadtxt(path, delimiter=","))
+        return read_table(path).values.squeeze()
 
 
-def is_file(text):
-    return Path(text).suffix in (".npy", ".csv")
+def is_file(text) -> bool:
+    """Whether a text is the name of a file that ``load_array`` takes."""
+    return Path(text).suffix == ".npy" or is_table(text)

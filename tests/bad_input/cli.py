@@ -86,6 +86,7 @@ TABLE = [
     usage("--data brings its own --target", "compare", "--data", "nowhere.npz", "--target", "e1"),
     usage("cannot read nowhere.npz", "compare", "--data", "nowhere.npz"),
     usage("--balance is of the rows of --data", "compare", "--balance"),
+    usage("--label is of the rows of --data", "compare", "--label", "price"),
     usage("--model must be linear or logistic with --data", "compare", "--data", "x.npz", "--model", "logistic:soft"),
     usage("--model must be linear or logistic with --data", "compare", "--data", "x.npz", "--model", "probit"),
     usage("--data brings its own --d", "compare", "--data", "nowhere.npz", "--d", "3"),

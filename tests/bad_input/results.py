@@ -54,6 +54,7 @@ TABLE = [
             sl.Effects,
             sl.OptimalClipping,
             sl.OptimizedSchedule,
+            sl.Recommendation,
             sl.Report,
             sl.ScalingLaw,
             sl.Rerun,

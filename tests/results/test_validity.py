@@ -259,9 +259,39 @@ def test_a_comparison_keeps_what_was_said_of_its_parts():
 
 
 def test_the_curve_of_a_data_set_says_when_it_uses_up_the_rows_and_when_it_diverges():
-    X = np.random.default_rng(0).standard_normal((200, 2))
-    problem = sl.data.from_arrays(X, X[:, 0])
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2600, 26))
+    problem = sl.data.from_arrays(X, X[:, 0] + 0.3 * rng.standard_normal(2600))
     assert not said(sl.data.solve_ode, {}, problem, SGD, 0.3)[1]
     assert "40% of the rows" in only(said(sl.data.solve_ode, {}, problem, SGD, 0.3, t=4 * T)[1], sl.LimitWarning)
     curve, texts = said(sl.data.solve_ode, {}, problem, SGD, 30.0)
     assert only(texts, sl.DivergenceWarning).endswith(curve.status)
+
+
+@pytest.mark.parametrize("solve", [ODE, SDE], ids=["ode", "sde"])
+def test_theory_of_fresh_samples_says_from_a_tenth_of_the_rows_on_what_a_run_uses(solve):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2600, 26))
+    problem = sl.data.from_arrays(X, X[:, 0] + 0.3 * rng.standard_normal(2600))
+    assert not said(*solve, problem, SGD, 0.1)[1]
+    text = only(said(*solve, problem, SGD, 0.1, batch_size=2)[1], sl.LimitWarning)
+    assert "a run to t = 10 uses 20% of the rows, each once" in text
+    assert not said(*solve, problem.gaussian(), SGD, 0.1, batch_size=2)[1]
+
+
+def test_few_columns_and_interpolated_rows_are_said_of_theory_and_not_of_runs():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, 24))
+    given = {"t": np.linspace(0, 1, 3)}
+    few = sl.data.from_arrays(X, X[:, 0] + rng.standard_normal(500))
+    exact = sl.data.from_arrays(X, X[:, 0])
+    for solve in (sl.solve_ode, sl.data.solve_ode):
+        assert "d = 24 columns are few" in only(said(solve, {}, few, SGD, 0.1, **given)[1], sl.LimitWarning)
+        texts = said(solve, {}, exact, SGD, 0.1, **given)[1]
+        assert len(texts) == 2 and "the rows are interpolated (n = 500, d = 24)" in next(iter(texts))
+    short = sl.data.from_arrays(X[:20], rng.standard_normal(20))
+    assert "interpolated (n = 20, d = 24)" in short.doubts[0]
+    assert len(sl.data.from_arrays(X[:20], rng.standard_normal(20), ridge=0.1).doubts) == 1
+    assert not said(*RUN, few, SGD, 0.1, **given)[1] and not few.gaussian().doubts
+    classes = sl.data.from_arrays(X, X[:, 0] + rng.standard_normal(500) > 0, model="logistic")
+    assert "d = 24 columns are few" in classes.doubts[0]

@@ -2,11 +2,10 @@
 
 import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sdelimit.analysis.effects.names import EFFECTS, NAMES, WEIGHT_DECAY
-from sdelimit.report.plot import COLOURS
+from sdelimit.report.plot import COLOURS, NotebookFigure
 
 SGD_COLOUR, RULE_COLOUR = "#666666", COLOURS[0]
 STEP_COLOURS = dict(
@@ -199,8 +198,7 @@ def _scale(*values):
 
 
 def _figure(rows, columns):
-    figure = Figure(figsize=(5.0 * columns, 3.8 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure((5.0 * columns, 3.8 * rows))
     return figure, np.atleast_1d(figure.subplots(rows, columns)).ravel()
 
 

@@ -2,18 +2,18 @@
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+
+from sdelimit.report.plot import NotebookFigure
 
 MOST_TICKS = 12
 
 
 def plot_scaling(laws) -> Figure:
     """Loss against compute, one panel for each law on the same axes: sizes, the frontier, crossings and their fit."""
-    figure = Figure(figsize=(1.4 + 4.6 * len(laws), 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure((1.4 + 4.6 * len(laws), 4.4))
     panels = figure.subplots(1, len(laws), squeeze=False, sharex=True, sharey=True)[0]
     sizes = [curve.d for law in laws for curve in law.curves]
     colours = ScalarMappable(LogNorm(min(sizes), max(sizes)), colormaps["viridis_r"])
