@@ -1,5 +1,6 @@
 """The commands of sweeps and repetitions. No computation."""
 
+import contextlib
 import tomllib
 from pathlib import Path
 
@@ -19,8 +20,18 @@ PATH = click.Path(path_type=Path)
 @click.option("--force", is_flag=True, help="Discard the sweep that the folder holds, and start again.")
 @click.option("--retry-failed", is_flag=True, help="Compute again the cells that failed.")
 @click.option("--parquet", is_flag=True, help="Write table.parquet too (needs pyarrow).")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes that compute cells, each with one thread. Default: this one, with all threads.",
+)
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Address of a Dask scheduler, tcp://host:8786, whose workers compute the cells (needs distributed).",
+)
 @computes
-def sweep_command(config, out, **options):
+def sweep_command(config, out, dask, **options):
     """Theory and runs for every combination of the values in CONFIG, a TOML file.
 
     \b
@@ -37,7 +48,11 @@ def sweep_command(config, out, **options):
     from sdelimit.experiments.sweep import sweep
 
     try:
-        result = sweep(out, **_read_config(config), progress=True, **options)
+        given = _read_config(config)
+        if dask and options["workers"]:
+            raise ValueError("--workers and --dask say both who computes; leave one of them out")
+        with _dask_executor(dask) if dask else contextlib.nullcontext() as executor:
+            result = sweep(out, **given, progress=True, executor=executor, **options)
     except (ValueError, TypeError, RuntimeError) as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
@@ -46,6 +61,24 @@ def sweep_command(config, out, **options):
         click.echo(f"\nStopped. {_progress(out)}; the same command goes on.", err=True)
         raise click.exceptions.Exit(130) from None
     click.echo(f"{result.table()}\n\nThe table is {out / 'table.csv'}.")
+
+
+@contextlib.contextmanager
+def _dask_executor(address):
+    """The executor of a Dask scheduler. ValueError if there is none."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ValueError('--dask needs distributed, which is not installed: pip install "sdelimit[dask]"') from error
+    try:
+        client = Client(address, timeout=DASK_SECONDS)
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"--dask: there is no scheduler at {address!r}: {error}") from error
+    with client:
+        yield client.get_executor()
+
+
+DASK_SECONDS = 10
 
 
 def _progress(out):

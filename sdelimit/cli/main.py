@@ -1,6 +1,7 @@
 """The command line as a program: its commands, and how it ends. No computation."""
 
 import _thread
+import gc
 import os
 import sys
 import threading
@@ -42,6 +43,7 @@ for command in (compare_command, ode_command, effects_command, sweep_command, re
 def run():
     """``main`` as a program. After Ctrl-C it leaves at once: Python's shutdown under threads that compile can crash."""
     sys.unraisablehook = _again_if_interrupted
+    gc.set_threshold(*RARELY)
     try:
         status = main(standalone_mode=False)
     except click.ClickException as error:
@@ -71,6 +73,8 @@ def _again_if_interrupted(ignored):
         sys.__unraisablehook__(ignored)
 
 
+RARELY = 100_000, 50, 100
+"""When garbage is looked for: programs in the making are many small objects, and to look through them takes seconds."""
 MOMENT = 0.05
 """Seconds."""
 INTERRUPTED = 130

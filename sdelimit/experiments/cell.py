@@ -47,6 +47,10 @@ def problem_of(covariance: str, d: int, model: str, noise: str, seed: int) -> Re
     return specs.parse_model(model).problem(*given, seed=seed)
 
 
+shared_problem_of = memoized(problem_of, size=1)
+"""Cells that share a problem follow each other."""
+
+
 def _outcome(cell, settings, problem_of):
     """(columns, arrays, what was not as it should be by kind)."""
     rule = specs.parse_optimizer(cell.optimizer)

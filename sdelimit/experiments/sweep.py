@@ -1,5 +1,6 @@
 """Theory and experiment over a grid of settings, in a folder that survives any interruption."""
 
+import contextlib
 import importlib.util
 import json
 import time
@@ -13,8 +14,8 @@ from jaxtyping import Shaped
 from sdelimit.experiments import cell as cell_file
 from sdelimit.experiments import folder as sweep_folder
 from sdelimit.experiments.best import best_rates
+from sdelimit.experiments.executor import LostError, outcomes, processes, warn_lost
 from sdelimit.experiments.grid import cells, grid_settings
-from sdelimit.numerics.memo import memoized
 from sdelimit.report.text import align
 from sdelimit.support import arguments as check
 from sdelimit.support.brief import brief_fields
@@ -115,6 +116,8 @@ def sweep(
     retry_failed: bool = False,
     parquet: bool = False,
     progress: bool | None = None,
+    workers: int | None = None,
+    executor=None,
 ) -> Sweep:
     """Solve the risk ODE and run the optimizer for every combination of the given values.
 
@@ -142,6 +145,15 @@ def sweep(
         retry_failed: compute cells again whose status is "failed".
         parquet: write ``table.parquet`` too, which needs pyarrow.
         progress: show cells done and time left; default only on a terminal.
+        workers: processes that compute cells, each with one thread; default this process alone, with all threads that
+            JAX takes. A script needs ``if __name__ == "__main__":`` around it, as for all processes of Python.
+        executor: in place of ``workers`` whatever has ``submit`` as ``concurrent.futures`` do: that of a Dask client
+            (``Client(address).get_executor()``), of mpi4py, or processes of your own. Its workers need the same
+            versions and the same input files at the same paths. It is not shut down.
+
+    The table is the same whoever computes the cells. This process writes them, each as soon as it comes, so that what a
+    worker has returned is never lost; a cell whose worker is lost (killed, say) is computed in this process, with a
+    warning.
 
     Returns:
         A ``Sweep``; ``out`` holds ``table.csv``, one line a cell, and ``cells/*.npz``.
@@ -155,6 +167,7 @@ def sweep(
     """
     force, retry_failed = check.flag("force", force), check.flag("retry_failed", retry_failed)
     parquet, progress = check.flag("parquet", parquet), check.flag("progress", progress, optional=True)
+    workers = _checked_workers(workers, executor)
     settings = json.loads(json.dumps(grid_settings(
         optimizer=optimizer, lr=lr, t_max=t_max, d=d, covariance=covariance, model=model, noise=noise,
         batch_size=batch_size, seed=seed, n_runs=n_runs, points=points,
@@ -164,7 +177,8 @@ def sweep(
     folder = sweep_folder.make_folder(out, settings, force)
     with folder_lock("out", folder):
         identity = sweep_folder.claim_folder(folder, settings, force)
-        rows = _run(folder, identity, retry_failed, progress)
+        with contextlib.nullcontext(executor) if workers is None else processes(workers) as pool:
+            rows = _run(folder, identity, retry_failed, progress, pool)
         if parquet:
             sweep_folder.write_parquet(folder, rows)
     return Sweep(folder, settings, tuple(rows), len(rows))
@@ -180,22 +194,31 @@ def read_sweep(folder) -> Sweep:
     return Sweep(folder, settings, tuple(rows), len(cells(settings)))
 
 
-def _run(folder, identity, retry_failed, progress):
-    """All rows, those of the folder as they are."""
+def _checked_workers(workers, executor) -> int | None:
+    """``workers`` if it is None or a number >= 1 without an ``executor``, which has ``submit``."""
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise TypeError(f"executor must have submit(function, *arguments), got {check.describe(executor)}")
+    if workers is None:
+        return None
+    if executor is not None:
+        raise ValueError("workers must be None with an executor, which has its own")
+    return check.integer("workers", workers, minimum=1)
+
+
+def _run(folder, identity, retry_failed, progress, executor):
+    """All rows, those of the folder as they are; the others are computed here, or by the executor."""
     settings = identity["settings"]
     plan, rows = cells(settings), sweep_folder.load_rows(folder, identity)
     if retry_failed:
         rows = {index: row for index, row in rows.items() if row["status"] != "failed"}
+    to_do = [(index, cell) for index, cell in enumerate(plan) if index not in rows]
     common = {name: settings[name] for name in ("t_max", "points", "n_runs")} | version_info()
-    problem_of, written = memoized(cell_file.problem_of, size=1), time.monotonic()
-    with progress_bar(progress, len(plan), "cell", initial=len(rows), smoothing=0.05) as bar:
+    found = _here(to_do, settings) if executor is None else _elsewhere(to_do, identity, executor)
+    written = time.monotonic()
+    with progress_bar(progress, len(plan), "cell", initial=len(rows), smoothing=0.05) as bar, contextlib.closing(found):
         try:
-            for index, cell in enumerate(plan):
-                if index in rows:
-                    continue
-                record = {**cell._asdict(), **common, "inputs": _unchanged_inputs(cell, settings)}
-                row, arrays = cell_file.run_cell(index, cell, settings, problem_of)
-                _unchanged_inputs(cell, settings)
+            for index, row, arrays in found:
+                record = {**plan[index]._asdict(), **common, "inputs": _unchanged_inputs(plan[index], settings)}
                 _save(folder, index, row, arrays, record)
                 rows[index] = row
                 bar.update()
@@ -207,6 +230,42 @@ def _run(folder, identity, retry_failed, progress):
             _write_table_from_files(folder, identity)
             raise
     return _in_order(rows)
+
+
+def _here(to_do, settings):
+    """(index, row, arrays) of each cell, computed in this process."""
+    for index, cell in to_do:
+        _unchanged_inputs(cell, settings)
+        row, arrays = cell_file.run_cell(index, cell, settings, cell_file.shared_problem_of)
+        yield index, row, arrays
+
+
+def _elsewhere(to_do, identity, executor):
+    """(index, row, arrays) of each cell as an executor returns it, then of those that it has lost.
+
+    ValueError if a worker has other versions.
+    """
+    settings, lost, cells_of = identity["settings"], {}, dict(to_do)
+
+    def tasks():
+        for index, cell in to_do:
+            places = {name: found["path"] for name, found in _unchanged_inputs(cell, settings).items()}
+            yield index, (index, cell, settings, places)
+
+    with contextlib.closing(outcomes(executor, tasks())) as found:
+        for index, outcome in found:
+            if isinstance(outcome, LostError):
+                lost[index] = outcome
+                continue
+            row, arrays, versions = outcome
+            if versions != identity["versions"]:
+                raise ValueError(
+                    f"executor: its workers must have the versions of this process, {identity['versions']}, and have "
+                    f"{versions}"
+                )
+            yield index, row, arrays
+    warn_lost(lost)
+    yield from _here([(index, cells_of[index]) for index in sorted(lost)], settings)
 
 
 def _write_table_from_files(folder, identity):

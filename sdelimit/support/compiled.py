@@ -55,11 +55,16 @@ def enable_cache(folder=None) -> Path | None:
     except (ValueError, RuntimeError) as error:  # of expanduser, where there is no home
         warnings.warn(f"compiled programs are not kept: {error}", stacklevel=2)
         return None
+    keep_in(place)
+    return place
+
+
+def keep_in(place):
+    """Have JAX keep all that it compiles in a folder that is there."""
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     compilation_cache.reset_cache()  # JAX may have opened another, or found none
-    return place
 
 
 def turned_off() -> bool:

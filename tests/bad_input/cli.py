@@ -18,11 +18,11 @@ def usage(message, *arguments):
     return Row(command, click.UsageError, message, arguments, {})
 
 
-def config(text):
+def config(text, *options):
     """``sdelimit sweep`` with this configuration file."""
     with open("config.toml", "w", encoding="utf-8") as file:
         file.write(text)
-    command("sweep", "config.toml", "--out", "out")
+    command("sweep", "config.toml", "--out", "out", *options)
 
 
 def wrong_config(message, text):
@@ -110,12 +110,14 @@ TABLE = [
     usage("problem must be a LinearRegression", "effects", "--d", "20", "--model", "logistic"),
     usage("Missing argument 'CONFIG'", "sweep", "--out", "out"),
     usage("Missing option '--out'", "sweep", "config.toml"),
+    usage("'--workers': 0 is not in the range", "sweep", "config.toml", "--out", "out", "--workers", "0"),
     usage("config: cannot read nowhere.toml", "sweep", "nowhere.toml", "--out", "out"),
     usage("config: bad.npy is not a TOML file", "sweep", "bad.npy", "--out", "out"),
     wrong_config("config: .* has no optimizer", "lr = 0.1\n"),
     wrong_config("config: unknown value 'lrs'.*did you mean 'lr'", CONFIG + "lrs = 0.1\n"),
     wrong_config("config: .* has no optimizer", "\ufefflr = 0.1\n"),
     wrong_config("config: unknown value 'nois'.*did you mean 'noise'", CONFIG + "nois = 'none'\n"),
+    Row(config, click.UsageError, "--workers and --dask say both", (CONFIG, "--workers", "2", "--dask", "x"), {}),
     wrong_config("did you mean 'sign_sgd'", CONFIG.replace("sgd", "sgn_sgd")),
     wrong_config("config: .* is not a TOML file", "lr = \n"),
     wrong_config("n_runs must be an integer", CONFIG + 'n_runs = "many"\n'),

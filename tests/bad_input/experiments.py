@@ -1,5 +1,7 @@
 """Room experiments."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 import sdelimit as sl
@@ -24,6 +26,10 @@ TABLE = [
     swept(kind, "force must be True or False", force="no"),
     swept(kind, "retry_failed must be True or False", retry_failed=1),
     swept(kind, "parquet must be True or False", parquet="yes"),
+    swept(kind, "workers must be an integer", workers="two"),
+    swept(value, "workers must be >= 1", workers=0),
+    swept(kind, "executor must have submit", executor=3),
+    swept(value, "workers must be None with an executor", workers=2, executor=ThreadPoolExecutor(1)),
     swept(kind, "progress must be True, False or None", progress="no"),
     kind(sl.enable_cache, "folder must be a path", 3),
     value(sl.enable_cache, "folder must be a path", ""),

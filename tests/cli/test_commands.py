@@ -48,9 +48,16 @@ def test_a_table_that_is_too_wide_loses_columns_that_are_all_alike_and_then_its_
     assert wide.splitlines()[0] == "optimizer  d    risk" and fitted(ROWS, 22) == wide
     narrower = fitted(ROWS, 17).splitlines()
     assert narrower[0] == "d 600" and narrower[2] == "optimizer  risk"
-    assert fitted(ROWS, 12).splitlines() == ["sign_sgd", "  d 600,", "    risk", "    0.125", "", "sgd", "  d 600,",
-                                             "    risk 0.25"]  # fmt: skip
-    assert fitted([("a", "b"), ("x", "y" * 8)], 9).splitlines() == ["x", "  b", "    yyyyy", "    yyy"]
+    assert fitted(ROWS, 13).splitlines() == [
+        "sign_sgd",
+        "  d 600, risk",
+        "    0.125",
+        "",
+        "sgd",
+        "  d 600, risk",
+        "    0.25",
+    ]
+    assert fitted([("a", "b"), ("x", "y" * 8)], 9).splitlines() == ["x", "  b yyyyy", "    yyy"]
 
 
 def test_warnings_are_a_line_each_and_said_once(capsys):
