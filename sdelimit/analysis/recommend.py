@@ -16,8 +16,8 @@ from sdelimit.optimizers.sign import lion, sign_sgd, signum
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.problem.regression import Regression
 from sdelimit.problem.single_index import SingleIndex
-from sdelimit.report.text import align, rule_labels
 from sdelimit.results.stored import Stored
+from sdelimit.results.text import align, rule_labels
 from sdelimit.results.trust import DivergenceWarning, LimitWarning
 from sdelimit.support import arguments as check
 from sdelimit.support.brief import WIDTH, brief, shorten

@@ -87,7 +87,7 @@ def effects_command(as_json, **settings):
     and their shares in the change of ln R.
     """
     from sdelimit.analysis.effects.four_effects import effects
-    from sdelimit.report.text import rule_labels
+    from sdelimit.results.text import rule_labels
 
     try:
         experiment = checked_experiment(settings)

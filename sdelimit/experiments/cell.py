@@ -13,8 +13,8 @@ from sdelimit.ode.solve import solve_ode
 from sdelimit.problem.linear_regression import LinearRegression
 from sdelimit.problem.regression import Regression
 from sdelimit.report.comparison import compare
-from sdelimit.report.text import BAND
 from sdelimit.results.curves import LimitWarning
+from sdelimit.results.text import BAND
 from sdelimit.simulation.simulate import simulate
 from sdelimit.support.files import FileError, read_npz, reading, replacing
 

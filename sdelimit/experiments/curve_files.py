@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from sdelimit.report.text import BAND, LINEAR, describe_model, rule_labels
+from sdelimit.results.text import BAND, LINEAR, describe_model, rule_labels
 from sdelimit.support.files import replacing
 
 QUANTILES = (BAND[0], 0.5, BAND[1])

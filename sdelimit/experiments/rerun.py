@@ -10,7 +10,7 @@ from sdelimit.experiments import cell as cell_file
 from sdelimit.experiments.comparison_run import experiment_of, run_experiment
 from sdelimit.experiments.curve_files import curve_arrays
 from sdelimit.experiments.grid import EARLIER, Cell
-from sdelimit.report.text import align
+from sdelimit.results.text import align
 from sdelimit.support.brief import brief_fields
 from sdelimit.support.files import as_path, find_input, read_npz, reading
 from sdelimit.support.versions import version_info

@@ -16,7 +16,7 @@ from sdelimit.experiments import folder as sweep_folder
 from sdelimit.experiments.best import best_rates
 from sdelimit.experiments.executor import LostError, outcomes, processes, warn_lost
 from sdelimit.experiments.grid import cells, grid_settings
-from sdelimit.report.text import align
+from sdelimit.results.text import align
 from sdelimit.support import arguments as check
 from sdelimit.support.brief import brief_fields
 from sdelimit.support.files import describe_inputs, folder_lock, read_npz, reading

@@ -8,10 +8,10 @@ from jaxtyping import Float
 
 from sdelimit.numerics.floors import HUGE
 from sdelimit.report.fitted import fitted
-from sdelimit.report.text import BAND, LINEAR, describe_model, describe_noise, rule_labels
 from sdelimit.results.curves import RiskCurve, RiskCurves
 from sdelimit.results.stored import Stored
 from sdelimit.results.summary import describe_lr, describe_result
+from sdelimit.results.text import BAND, LINEAR, describe_model, describe_noise, rule_labels
 from sdelimit.support import arguments as check
 
 

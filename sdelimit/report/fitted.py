@@ -2,7 +2,7 @@
 
 import textwrap
 
-from sdelimit.report.text import align
+from sdelimit.results.text import align
 
 
 def fitted(rows, width: int | None) -> str:

@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from sdelimit.numerics.integers import ceil_div
-from sdelimit.report.text import BAND, describe_noise, describe_panel, rule_labels
 from sdelimit.results.curves import RiskCurve, RiskCurves
 from sdelimit.results.summary import describe_lr
+from sdelimit.results.text import BAND, describe_noise, describe_panel, rule_labels
 from sdelimit.support import arguments as check
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")

@@ -7,9 +7,9 @@ import numpy as np
 from sdelimit.optimizers import Optimizer
 from sdelimit.problem.regression import Regression
 from sdelimit.report.fitted import fitted
-from sdelimit.report.text import LINEAR, describe_model, describe_panel, rule_labels
 from sdelimit.results.curves import RiskCurve
 from sdelimit.results.summary import describe_lr
+from sdelimit.results.text import LINEAR, describe_model, describe_panel, rule_labels
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 import sdelimit as sl
 from sdelimit.report.plot import plot_curves, plot_reports, style_of
-from sdelimit.report.text import describe_panel
 from sdelimit.results.curves import RiskCurve, RiskCurves
+from sdelimit.results.text import describe_panel
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 import sdelimit as sl
 from sdelimit.report.comparison import format_table
-from sdelimit.report.text import rule_labels
+from sdelimit.results.text import rule_labels
 from sdelimit.support.brief import LINES, WIDTH, brief, shorten
 
 PROBLEM = sl.LinearRegression(np.ones(20), sl.noise.Gaussian(0.5))

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdelimit.analysis.effects.names import EFFECTS, NAMES, WEIGHT_DECAY
-from sdelimit.report.text import align
+from sdelimit.results.text import align
 from sdelimit.support import arguments as check
 from sdelimit.support.brief import brief_fields
 

@@ -35,9 +35,9 @@ from sdelimit.ode.limit_curve import solve_limit
 from sdelimit.optimizers import sign_sgd
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
-from sdelimit.report.text import align
 from sdelimit.results.curves import RiskCurve, with_limit_warnings
 from sdelimit.results.stored import Stored
+from sdelimit.results.text import align
 from sdelimit.results.trust import LimitWarning
 from sdelimit.schedules import LearningRate
 from sdelimit.support import arguments as check

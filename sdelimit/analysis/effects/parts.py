@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from sdelimit.report.text import align
+from sdelimit.results.text import align
 from sdelimit.support.brief import brief_fields
 
 ROWS = 8

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from sdelimit.analysis.effects.names import EFFECTS, NAMES, WEIGHT_DECAY
 from sdelimit.report.plot import COLOURS, NotebookFigure
-from sdelimit.report.text import describe_noise
+from sdelimit.results.text import describe_noise
 
 SGD_COLOUR, RULE_COLOUR = "#666666", COLOURS[0]
 STEP_COLOURS = dict(

@@ -13,8 +13,8 @@ from sdelimit.analysis.scaling.size_curve import SCHEDULES, SizeCurve, rates_of,
 from sdelimit.analysis.scaling.store import opened
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import check_problem
-from sdelimit.report.text import align
 from sdelimit.results.stored import Stored
+from sdelimit.results.text import align
 from sdelimit.support import arguments as check
 from sdelimit.support.brief import brief_fields
 from sdelimit.support.progress import progress_bar
