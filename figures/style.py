@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sdelimit.report.plot import COLOURS
+from sdelimit.results.plot import COLOURS
 
 __all__ = ["COLOURS", "TIME", "correlated", "draw_runs", "panels"]
 

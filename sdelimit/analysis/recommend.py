@@ -74,11 +74,11 @@ class Recommendation(Stored):
 
     def plot(self, path=None):
         """Figure of each rule's risk at its best learning rate; saved to ``path`` (one or several) if given."""
-        from sdelimit.report.plot import plot_curves, save_figure
+        from sdelimit.results.plot import plot_curves, save_figure
 
         curves = [choice.curve for choice in self.choices]
         labels = [f"{label}, lr {c.lr:.3g}" for label, c in zip(self._labels(), self.choices, strict=True)]
-        return save_figure(plot_curves(curves, labels=labels, band=False).figure, path)
+        return save_figure(plot_curves(curves, labels=labels, band=False), path)
 
     def _labels(self):
         rules = [choice.curve.optimizer for choice in self.choices]

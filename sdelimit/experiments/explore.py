@@ -22,8 +22,8 @@ from sdelimit.optimizers.sign import lion, sign_sgd, signum
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.problem.regression import Regression
 from sdelimit.problem.single_index import SingleIndex
-from sdelimit.report.plot import COLOURS
 from sdelimit.results.curves import RiskCurve, RiskCurves
+from sdelimit.results.plot import COLOURS
 from sdelimit.results.summary import describe_lr
 from sdelimit.results.trust import DivergenceWarning, LimitWarning
 from sdelimit.simulation.simulate import simulate

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from sdelimit.experiments.best import GROUP, best_rates, seed_means
 from sdelimit.experiments.cell import with_means
-from sdelimit.report.plot import NotebookFigure, legend_below, style_of
+from sdelimit.results.plot import NotebookFigure, legend_below, style_of
 from sdelimit.support import arguments as check
 
 AXES = GROUP[1:]

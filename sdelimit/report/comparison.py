@@ -57,6 +57,9 @@ class Report(Stored):
             found |= {name: np.interp(runs.t, paths.t, _cap(edge)) for name, edge in bands.items()}
         return {name: (("t",), values) for name, values in found.items()}
 
+    def _figure(self):
+        return self.plot()
+
     def _attributes(self):
         return {**describe_result(self.runs), "kind": "report", "status": self.status, "table": self.table()}
 

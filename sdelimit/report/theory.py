@@ -84,7 +84,7 @@ def plot_limits(limits):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from sdelimit.report.plot import COLOURS
+    from sdelimit.results.plot import COLOURS
 
     panels, names = {}, names_of(limits)
     for limit, name in zip(limits, names, strict=True):

@@ -1,7 +1,7 @@
 """Immutable results: what was computed, and the inputs that made it."""
 
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -93,6 +93,7 @@ class RiskCurve(Stored):
     fluctuation: float | Float[np.ndarray, " m"] = 0.0
     spread: Spread | None = field(default=None, repr=False)
     overlaps: Float[np.ndarray, "*m n 3"] | None = field(default=None, repr=False)
+    is_theory: ClassVar[bool] = True
 
     def __repr__(self):
         return summary(self, f"{self.kind} curve")
@@ -120,6 +121,23 @@ class RiskCurve(Stored):
 
     def _attributes(self):
         return describe_result(self)
+
+    def plot(self, ax=None, *, label=None, band: bool = True, path=None):
+        """Draw the risk against time: a line, and the band of single runs around it.
+
+        Args:
+            ax: axes of matplotlib to draw into; default a new figure.
+            label: what to call it in the legend, a list of texts for an array of learning rates.
+            band: whether to draw the 10-90% range of single runs where it is known.
+            path: file name(s) to save the figure to; the suffix chooses the format.
+
+        Returns:
+            A matplotlib ``Figure``, which Jupyter shows; with ``ax``, ``ax``.
+        """
+        return plot_result(self, ax, label, band, path)
+
+    def _figure(self):
+        return self.plot(band=False)
 
     def select(self, index: int) -> "RiskCurve":
         """The curve of one learning rate of an array of them."""
@@ -242,6 +260,7 @@ class RiskCurves(Stored):
     overlaps: Float[np.ndarray, "*m runs n 3"] | None = field(default=None, repr=False)
     details: dict = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    is_theory: ClassVar[bool] = False
 
     def __repr__(self):
         return summary(self, f"{self.risk.shape[-2]} {'SDE paths' if self.kind == 'sde' else 'simulated runs'}")
@@ -276,6 +295,23 @@ class RiskCurves(Stored):
 
     def _attributes(self):
         return describe_result(self)
+
+    def plot(self, ax=None, *, label=None, band: bool = True, path=None):
+        """Draw the risk against time: medians, with bars from 10 to 90%, of paths that band.
+
+        Args:
+            ax: axes of matplotlib to draw into; default a new figure.
+            label: what to call it in the legend, a list of texts for an array of learning rates.
+            band: whether to draw the 10-90% range of single runs where it is known.
+            path: file name(s) to save the figure to; the suffix chooses the format.
+
+        Returns:
+            A matplotlib ``Figure``, which Jupyter shows; with ``ax``, ``ax``.
+        """
+        return plot_result(self, ax, label, band, path)
+
+    def _figure(self):
+        return self.plot(band=False)
 
     def select(self, index: int) -> "RiskCurves":
         """The curves of one learning rate of an array of them."""
@@ -354,6 +390,15 @@ def _one_rate(result, index):
     if not isinstance(index, int | np.integer):
         raise TypeError(f"index must be an integer, got {check.describe(index)}")
     return result.select(int(range(len(result.risk))[index]))
+
+
+def plot_result(curves, ax, label, band, path):
+    """``plot`` of curves: matplotlib is imported when something is drawn."""
+    from sdelimit.results.plot import plot_curves, save_figure
+
+    drawn = plot_curves(curves, ax, label if label is None or isinstance(label, list | tuple) else [label], band)
+    save_figure(drawn if ax is None else ax.figure, path)
+    return drawn
 
 
 def _irreducible_risk(problem) -> float:

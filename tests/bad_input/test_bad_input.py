@@ -4,9 +4,9 @@ The tables are in the files beside this one. Nothing here solves, simulates or w
 is found before that.
 """
 
+import importlib
 import inspect
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,9 @@ def folder(tmp_path_factory):
     (path / "folder").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
-        patch.setattr(sys.modules["sdelimit.experiments.sweep"].cell_file, "run_cell", None)  # no cell is computed
+        patch.setattr(
+            importlib.import_module("sdelimit.experiments.sweep").cell_file, "run_cell", None
+        )  # no cell is computed
         yield path
 
 

@@ -1,6 +1,7 @@
 """The command line, as a user types it."""
 
 import csv
+import importlib
 import json
 import os
 import signal
@@ -146,7 +147,7 @@ def test_models_are_texts_with_the_arguments_of_their_classes():
 )
 def test_a_command_that_is_interrupted_ends_at_once_with_the_status_of_shells(stopped, monkeypatch):
     """Without Python's shutdown, which crashes while threads of XLA compile."""
-    module, left = sys.modules["sdelimit.cli.main"], []
+    module, left = importlib.import_module("sdelimit.cli.main"), []
 
     def main(standalone_mode):
         assert not standalone_mode
@@ -175,7 +176,7 @@ def main(standalone_mode):
     print("dropped", flush=True)
     for _ in range(1000):
         time.sleep(0.01)
-sys.modules["sdelimit.cli.main"].main = main
+importlib.import_module("sdelimit.cli.main").main = main
 sdelimit.cli.run()
 """
     ended = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import importlib
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ from sdelimit.support import files as support_files
 
 pytestmark = pytest.mark.long
 
-sweep_module = sys.modules["sdelimit.experiments.sweep"]
+sweep_module = importlib.import_module("sdelimit.experiments.sweep")
 GRID = {
     "optimizer": ["sgd", "sign_sgd"],
     "lr": [0.3, 40.0],

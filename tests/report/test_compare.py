@@ -7,8 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 
 import sdelimit as sl
-from sdelimit.report.plot import plot_curves, plot_reports, style_of
+from sdelimit.report.plot import plot_reports
 from sdelimit.results.curves import RiskCurve, RiskCurves
+from sdelimit.results.plot import plot_curves, style_of
 from sdelimit.results.text import describe_panel
 
 

@@ -230,3 +230,16 @@ def test_jupyter_shows_a_table():
 
 def test_what_is_not_saved_is_named():
     assert repr(NotSaved("f")) == "<f, not saved>" and NotSaved("f") == NotSaved("f") != NotSaved("g")
+
+
+def test_curves_are_drawn(tmp_path):
+    from matplotlib.figure import Figure
+
+    figure = CURVE.plot(label="mine", path=tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    (axis,) = figure.axes
+    (line,) = axis.get_lines()
+    np.testing.assert_allclose(line.get_ydata(), CURVE.risk, rtol=1e-12)
+    axis = Figure().subplots()
+    assert RUNS.plot(ax=axis) is axis and CURVE.plot(axis, band=False) is axis
+    assert "<img" in CURVE._repr_html_() and "<img" in RUNS._repr_html_()

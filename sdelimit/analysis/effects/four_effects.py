@@ -87,6 +87,12 @@ class Effects(Stored):
             **{name: (("mode",), values) for name, values in pre.items()},
         }
 
+    def _attributes(self):
+        return {"effects": self._numbers(self.decomposition.time(None)), "shares": self.decomposition.table()}
+
+    def _figure(self):
+        return self.plot()
+
     def table(self, t: float | None = None) -> str:
         """All effects at time ``t`` (default the last) of the rule's curve, and each one's share of the risk."""
         t = self.decomposition.time(t)

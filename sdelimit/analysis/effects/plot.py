@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sdelimit.analysis.effects.names import EFFECTS, NAMES, WEIGHT_DECAY
-from sdelimit.report.plot import COLOURS, NotebookFigure
+from sdelimit.results.plot import COLOURS, NotebookFigure
 from sdelimit.results.text import describe_noise
 
 SGD_COLOUR, RULE_COLOUR = "#666666", COLOURS[0]

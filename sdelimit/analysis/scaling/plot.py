@@ -6,7 +6,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from sdelimit.report.plot import NotebookFigure
+from sdelimit.results.plot import NotebookFigure
 
 MOST_TICKS = 12
 
