@@ -111,9 +111,15 @@ def plot_reports(reports, path=None, ax=None):
         legend_below(figure, entries.values(), entries.keys())
     else:
         ax.legend(entries.values(), entries.keys(), frameon=False, fontsize=LEGEND_SIZE)
+    save_figure(figure, path)
+    return figure if ax is None else ax
+
+
+def save_figure(figure, path=None) -> Figure:
+    """``figure``, saved to ``path``, a file name or several, if given; the suffix chooses the format."""
     for name in [path] if isinstance(path, str) or hasattr(path, "__fspath__") else (path or []):
         figure.savefig(name, dpi=150)
-    return figure if ax is None else ax
+    return figure
 
 
 def plot_curves(curves, ax=None, labels=None, band=True):
