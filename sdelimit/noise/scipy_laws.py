@@ -92,8 +92,11 @@ class ScipyPdf:
     def __call__(self, e):
         from scipy import stats
 
+        family = getattr(stats, self.dist, None)
+        if not isinstance(family, stats.rv_continuous):  # of a file that was edited
+            raise ValueError(f"scipy.stats must have the distribution {self.dist!r}")
         with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-            return getattr(stats, self.dist)(*self.shapes, loc=self.loc, scale=self.scale).pdf(e)
+            return family(*self.shapes, loc=self.loc, scale=self.scale).pdf(e)
 
     def __repr__(self):
         named = [("loc", self.loc, 0.0), ("scale", self.scale, 1.0)]
