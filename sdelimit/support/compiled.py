@@ -72,6 +72,11 @@ def turned_off() -> bool:
     return os.environ.get(VARIABLE, "").strip().lower() in OFF
 
 
+def named_folder() -> str | None:
+    """The folder that the environment names; None if it names none, or says "off"."""
+    return None if turned_off() else os.environ.get(VARIABLE, "").strip() or None
+
+
 def is_enabled() -> bool:
     """Whether JAX keeps programs already, by whoever's wish."""
     return bool(jax.config.jax_compilation_cache_dir)
@@ -79,7 +84,7 @@ def is_enabled() -> bool:
 
 def _users_folder() -> Path:
     """Where programs of this user keep what they can make again."""
-    named = os.environ.get(VARIABLE, "").strip()
+    named = named_folder()
     if named:
         return Path(named)
     if sys.platform == "darwin":

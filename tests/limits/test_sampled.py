@@ -398,6 +398,18 @@ class CountingRule(SignedRule):
         return super().estimates(*args)
 
 
+@pytest.mark.parametrize("text", ["off", "", None])
+def test_no_tables_are_kept_where_the_environment_names_no_folder(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tabulated, "TABLES", Memo())
+    monkeypatch.setattr(tabulated, "compute_coefficients", lambda *given: given)
+    monkeypatch.delenv("SDELIMIT_CACHE", raising=False)
+    if text is not None:
+        monkeypatch.setenv("SDELIMIT_CACHE", text)
+    tabulated._from_folder(CountingRule(Weights(0.0, 1.0, 0.5)), sl.noise.Laplace(0.7), 1, 8, 0, None)
+    assert not list(tmp_path.iterdir())
+
+
 def test_tables_are_kept_on_disk_and_damaged_files_replaced(tmp_path, monkeypatch):
     rule, noise = CountingRule(Weights(0.0, 1.0, 0.5)), sl.noise.Laplace(0.7)
     monkeypatch.setattr(tabulated, "TABLES", Memo())

@@ -29,11 +29,10 @@ from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.log_log_spline import LogLogTable
 from sdelimit.numerics.memo import Memo, content_key
 from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, cubic_hermite
+from sdelimit.support.compiled import named_folder
 from sdelimit.support.files import FileError, read_npz, reading
 
-CACHE_VARIABLE = "SDELIMIT_CACHE"
 FORMAT = 1
-
 NODES = np.array([-24.0, -16.0, -10.0, -7.5, -5.0, -2.5, 0.0, 2.5, 5.0, 7.5, 10.0, 16.0, 24.0])
 """log(2R / noise scale^2) at which coefficients are estimated at first."""
 MAX_NODES = 33
@@ -126,7 +125,7 @@ def tabulated_limit(
         samples: gradients drawn to estimate the coefficients at one risk; default ``rule.samples``.
         seed: seed of the estimates.
         cache: folder that keeps tables between processes; default the environment variable SDELIMIT_CACHE,
-            and none if that is unset.
+            and none if that is unset or "off".
         basis: names of the kernels that kappa is a sum of.
     """
     samples = rule.samples if samples is None else samples
@@ -212,7 +211,7 @@ def _coefficients(rule, noise, batch_size, samples, seed, cache) -> Coefficients
 
 def _from_folder(rule, noise, batch_size, samples, seed, cache) -> Coefficients:
     """The coefficients from the folder ``cache``, or computed and saved there."""
-    folder = os.environ.get(CACHE_VARIABLE) if cache is None else cache
+    folder = named_folder() if cache is None else cache
     text = f"{FORMAT}|{(rule, _law_on_disk(noise), batch_size, samples, seed)!r}"
     path = None if not folder or _has_function(noise) else Path(folder) / f"{_digest(text.encode())}.npz"
     table = _load(path, text) if path is not None and path.exists() else None
