@@ -10,6 +10,7 @@ import click
 
 from sdelimit.cli.commands import report_command, rerun_command, sweep_command
 from sdelimit.cli.compare import compare_command
+from sdelimit.cli.explore import explore_command
 from sdelimit.cli.listing import list_command
 from sdelimit.cli.scaling import scaling_command
 from sdelimit.cli.theory import effects_command, ode_command
@@ -36,7 +37,7 @@ def main():
 
 
 for command in (compare_command, ode_command, effects_command, sweep_command, report_command, rerun_command,
-                scaling_command, list_command):  # fmt: skip
+                scaling_command, explore_command, list_command):  # fmt: skip
     main.add_command(command)
 
 
