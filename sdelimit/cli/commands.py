@@ -8,9 +8,9 @@ import click
 
 from sdelimit.cli.common import computes
 
-KEYS = ("optimizer", "lr", "t_max", "d", "covariance", "model", "noise", "batch_size", "seed",
+KEYS = ("optimizer", "lr", "t_max", "d", "covariance", "model", "noise", "data", "label", "batch_size", "seed",
         "n_runs", "points")  # fmt: skip
-REQUIRED = KEYS[:4]
+REQUIRED = KEYS[:3]
 PATH = click.Path(path_type=Path)
 
 
@@ -42,6 +42,8 @@ def sweep_command(config, out, dask, **options):
     noise = ["gaussian:0.5", "student_t:1.5,0.3"]
     t_max = 4.0
     n_runs = 16                                  # and model, batch_size, seed, points
+
+    data = "cars.csv" in place of d, covariance and noise takes rows of a file, label = "price" its column of labels.
 
     Interrupted in any way, the same command goes on where it stopped and ends with the same table.
     """

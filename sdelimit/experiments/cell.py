@@ -8,6 +8,7 @@ import numpy as np
 
 from sdelimit.experiments import specs
 from sdelimit.experiments.grid import EARLIER, Cell
+from sdelimit.experiments.rows import are_rows, problem_of_rows
 from sdelimit.numerics.memo import memoized
 from sdelimit.ode.solve import solve_ode
 from sdelimit.problem.linear_regression import LinearRegression
@@ -43,6 +44,8 @@ def run_cell(index, cell: Cell, settings, problem_of) -> tuple[dict, dict]:
 
 def problem_of(covariance: str, d: int, model: str, noise: str, seed: int) -> Regression:
     """The problem of a cell."""
+    if are_rows(noise):
+        return problem_of_rows(covariance, model, noise)
     given = specs.parse_covariance(covariance, d), specs.parse_noise(noise)
     return specs.parse_model(model).problem(*given, seed=seed)
 
@@ -92,7 +95,7 @@ def has_mean(row) -> bool:
 @memoized
 def _has_mean(optimizer, model, noise):
     linear = specs.parse_model(model).make is LinearRegression
-    if not linear or not specs.parse_optimizer(optimizer).needs_variance or specs.is_file(noise):
+    if are_rows(noise) or not linear or not specs.parse_optimizer(optimizer).needs_variance or specs.is_file(noise):
         return True
     return bool(np.isfinite(specs.parse_noise(noise).second_moment))
 

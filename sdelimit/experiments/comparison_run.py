@@ -7,6 +7,7 @@ import numpy as np
 
 from sdelimit import data
 from sdelimit.experiments import specs
+from sdelimit.experiments.rows import rows_problem
 from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.ode.solve import solve_ode
 from sdelimit.optimizers import Optimizer
@@ -63,10 +64,6 @@ def _made_up_problems(settings):
     return [model.problem(covariance, noise, theta_star=target, seed=seed) for noise in noises]
 
 
-FROM_ROWS = {"LinearRegression()": "linear", "LogisticRegression(labels='hard')": "logistic"}
-"""Models of data."""
-
-
 def model_of(settings) -> specs.Model:
     """The model of the settings; results of versions that had linear regression only do not name one."""
     return specs.parse_model(settings.get("model") or "linear")
@@ -74,16 +71,8 @@ def model_of(settings) -> specs.Model:
 
 def _data_problem(settings):
     """The problem of the data file, alone in a list."""
-    model = model_of(settings)
-    name = FROM_ROWS.get(model.problem(np.ones(1), None).model)
-    if name is None:
-        raise ValueError(f"--model must be linear or logistic with --data, got {model.text!r}")
-    try:
-        problem = data.from_file(
-            settings["data"], settings.get("label"), model=name, balance=settings.get("balance", False)
-        )
-    except ImportError as error:
-        raise ValueError(f"--data: {error}") from error
+    given = settings["data"], settings.get("label"), model_of(settings), settings.get("balance", False)
+    problem = rows_problem(*given, option="--")
     problem.require_rows(settings["t_max"], settings["batch_size"])
     return [problem]
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdelimit.experiments import specs
+from sdelimit.experiments.rows import are_rows, problem_of_rows, rows_text
 from sdelimit.support import arguments as check
 from sdelimit.support.files import describe_inputs
 
@@ -37,10 +38,12 @@ def grid_settings(
     optimizer,
     lr,
     t_max,
-    d,
-    covariance="identity",
+    d=None,
+    covariance=None,
     model="linear",
-    noise="none",
+    noise=None,
+    data=None,
+    label=None,
     batch_size=1,
     seed=0,
     n_runs=16,
@@ -48,6 +51,7 @@ def grid_settings(
 ) -> dict:
     """The settings of a sweep as JSON has them. TypeError or ValueError naming the argument that is wrong."""
     t_max = check.real("t_max", t_max, positive=True)
+    d, covariance, noise = _source(d, covariance, noise, data, label, model)
     optimizers = _values("optimizer", optimizer, _text)
     settings = {
         "d": _values("d", d, lambda name, value: check.integer(name, value, minimum=1)),
@@ -64,13 +68,11 @@ def grid_settings(
     }
     for text in optimizers:
         specs.parse_optimizer(text)
-    for text in settings["noise"]:
-        _require_variance(text)
-    for own in map(specs.parse_model, settings["model"]):
-        for text in settings["noise"]:
-            own.require_noise("noise", text)
-    for text in settings["covariance"]:
-        _require_dimensions(text, settings["d"])
+    if data is None:
+        _require_made_up(settings)
+    else:
+        for size in settings["batch_size"]:
+            problem_of_rows(covariance, settings["model"][0], noise).require_rows(t_max, size)
     if t_max * min(settings["d"]) < 1:
         raise ValueError(f"t_max must reach one step, 1/d = {1 / min(settings['d']):g}, got {t_max:g}")
     steps = t_max * max(settings["d"])
@@ -78,6 +80,35 @@ def grid_settings(
         raise ValueError(f"t_max times d must be < {MOST_STEPS} steps, got {t_max:g} times {max(settings['d'])}")
     inputs = describe_inputs(*settings["covariance"], *settings["noise"])
     return settings | {"inputs": {name: recorded["sha256"] for name, recorded in inputs.items()}}
+
+
+def _source(d, covariance, noise, data, label, model):
+    """(d, covariance, noise) as they are given, or from the file of rows that takes their place."""
+    if data is None:
+        if label is not None:
+            raise ValueError("label is the column of labels in data, and there is no data")
+        if d is None:
+            raise TypeError("d must be given, the dimension or several, unless data brings it")
+        return d, "identity" if covariance is None else covariance, "none" if noise is None else noise
+    for name, value in (("d", d), ("covariance", covariance), ("noise", noise)):
+        if value is not None:
+            raise ValueError(f"data brings its own {name}; leave one of them out")
+    data, label = check.text("data", data), None if label is None else check.text("label", label)
+    sizes = {problem_of_rows(data, text, rows_text(label)).d for text in _values("model", model, _text)}
+    return sizes.pop(), data, rows_text(label)
+
+
+def _require_made_up(settings):
+    """ValueError unless problems exist with these covariances, models and noise laws."""
+    for text in settings["noise"]:
+        if are_rows(text):
+            raise ValueError(f"noise must be a law, got {text!r}: data=FILE makes a sweep of rows")
+        _require_variance(text)
+    for own in map(specs.parse_model, settings["model"]):
+        for text in settings["noise"]:
+            own.require_noise("noise", text)
+    for text in settings["covariance"]:
+        _require_dimensions(text, settings["d"])
 
 
 def cells(settings) -> list[Cell]:

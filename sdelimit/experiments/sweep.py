@@ -16,6 +16,7 @@ from sdelimit.experiments import folder as sweep_folder
 from sdelimit.experiments.best import best_rates
 from sdelimit.experiments.executor import LostError, outcomes, processes, warn_lost
 from sdelimit.experiments.grid import cells, grid_settings
+from sdelimit.results.stored import Tabled
 from sdelimit.results.text import align
 from sdelimit.support import arguments as check
 from sdelimit.support.brief import brief_fields
@@ -28,7 +29,7 @@ TABLE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class Sweep(Tabled):
     """What a sweep's folder holds.
 
     Attributes:
@@ -47,6 +48,10 @@ class Sweep:
     total: int
 
     __repr__ = brief_fields
+
+    def _variables(self):
+        names = cell_file.COLUMNS
+        return {name: (("cell",), _column([row[name] for row in self.rows])) for name in names}
 
     def curves(self, cell: int) -> dict[str, Shaped[np.ndarray, "..."]]:
         """The curves that a cell has: t, lr, theory_risk and theory_phi of shape (n,), run_risk (n_runs, n).
@@ -104,10 +109,12 @@ def sweep(
     optimizer,
     lr,
     t_max,
-    d,
-    covariance="identity",
+    d=None,
+    covariance=None,
     model="linear",
-    noise="none",
+    noise=None,
+    data=None,
+    label=None,
     batch_size=1,
     seed=0,
     n_runs: int = 16,
@@ -134,7 +141,11 @@ def sweep(
             or a dictionary of any of these, one for each optimizer.
         t_max: horizon t = steps/d.
         d: dimension, or several.
-        covariance, noise: texts, or several: "ar1:0.5", "student_t:1.5,0.3", or a file of numbers.
+        covariance, noise: texts, or several: "ar1:0.5", "student_t:1.5,0.3", or a file of numbers; default "identity"
+            and "none".
+        data: a file of rows in place of ``d``, ``covariance`` and ``noise``, as for ``sl.data.from_file``. In the table
+            it is the covariance, and the noise is "rows".
+        label: the column of ``data`` that holds the labels: its name or number; default the last.
         model: a text, or several: "linear", "logistic:hard", "logistic:soft", "probit", "poisson", "phase",
             "huber:0.5", "absolute". Beside linear, huber and absolute, noise must be "none".
         batch_size: samples per step, or several.
@@ -169,7 +180,8 @@ def sweep(
     parquet, progress = check.flag("parquet", parquet), check.flag("progress", progress, optional=True)
     workers = _checked_workers(workers, executor)
     settings = json.loads(json.dumps(grid_settings(
-        optimizer=optimizer, lr=lr, t_max=t_max, d=d, covariance=covariance, model=model, noise=noise,
+        optimizer=optimizer, lr=lr, t_max=t_max, d=d, covariance=covariance, model=model, noise=noise, data=data,
+        label=label,
         batch_size=batch_size, seed=seed, n_runs=n_runs, points=points,
     )))  # fmt: skip
     if parquet and importlib.util.find_spec("pyarrow") is None:
@@ -301,6 +313,14 @@ def _save(folder, index, row, arrays, record):
 
 def _in_order(rows):
     return [rows[index] for index in sorted(rows)]
+
+
+def _column(values):
+    """Numbers, NaN where there is none; texts and mixtures as they are."""
+    if all(value is None or isinstance(value, int | float) for value in values) and None in values:
+        values = [np.nan if value is None else value for value in values]
+    kinds = {type(value) for value in values}
+    return np.array(values, dtype=None if len(kinds) == 1 and str not in kinds else object)
 
 
 def _short(value):

@@ -13,40 +13,8 @@ STRUCTURE, SETTINGS = "structure", "settings"
 """The arrays of a file that hold JSON: how the others belong together, and what they are of."""
 
 
-class Stored(ByContent):
-    """A result: equal to another by content, saved to a file, and turned into tables.
-
-    ``save(path)`` and ``sl.load(path)`` keep it all; ``to_dataframe()`` and ``to_xarray()`` are its numbers.
-    """
-
-    def _repr_html_(self) -> str:
-        """What Jupyter shows: a table of what it is, and a small figure where there is one."""
-        return as_html(self._attributes(), self._figure())
-
-    def _figure(self):
-        """A figure for Jupyter, or None."""
-        return None
-
-    def save(self, path):
-        """Write the result, with the problem and the optimizer it is of, to an .npz file for ``sl.load``.
-
-        The arrays are there under their names (``numpy.load(path)["risk"]``), ``settings`` is a JSON text with the
-        versions that made them. Nothing is pickled: functions of one's own (in ``from_optax``, ``SingleIndex``,
-        ``noise.Density``) are left out, and what is loaded refuses to use them.
-
-        The file appears under its name when it is complete. Raises TypeError or ValueError that names ``path``.
-        """
-        path = as_path("path", path)
-        if path.suffix != ".npz":
-            raise ValueError(f"path must end in .npz, got {path}")
-        found = take_apart(self)
-        settings = {"what": type(self).__name__, "summary": repr(self), **version_info()}
-        texts = {STRUCTURE: json.dumps(found.tree), SETTINGS: json.dumps(settings)}
-        try:
-            with replacing(path) as file:
-                np.savez_compressed(file, **{name: np.array(text) for name, text in texts.items()}, **found.arrays)
-        except OSError as error:
-            raise ValueError(f"path: cannot write to {path}: {error.strerror}") from error
+class Tabled:
+    """A result whose numbers can be taken as tables: ``to_dataframe()`` and ``to_xarray()``."""
 
     def to_dataframe(self):
         """The numbers as a pandas ``DataFrame`` in long form: one row for each time, run and learning rate.
@@ -89,6 +57,42 @@ class Stored(ByContent):
     def _attributes(self) -> dict[str, str]:
         """Texts that say what the numbers are of."""
         return {"summary": repr(self)}
+
+
+class Stored(ByContent, Tabled):
+    """A result: equal to another by content, saved to a file, and turned into tables.
+
+    ``save(path)`` and ``sl.load(path)`` keep it all; ``to_dataframe()`` and ``to_xarray()`` are its numbers.
+    """
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows: a table of what it is, and a small figure where there is one."""
+        return as_html(self._attributes(), self._figure())
+
+    def _figure(self):
+        """A figure for Jupyter, or None."""
+        return None
+
+    def save(self, path):
+        """Write the result, with the problem and the optimizer it is of, to an .npz file for ``sl.load``.
+
+        The arrays are there under their names (``numpy.load(path)["risk"]``), ``settings`` is a JSON text with the
+        versions that made them. Nothing is pickled: functions of one's own (in ``from_optax``, ``SingleIndex``,
+        ``noise.Density``) are left out, and what is loaded refuses to use them.
+
+        The file appears under its name when it is complete. Raises TypeError or ValueError that names ``path``.
+        """
+        path = as_path("path", path)
+        if path.suffix != ".npz":
+            raise ValueError(f"path must end in .npz, got {path}")
+        found = take_apart(self)
+        settings = {"what": type(self).__name__, "summary": repr(self), **version_info()}
+        texts = {STRUCTURE: json.dumps(found.tree), SETTINGS: json.dumps(settings)}
+        try:
+            with replacing(path) as file:
+                np.savez_compressed(file, **{name: np.array(text) for name, text in texts.items()}, **found.arrays)
+        except OSError as error:
+            raise ValueError(f"path: cannot write to {path}: {error.strerror}") from error
 
 
 def _largest(variables):

@@ -86,6 +86,29 @@ def test_cells_of_other_models_hold_their_overlaps(tmp_path):
     assert again.exit_code == 0 and "run_overlaps" in again.output, again.output
 
 
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::sdelimit.LimitWarning", "ignore:the last column")
+def test_rows_of_a_file_are_swept_and_repeated(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 4))
+    table = np.column_stack([X @ np.arange(4) + rng.standard_normal(300), X])
+    np.savetxt(tmp_path / "cars.csv", table, delimiter=",", header="price,a,b,c,e", comments="")
+    file, given = str(tmp_path / "cars.csv"), {"t_max": 5.0, "n_runs": 3, "points": 6}
+    result = sl.sweep(tmp_path / "out", optimizer="sign_sgd", lr=[0.1, 0.2], data=file, label="price", **given)
+    row = result.rows[1]
+    assert (row["d"], row["covariance"], row["noise"], row["status"]) == (4, file, "rows:price", "ok")
+    problem = sl.data.from_file(file, "price")
+    runs = sl.simulate(problem, sl.sign_sgd(), 0.2, t=result.curves(1)["t"], n_runs=3, seed=0)
+    np.testing.assert_array_equal(result.curves(1)["run_risk"], runs.risk)
+    assert len(result.best()) == 1 and sl.rerun(tmp_path / "out" / "cells" / "00001.npz").agrees
+    assert sl.sweep(tmp_path / "out", optimizer="sign_sgd", lr=[0.1, 0.2], data=file, label="price", **given).rows == (
+        result.rows
+    )
+    (tmp_path / "cars.csv").write_text("price,a\n1,2\n3,5\n8,4\n")
+    with pytest.raises(ValueError, match="t_max must be at most"):
+        sl.sweep(tmp_path / "out", optimizer="sign_sgd", lr=[0.1, 0.2], data=file, label="price", **given)
+
+
 def test_a_folder_that_names_no_model_is_one_of_linear_regression(whole, tmp_path):
     """Sweeps of versions that had no other; the same call goes on in it."""
     shutil.copytree(whole.folder, tmp_path, dirs_exist_ok=True)
@@ -139,6 +162,12 @@ def test_the_table_is_tidy_and_complete(whole):
     assert files(whole.folder) == {"table.csv", "sweep.json", *(f"cells/{i:05d}.npz" for i in range(8))}
     again = sl.read_sweep(whole.folder)
     assert again.rows == whole.rows and again.total == 8 and again.settings == whole.settings
+
+
+def test_the_table_is_a_data_frame(whole):
+    frame = whole.to_dataframe()
+    assert len(frame) == whole.total and list(frame.optimizer) == [row["optimizer"] for row in whole.rows]
+    np.testing.assert_array_equal(frame.run_risk, [row["run_risk"] for row in whole.rows])
 
 
 def test_cells_of_one_shape_compile_once(whole, tmp_path, caplog):

@@ -14,6 +14,7 @@ from sdelimit.limits.exact.sign import batch_sign_drift
 from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.problem.infinite import InfiniteProblem
+from sdelimit.support.progress import progress_bar
 
 
 def test_gaussian_batch_drift_is_the_ratio_of_gamma_functions():
@@ -41,13 +42,14 @@ def test_only_a_missing_limit_is_reported_as_one():
     """Any other error of a rule's limit is an error of the comparison."""
     problem = sl.LinearRegression(np.ones(4), sl.noise.Cauchy(0.3))
     given = {"t": np.array([0.0, 1.0]), "batch_size": 1}
-    assert _theory(problem, sl.sgd(), 0.1, 1, 0, given).endswith("E[eps^2] = inf")
+    shown = progress_bar(False, 2, "stage"), "a rule"
+    assert _theory(problem, sl.sgd(), 0.1, 1, 0, given, *shown).endswith("E[eps^2] = inf")
 
     def broken(noise, batch_size):
         raise ValueError("my limit: is broken")
 
     with pytest.raises(ValueError, match="my limit: is broken"):
-        _theory(problem, sl.Optimizer("broken", optax.identity(), broken), 0.1, 1, 0, given)
+        _theory(problem, sl.Optimizer("broken", optax.identity(), broken), 0.1, 1, 0, given, *shown)
 
 
 @pytest.mark.parametrize("b", [2, 3, 8])

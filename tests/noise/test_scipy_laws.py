@@ -46,6 +46,7 @@ def test_other_laws_are_their_density(law):
     assert drawn.min() >= low - 1e-6 and drawn.max() <= high + 1e-6
 
 
+@pytest.mark.long
 def test_equal_laws_are_equal_and_say_what_they_are():
     one, two = (as_noise(stats.gennorm(1.5, scale=0.3)) for _ in range(2))
     assert one.pdf == two.pdf and hash(one.pdf) == hash(two.pdf)
@@ -55,6 +56,7 @@ def test_equal_laws_are_equal_and_say_what_they_are():
     assert repr(pickle.loads(pickle.dumps(one))) == repr(one)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("law", [stats.t(1.5), stats.cauchy(), stats.lomax(1.5), stats.t(2, loc=0.3)])
 def test_infinite_variance_is_seen(law):
     problem = sl.LinearRegression(K, noise=law)

@@ -47,7 +47,12 @@ def test_the_loss_of_runs_too_but_not_of_other_losses():
         logistic.loss  # noqa: B018
 
 
-@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.3), (0.7, 0.4), (0.4, 0.4)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta"), [pytest.param(1.0, 0.3, marks=SLOW), (0.7, 0.4), pytest.param(0.4, 0.4, marks=SLOW)]
+)
 def test_the_limit_of_many_features_is_that_of_sampled_ones(alpha, beta):
     """The risk that is left after any time of gradient flow, and quantiles of the spectrum, at d = 1000."""
     v, d = 4000, 1000
@@ -80,8 +85,8 @@ def residual(v, d, alpha, beta, seed):
 @pytest.mark.parametrize(
     ("v", "d", "alpha", "beta", "draws"),
     [
-        (800, 200, 0.7, 0.4, 100),
-        (800, 200, 0.4, 0.4, 100),
+        pytest.param(800, 200, 0.7, 0.4, 100, marks=pytest.mark.slow),
+        pytest.param(800, 200, 0.4, 0.4, 100, marks=pytest.mark.long),
         pytest.param(4000, 1000, 1.0, 0.3, 40, marks=pytest.mark.slow),
         pytest.param(4000, 1000, 0.7, 0.4, 40, marks=pytest.mark.slow),
         pytest.param(4000, 1000, 0.4, 0.4, 40, marks=pytest.mark.slow),
