@@ -4,8 +4,12 @@ import numpy as np
 from jaxtyping import Float
 
 from sdelimit.limits.noise_kernel import kernel_basis
+from sdelimit.numerics.memo import memoized
+from sdelimit.support import arguments as check
 
 LARGEST_DENSE = 20_000
+SHARED = 2048
+"""Largest d whose eigenvectors are kept apart from the problem: 32 MiB."""
 
 
 def require_dense(covariance, what: str) -> None:
@@ -30,11 +34,18 @@ def correlation_of(covariance) -> Float[np.ndarray, "d d"]:
 
 
 def eigenpairs(covariance, power: int) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]]:
-    """lambda, ascending, and Q of S = D^(-p/2) K D^(-p/2)."""
+    """lambda, ascending, and Q of S = D^(-p/2) K D^(-p/2), read-only; problems with other noise share them."""
     require_dense(covariance, "the eigenvectors")
+    return _shared_eigenpairs(covariance, power) if covariance.d <= SHARED else _eigenpairs(covariance, power)
+
+
+def _eigenpairs(covariance, power):
     root = covariance.std ** (power / 2)
     decay, vectors = np.linalg.eigh(covariance.to_dense() / root[:, None] / root[None, :])
-    return np.maximum(decay, 0.0), vectors
+    return check.read_only(np.maximum(decay, 0.0)), check.read_only(vectors)
+
+
+_shared_eigenpairs = memoized(_eigenpairs, size=4)
 
 
 def noise_matrix(covariance, power: int, name: str) -> Float[np.ndarray, "d d"]:
