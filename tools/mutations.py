@@ -21,6 +21,11 @@ def _tests(file, *names):
     return tuple(f"tests/{file}.py::{name}" for name in names) or (f"tests/{file}.py",)
 
 
+STRUCTURE_PY = "sdelimit/support/structure.py"
+STORED = _tests("results/test_stored")
+RECOMMENDED = _tests("analysis/test_recommend", "test_the_best_is_that_of_a_grid")
+SWEPT_ROWS = _tests("experiments/test_sweep", "test_rows_of_a_file_are_swept_and_repeated")
+EXPLORED = _tests("experiments/test_explore", "test_sliders_move_the_curve_and_the_effects")
 PHI = _tests("noise/test_noise", "test_phi_agrees_with_quadrature_over_seven_decades_of_risk")
 ATOMS = _tests("noise/test_noise", "test_phi_of_noise_with_atoms_is_a_sum_of_gaussian_densities")
 MIXED = _tests("noise/test_noise", "test_phi_of_a_gaussian_mixture_is_the_mixture_of_densities")
@@ -1254,5 +1259,32 @@ MUTATIONS = tuple(
             FEATURES,
         ),
         ("data-adam", "sdelimit/data/row_rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS_ADAM),
+        ("stored-numbers", STRUCTURE_PY, "np.array_equal(a, b, equal_nan=numbers)", "a.shape == b.shape", STORED),
+        ("stored-nan", STRUCTURE_PY, "equal_nan=numbers", "equal_nan=False", STORED),
+        ("stored-foreign", STRUCTURE_PY, "if not _is_ours(found):", "if False:", STORED),
+        ("stored-part", "sdelimit/results/curves.py", "value[chosen] for name", "value[:chosen.size] for name", STORED),
+        ("stored-table", "sdelimit/results/stored.py", "key=lambda variable: -len(variable[0])", "key=len", STORED),
+        (
+            "recommend-risk",
+            "sdelimit/analysis/recommend.py",
+            "np.argmin(near.risk[:, -1])",
+            "np.argmin(near.risk[:, 0])",
+            RECOMMENDED,
+        ),
+        (
+            "recommend-order",
+            "sdelimit/analysis/recommend.py",
+            "choice: choice.risk)",
+            "choice: -choice.risk)",
+            RECOMMENDED,
+        ),
+        ("rows-label", "sdelimit/experiments/rows.py", 'noise.partition(":")[2] or None', "None", SWEPT_ROWS),
+        (
+            "explore-noise",
+            "sdelimit/experiments/explore.py",
+            "SCALES[type(noise)](noise,",
+            "SCALES[type(noise)](noise, 1.05 *",
+            EXPLORED,
+        ),
     ]
 )
