@@ -1261,7 +1261,7 @@ MUTATIONS = tuple(
         ("data-adam", "sdelimit/data/row_rules.py", "M = 1 / np.sqrt(v)", "M = 1.05 / np.sqrt(v)", ROWS_ADAM),
         ("stored-numbers", STRUCTURE_PY, "np.array_equal(a, b, equal_nan=numbers)", "a.shape == b.shape", STORED),
         ("stored-nan", STRUCTURE_PY, "equal_nan=numbers", "equal_nan=False", STORED),
-        ("stored-foreign", STRUCTURE_PY, "if not _is_ours(found):", "if False:", STORED),
+        ("stored-foreign", STRUCTURE_PY, "if not _may_be_named(found, name):", "if False:", STORED),
         ("stored-part", "sdelimit/results/curves.py", "value[chosen] for name", "value[:chosen.size] for name", STORED),
         ("stored-table", "sdelimit/results/stored.py", "key=lambda variable: -len(variable[0])", "key=len", STORED),
         (

@@ -12,6 +12,8 @@ from collections import OrderedDict
 import jax
 import numpy as np
 
+from sdelimit.support.structure import may_be_called
+
 SIZE = 256
 """Results that a memo holds at most. Tables of coefficients take from a kilobyte to a few megabytes each."""
 SHORT = 32
@@ -45,6 +47,7 @@ def _leaf_key(leaf):
     return array.dtype, array.shape, data if len(data) <= SHORT else hashlib.sha256(data).digest()
 
 
+@may_be_called
 class Memo:
     """The results of the last ``size`` different keys: the one not asked for the longest goes first.
 

@@ -57,6 +57,9 @@ class Spread:
     atol: float | None
     found: dict = field(default_factory=dict, repr=False)
 
+    def __getstate__(self):
+        return {**vars(self), "found": {}}
+
     @property
     def covers_aligned(self) -> bool:
         """Paths of rules that are linear in the gradient are those of the limit, whatever their features."""

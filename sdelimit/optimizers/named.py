@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sdelimit.numerics.memo import memoized
+from sdelimit.support.structure import may_be_called
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,6 @@ class Call:
 
     function: Callable
     arguments: dict
-
-    @property
-    def makes_optimizers(self) -> bool:
-        """Whether a file may have it called: the function is one that is decorated with ``named``, or decays one."""
-        return getattr(self.function, "makes_optimizers", False)
 
     def __call__(self):
         return self.function(**self.arguments)
@@ -53,5 +49,4 @@ def named(function):
             object.__setattr__(optimizer, "call", Call(call, dict(bound.arguments)))
         return optimizer
 
-    call.makes_optimizers = True
-    return call
+    return may_be_called(call)

@@ -18,6 +18,7 @@ from sdelimit.optimizers.named import Call
 from sdelimit.problem.single_index import SingleIndex
 from sdelimit.schedules import LearningRate, Scan
 from sdelimit.support import arguments as check
+from sdelimit.support.structure import may_be_called
 
 DECAYED = {"adam": "adamw", "nadam": "nadamw"}
 """What rules with decoupled weight decay are called, where they have names of their own."""
@@ -191,7 +192,7 @@ class Optimizer:
         return tuple(text for function in self.scheduled for text in function.doubts(end, d))
 
 
-Optimizer.with_weight_decay.makes_optimizers = True
+may_be_called(Optimizer.with_weight_decay)
 
 
 @memoized

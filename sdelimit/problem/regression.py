@@ -61,7 +61,7 @@ class Regression(ByContent):
             raise ValueError(f"theta0 and theta_star must give a finite initial risk, got {start}")
 
     def __hash__(self):
-        ends = self.theta0[[0, -1]], self.theta_star[[0, -1]]
+        ends = self.theta0[[0, -1]] + 0.0, self.theta_star[[0, -1]] + 0.0  # -0 is 0
         return hash((type(self).__qualname__, self.d, self.seed, *map(bytes, ends)))
 
     @property

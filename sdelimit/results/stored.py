@@ -1,14 +1,18 @@
 """Results as files, and as tables of other packages."""
 
 import json
+import warnings
 
 import numpy as np
 
 from sdelimit.results.html import as_html
+from sdelimit.support.arguments import describe
 from sdelimit.support.files import FileError, as_path, read_npz, reading, replacing
-from sdelimit.support.structure import ByContent, put_together, take_apart
+from sdelimit.support.structure import OURS, ByContent, put_together, take_apart
 from sdelimit.support.versions import version_info
 
+FORMAT = 1
+"""Of files; to be raised when those of earlier versions can no longer be read."""
 STRUCTURE, SETTINGS = "structure", "settings"
 """The arrays of a file that hold JSON: how the others belong together, and what they are of."""
 
@@ -78,7 +82,7 @@ class Stored(ByContent, Tabled):
 
         The arrays are there under their names (``numpy.load(path)["risk"]``), ``settings`` is a JSON text with the
         versions that made them. Nothing is pickled: functions of one's own (in ``from_optax``, ``SingleIndex``,
-        ``noise.Density``) are left out, and what is loaded refuses to use them.
+        ``noise.Density``) are left out with a warning, and what is loaded refuses to use them.
 
         The file appears under its name when it is complete. Raises TypeError or ValueError that names ``path``.
         """
@@ -86,7 +90,8 @@ class Stored(ByContent, Tabled):
         if path.suffix != ".npz":
             raise ValueError(f"path must end in .npz, got {path}")
         found = take_apart(self)
-        settings = {"what": type(self).__name__, "summary": repr(self), **version_info()}
+        _warn_of_what_is_left_out(self, found)
+        settings = {"format": FORMAT, "what": type(self).__name__, "summary": repr(self), **version_info()}
         texts = {STRUCTURE: json.dumps(found.tree), SETTINGS: json.dumps(settings)}
         try:
             with replacing(path) as file:
@@ -112,11 +117,37 @@ def _aligned(values, own, dims):
     return values.transpose(order).reshape([sizes.get(dim, 1) for dim in dims])
 
 
+def _warn_of_what_is_left_out(result, found):
+    """TypeError for a problem of a class of one's own, which would be lost whole; a warning for lost functions."""
+    kinds = [entry.split(":")[0].split(".")[0] for entry in _classes(found.tree)]
+    if any(kind != OURS for kind in kinds):
+        raise TypeError(
+            "path: a file cannot hold the result of a problem whose class is not of this package; pickle it"
+        )
+    left = list(dict.fromkeys(getattr(one, "text", None) or describe(one) for one in found.left_out))
+    if left:
+        warnings.warn(
+            f"save: functions are not saved, and what is loaded refuses to use them: {', '.join(left)}", stacklevel=3
+        )
+
+
+def _classes(tree):
+    """The names of all classes whose objects a tree has."""
+    if isinstance(tree, dict):
+        if "new" in tree:
+            yield tree["new"]
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for part in tree:
+            yield from _classes(part)
+
+
 def load(path) -> Stored:
     """A result that ``save`` has written: a curve, runs, a report, effects and so on, equal to what was saved.
 
-    Nothing in the file is executed. Raises TypeError or ValueError that names ``path`` if it cannot be read, is
-    damaged, or holds no such result.
+    It is equal unless functions of one's own were left out (see ``save``). Nothing in the file is executed.
+
+    Raises TypeError or ValueError that names ``path`` if it cannot be read, is damaged, or holds no such result.
 
     >>> import sdelimit as sl
     >>> curve = sl.solve_ode(sl.LinearRegression(sl.covariance.identity(50)), sl.sign_sgd(), lr=0.5, t_max=1.0)
@@ -131,6 +162,9 @@ def load(path) -> Stored:
         arrays = read_npz(path)
         if STRUCTURE not in arrays:
             raise FileError(f"path: {path} holds no result: `.save` of a result writes one", path, "no result")
+        settings = json.loads(str(arrays.pop(SETTINGS)[()]))
+        if settings["format"] != FORMAT:
+            raise ValueError(f"its format is {settings['format']!r}, of sdelimit {settings['versions']['sdelimit']}")
         result = put_together(json.loads(str(arrays.pop(STRUCTURE)[()])), arrays)
         if not isinstance(result, Stored):
             raise ValueError(f"it is a {type(result).__name__}")

@@ -17,6 +17,9 @@ CURVE = sl.solve_ode(PROBLEM, sl.sign_sgd(), sl.schedules.cosine(0.3, 1.0), t_ma
 RUNS = sl.simulate(PROBLEM, sl.sign_sgd(), 0.3, t_max=1.0, n_runs=4, sharpness=True)
 
 
+SETTINGS = np.array('{"format": 1, "versions": {"sdelimit": "0.1.0"}}')
+
+
 def again(result, folder):
     result.save(folder / "result.npz")
     return sl.load(folder / "result.npz")
@@ -132,13 +135,53 @@ def test_every_result_comes_back(tmp_path):
 
 def test_functions_of_ones_own_are_left_out_and_refuse_to_be_used(tmp_path):
     rule = sl.from_optax(optax.scale_by_sign(), name="signs")
-    loaded = again(sl.solve_ode(PROBLEM, rule, 0.3, t_max=1.0, aligned=False), tmp_path)
+    curve = sl.solve_ode(PROBLEM, rule, 0.3, t_max=1.0, aligned=False)
+    with pytest.warns(UserWarning, match="save: functions are not saved"):
+        loaded = again(curve, tmp_path)
     assert repr(loaded.optimizer) == repr(rule) and loaded.optimizer != rule
-    assert again(loaded, tmp_path) == loaded
-    with pytest.raises(ValueError, match="was not saved with the result"):
-        sl.solve_ode(PROBLEM, loaded.optimizer, 0.3, t_max=1.0)
-    with pytest.raises(ValueError, match="was not saved with the result"):
-        sl.simulate(PROBLEM, loaded.optimizer, 0.3, t_max=1.0, n_runs=1)
+    assert loaded == loaded and loaded != curve
+    np.testing.assert_array_equal(loaded.risk, curve.risk)
+    for use in (sl.solve_ode, sl.simulate):
+        with pytest.raises(ValueError, match="was not saved with the result"):
+            use(PROBLEM, loaded.optimizer, 0.3, t_max=1.0)
+
+
+def test_functions_of_the_same_name_are_not_equal(tmp_path):
+    def law(scale):
+        return sl.noise.Density(lambda e: np.exp(-np.abs(e) / scale) / (2 * scale))
+
+    problems = [sl.LinearRegression(np.ones(20), law(scale)) for scale in (0.3, 0.3)]
+    assert problems[0] == problems[0] != problems[1]
+    curve = sl.solve_ode(problems[0], sl.sign_sgd(), 0.3, t_max=1.0, aligned=False)
+    with pytest.warns(UserWarning, match="lambda"):
+        loaded, other = again(curve, tmp_path), again(curve, tmp_path)
+    assert loaded.problem != problems[0] and loaded.problem != other.problem
+
+
+class Mine(sl.LinearRegression):
+    """A class of one's own."""
+
+
+def test_problems_of_ones_own_class_compare_and_are_not_saved(tmp_path):
+    a, b = Mine(np.ones(20)), Mine(np.ones(20))
+    assert a == b and hash(a) == hash(b) and a != sl.LinearRegression(np.ones(20)) and a != Mine(np.ones(20), seed=1)
+    curve = sl.solve_ode(a, sl.sign_sgd(), 0.3, t_max=1.0, aligned=False)
+    with pytest.raises(TypeError, match="whose class is not of this package"):
+        curve.save(tmp_path / "curve.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_looking_at_a_curve_does_not_change_what_it_is():
+    same = pickle.loads(pickle.dumps(CURVE))
+    assert same.std is not None and same == CURVE
+
+
+def test_what_is_loaded_cannot_be_written_to(tmp_path):
+    loaded = again(CURVE, tmp_path)
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.problem.theta0[0] = 1.0
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.risk[0] = 1.0
 
 
 def test_a_file_is_read_in_a_new_process(tmp_path):
@@ -150,20 +193,43 @@ def test_a_file_is_read_in_a_new_process(tmp_path):
     assert shown.split()[0] == float(CURVE.risk[-1]).hex()
 
 
-@pytest.mark.parametrize("name", ["os:system", "sdelimit.support.files:os.system", "sdelimit.support.files:nothing"])
-def test_a_file_calls_nothing_of_others(name):
-    for tree in ({"name": name}, {"new": name, "arguments": []}, {"call": {"name": name}, "arguments": ["true"]}):
-        with pytest.raises(ValueError, match="it names"):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os:system",
+        "sdelimit.support.files:os.system",
+        "sdelimit.support.files:nothing",
+        "sdelimit.support.files:writable_folder",
+        "sdelimit.experiments.specs:parse_optimizer",
+        "sdelimit.results.stored:Stored.save",
+    ],
+)
+def test_a_file_calls_nothing_but_what_makes_optimizers(name):
+    for tree in ({"name": name}, {"new": name, "arguments": []}, {"call": name, "arguments": ["os.system:x"]}):
+        with pytest.raises(ValueError, match=r"it (names|calls) "):
             put_together(tree, {})
-    with pytest.raises(ValueError, match="which is no class"):
-        put_together({"call": {"name": "sdelimit.support.files:writable_folder"}, "arguments": ["out", "x"]}, {})
+    wrapped = {"new": "sdelimit.numerics.jit:_ByComputation", "arguments": [], "state": [["makes_optimizers", True]]}
+    with pytest.raises((ValueError, AttributeError)):
+        put_together({"call": wrapped, "arguments": ["os.system:x"]}, {})
+
+
+def test_a_file_does_not_change_the_rules_of_the_process():
+    tree = {"call": "sdelimit.optimizers.sign:sign_sgd", "arguments": [], "state": [["memory", 77.0]]}
+    assert put_together(tree, {}) is sl.sign_sgd() and sl.sign_sgd().memory == 1.0
+
+
+def test_an_object_that_lacks_a_part_is_refused():
+    tree = take_apart(CURVE).tree
+    tree["state"] = [part for part in tree["state"] if part[0] != "slope"]
+    with pytest.raises(ValueError, match="its RiskCurve has no slope"):
+        put_together(tree, take_apart(CURVE).arrays)
 
 
 def test_a_file_of_no_result_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", risk=np.ones(3))
     with pytest.raises(ValueError, match=r"path: .*a\.npz holds no result"):
         sl.load(tmp_path / "a.npz")
-    np.savez(tmp_path / "b.npz", structure=np.array('{"name": "sdelimit.results.curves:RiskCurve"}'))
+    np.savez(tmp_path / "b.npz", structure=np.array('{"name": "sdelimit.results.curves:RiskCurve"}'), settings=SETTINGS)
     with pytest.raises(ValueError, match="it is a type"):
         sl.load(tmp_path / "b.npz")
     CURVE.save(tmp_path / "c.npz")
@@ -174,9 +240,13 @@ def test_a_file_of_no_result_is_refused(tmp_path):
 
 
 def test_a_file_of_a_later_version_is_refused(tmp_path):
+    later = np.array('{"format": 2, "versions": {"sdelimit": "9.1"}}')
+    np.savez(tmp_path / "b.npz", structure=np.array("{}"), settings=later)
+    with pytest.raises(ValueError, match=r"its format is 2, of sdelimit 9\.1"):
+        sl.load(tmp_path / "b.npz")
     tree = take_apart(CURVE).tree
     tree["new"] = "sdelimit.results.curves:Curve"
-    np.savez(tmp_path / "a.npz", structure=np.array(json.dumps(tree)), **take_apart(CURVE).arrays)
+    np.savez(tmp_path / "a.npz", structure=np.array(json.dumps(tree)), settings=SETTINGS, **take_apart(CURVE).arrays)
     with pytest.raises(ValueError, match=r"it names sdelimit\.results\.curves:Curve, which this version"):
         sl.load(tmp_path / "a.npz")
 
@@ -229,7 +299,10 @@ def test_jupyter_shows_a_table():
 
 
 def test_what_is_not_saved_is_named():
-    assert repr(NotSaved("f")) == "<f, not saved>" and NotSaved("f") == NotSaved("f") != NotSaved("g")
+    lost = NotSaved("f")
+    assert repr(lost) == "<f, not saved>" and lost == lost != NotSaved("f")
+    with pytest.raises(AttributeError, match="f was not saved with the result"):
+        lost.d  # noqa: B018
 
 
 def test_curves_are_drawn(tmp_path):
