@@ -11,6 +11,7 @@ sys.path.insert(0, str(HERE / "_ext"))
 
 project = "sdelimit"
 author = "The sdelimit developers"
+copyright = author
 release = version = importlib.metadata.version("sdelimit")
 
 extensions = [
@@ -39,6 +40,7 @@ copybutton_prompt_text = ">>> "
 
 # MathJax comes from a Python package and is copied next to the pages; SVG output needs no fonts.
 mathjax_path = "mathjax/tex-svg.js"
+math_eqref_format = "eq. {number}"  # reads well in parentheses, too
 mathjax3_config = {"svg": {"fontCache": "global"}, "options": {"enableMenu": False}}
 
 autodoc_member_order = "bysource"

@@ -133,3 +133,12 @@ Args:
 
 def test_docstrings_become_markup_with_formulas_as_written_and_links():
     assert "\n".join(extension("api_text").rewrite(DOCSTRING.split("\n"))) == MARKUP
+
+
+def test_gallery_and_notebook_page_show_all_that_there_is():
+    gallery = (ROOT / "docs/gallery.md").read_text(encoding="utf-8")
+    shown = {kind: set(re.findall(rf"\(\.\./figures/(\w+)\.{kind}\)", gallery)) for kind in ("png", "py")}
+    assert shown["png"] == {path.stem for path in (ROOT / "figures").glob("*.png")}
+    assert shown["py"] == shown["png"] - {"comparison"}  # which the command line draws
+    listed = re.findall(r"\(\.\./notebooks/(\w+)\.ipynb\)", (ROOT / "docs/notebooks.md").read_text(encoding="utf-8"))
+    assert listed == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))

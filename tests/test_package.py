@@ -5,8 +5,12 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_import_loads_nothing_that_takes_time():
@@ -57,3 +61,19 @@ def test_every_public_object_has_a_docstring():
     public = [getattr(room, n) for room in (sl, sl.covariance, sl.noise, sl.schedules, sl.data) for n in room.__all__]
     missing = [obj for obj in public if not (obj.__doc__ or "").strip()]
     assert not missing
+
+
+def test_package_data_names_every_file_that_is_no_module():
+    """Else a wheel lacks it: the stub that lazy imports read, and py.typed."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folder = ROOT / "sdelimit"
+    packed = {path for pattern in tools["package-data"]["sdelimit"] for path in folder.glob(pattern)}
+    files = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert packed == files == {folder / "py.typed", folder / "__init__.pyi"}
+
+
+def test_citation_has_the_version_of_the_package():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"\nversion: {project['version']}\n" in text
+    assert all(f"  - name: {author['name']}\n" in text for author in project["authors"])

@@ -2,6 +2,8 @@
 
 import re
 
+from sphinx import addnodes
+
 SECTIONS = re.compile(r"theory:?(?:\s+of)?\s+sections?\s+\d+(?:(?:-|,\s+|,?\s+and\s+)\d+)*")
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 LITERAL = re.compile(r"(``.*?``)", re.S)
@@ -50,6 +52,14 @@ def process(app, what, name, obj, options, lines):
     lines[:] = rewrite(lines)
 
 
+def unlink_attributes(app, doctree):
+    """Names in lists of attributes are no links: ``optimizer`` would be that of whichever class has one."""
+    for link in list(doctree.findall(addnodes.pending_xref)):
+        if link["reftype"] in ("class", "obj") and link.get("refspecific") and link["reftarget"].islower():
+            link.replace_self(link.children)
+
+
 def setup(app):
+    app.connect("doctree-read", unlink_attributes)
     app.connect("autodoc-process-docstring", process, priority=100)
     return {"parallel_read_safe": True}

@@ -46,8 +46,7 @@ def list_equations(app, what, name, obj, options, lines):
     text = (Path(app.srcdir) / f"{PAGE}.md").read_text(encoding="utf-8")
     labels = [label for label, users in users_of_equations(text).items() if name in users]
     if labels:
-        noun = "Equation" if len(labels) == 1 else "Equations"
-        lines += ["", f"{noun}: " + ", ".join(f":eq:`{label}`" for label in labels), ""]
+        lines += ["", "Theory: " + ", ".join(f":eq:`{label}`" for label in labels), ""]
 
 
 def check_tex(app, doctree):

@@ -6,9 +6,8 @@ import warnings
 import numpy as np
 
 from sdelimit.results.html import as_html
-from sdelimit.support.arguments import describe
 from sdelimit.support.files import FileError, as_path, read_npz, reading, replacing
-from sdelimit.support.structure import OURS, ByContent, put_together, take_apart
+from sdelimit.support.structure import OURS, ByContent, name_of, put_together, take_apart
 from sdelimit.support.versions import version_info
 
 FORMAT = 1
@@ -124,7 +123,7 @@ def _warn_of_what_is_left_out(result, found):
         raise TypeError(
             "path: a file cannot hold the result of a problem whose class is not of this package; pickle it"
         )
-    left = list(dict.fromkeys(getattr(one, "text", None) or describe(one) for one in found.left_out))
+    left = list(dict.fromkeys(getattr(one, "text", None) or name_of(one).partition(":")[2] for one in found.left_out))
     if left:
         warnings.warn(
             f"save: functions are not saved, and what is loaded refuses to use them: {', '.join(left)}", stacklevel=3

@@ -24,7 +24,7 @@ ROOMS_OF_FUNCTIONS = ("analysis", "limits", "modes", "noise", "numerics", "ode",
 
 def may_be_called(function):
     """``function``, a function or class, which reading a structure may call from now on."""
-    MAKERS[_name_of(function)] = function
+    MAKERS[name_of(function)] = function
     return function
 
 
@@ -129,7 +129,7 @@ class _Taking:
 
     def _foreign(self, value):
         """A class or function of this package by its name, all else as what is left out."""
-        name = _name_of(value)
+        name = name_of(value)
         if _may_be_named(value, name):
             return {"name": name}
         self.found.left_out.append(value)
@@ -143,11 +143,11 @@ class _Taking:
         self.alive.append((value, function, arguments, state))
         if function is copyreg.__newobj__:
             kind, *arguments = arguments
-            made = {"new": _name_of(kind)}
+            made = {"new": name_of(kind)}
         elif hasattr(function, "arguments"):  # a call with arguments by name
-            made, arguments = {"call": _name_of(function.function)}, function.arguments
+            made, arguments = {"call": name_of(function.function)}, function.arguments
         else:
-            made = {"call": _name_of(function)}
+            made = {"call": name_of(function)}
         if "call" in made and (state or made["call"] not in MAKERS):
             return self._foreign(value)
         self.known[id(value)] = len(self.known)
@@ -169,7 +169,7 @@ def _is_ours(value) -> bool:
     return module.split(".")[0] == OURS
 
 
-def _name_of(value) -> str:
+def name_of(value) -> str:
     """ "module:name" of a class or function; of another object that of its class."""
     owner = value if getattr(value, "__qualname__", None) else type(value)
     return f"{owner.__module__}:{owner.__qualname__}"
@@ -233,7 +233,9 @@ class _PuttingTogether:
         if kind != "new":
             raise ValueError(f"it has a {kind!r}, which no structure has")
         made = self.known[index] = _class(content).__new__(_class(content), *arguments)
-        vars(made).update({str(name): self.value(part) for name, part in more.get("state", ())})
+        state = {str(name): self.value(part) for name, part in more.get("state", ())}
+        if state:
+            vars(made).update(state)
         _require_whole(made)
         return made
 
