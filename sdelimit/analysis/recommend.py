@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sdelimit.analysis.best_lr import BestLearningRate, best_constant_lr
+from sdelimit.analysis.best_lr import BestLearningRate, best_constant_lr, check_start
 from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.ode.solve import solve_ode
 from sdelimit.optimizers.adaptive import adam, rmsprop
@@ -35,7 +35,7 @@ class Recommendation(Stored):
         problem: what they were compared on.
         horizon: t at which their risks count.
         choices: for each rule its best learning rate, risk and curve, by ascending risk.
-        no_theory: the rules that have no limit on this problem, and why.
+        no_theory: the rules that have no limit on this problem, or no best learning rate, and why.
         batch_size: samples per step.
     """
 
@@ -150,6 +150,7 @@ def recommend(
     rules = [as_optimizer(rule) for rule in (optimizers if isinstance(optimizers, list | tuple) else [optimizers])]
     if not rules:
         raise ValueError("optimizers must hold one or more rules, got none")
+    check_start(problem)
     choices, no_theory = [], {}
     with progress_bar(check.flag("progress", progress, optional=True), len(rules), "rule", leave=False) as bar:
         for rule in rules:
@@ -157,6 +158,8 @@ def recommend(
                 choices.append(_best(problem, rule, horizon, batch_size))
             except NoLimitError as error:
                 no_theory[repr(rule)] = error.reason
+            except (ValueError, RuntimeError) as error:  # of this rule: the arguments are checked
+                no_theory[repr(rule)] = str(error)
             bar.update()
     if not choices:
         raise ValueError(f"optimizers must have a limit on this problem: {'; '.join(no_theory.values())}")

@@ -25,12 +25,14 @@ def computes(command):
     )
     @functools.wraps(command)
     def run(*arguments, no_cache, **options):
-        from sdelimit.support.compiled import enable_cache, is_enabled, turned_off
+        from sdelimit.support.compiled import enable_cache, is_enabled, keep_nothing, turned_off
 
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.showwarning = OneLine()
-            if not no_cache and not turned_off() and not is_enabled():
+            if no_cache or turned_off():
+                keep_nothing()
+            elif not is_enabled():
                 enable_cache()
             return command(*arguments, **options)
 

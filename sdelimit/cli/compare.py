@@ -35,11 +35,11 @@ def compare_command(as_json, **settings):
     from sdelimit.experiments.comparison_run import run_experiment
     from sdelimit.report.comparison import format_table, report_numbers
 
-    started = time.perf_counter()
+    started, out = time.perf_counter(), settings["out"]
     try:
         experiment = checked_experiment(settings)
         record = record_of("compare", settings, experiment)
-        out = settings["out"] or (Path(FOLDER) if settings["force"] else new_folder(FOLDER))
+        out = out or (Path(FOLDER) if settings["force"] else new_folder(FOLDER))
         require_new(out, FILES, settings["force"])
         with output_folder(out, _largest(settings)), holding_doubts() as doubts:
             reports = run_experiment(experiment, settings, progress=None)

@@ -2,11 +2,14 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import click
+
+from sdelimit.cli.problem_options import was_given
 
 NOTEBOOK = "sdelimit-explore.ipynb"
 INTRODUCTION = (
@@ -31,6 +34,13 @@ def explore_command(d, data, label, out, write_only):
     """Sliders that redraw risk curves and the four effects: writes a notebook and opens it in JupyterLab."""
     from sdelimit.support.files import replacing
 
+    given = [f"--{name}" for name in ("d", "data", "label") if was_given(name)]
+    if out.exists() and given:
+        raise click.UsageError(f"{out} exists and is opened as it is: leave {given[0]} out, or choose another --out")
+    if data and was_given("d"):
+        raise click.UsageError("--data brings its own --d; leave one of them out")
+    if data and not Path(data).is_file():
+        raise click.UsageError(f"--data: cannot read {data}: No such file")
     if label and not data:
         raise click.UsageError("--label is of the rows of --data")
     if out.suffix != ".ipynb":
@@ -40,12 +50,22 @@ def explore_command(d, data, label, out, write_only):
     if not out.exists():
         try:
             with replacing(out, "w", encoding="utf-8") as file:
-                json.dump(_notebook(_problem(d, data, label)), file, indent=1)
+                json.dump(_notebook(_problem(d, data and _from(out, data), label)), file, indent=1)
         except OSError as error:
             raise click.ClickException(f"cannot write {out}: {error.strerror}") from error
         click.echo(f"Wrote {out}.")
+    else:
+        click.echo(f"{out} exists.")
     if not write_only:
         sys.exit(subprocess.call([sys.executable, "-m", "jupyterlab", str(out)]))
+
+
+def _from(out, data) -> str:
+    """The path of ``data`` from the notebook's folder, where its kernel starts; where there is none, the whole path."""
+    try:
+        return os.path.relpath(data, out.resolve().parent)
+    except ValueError:  # on another drive
+        return str(Path(data).resolve())
 
 
 def _problem(d, data, label) -> str:

@@ -1,5 +1,7 @@
 """The options of commands that compare rules on a problem, and what they say together. No computation."""
 
+from pathlib import Path
+
 import click
 from click.core import ParameterSource
 
@@ -91,7 +93,7 @@ def checked_experiment(settings):
     settings["noise"] = _noise_of_model(settings)
     experiment = experiment_of(settings)
     d = experiment.problems[0].d
-    if _given("d") and settings["d"] != d:
+    if was_given("d") and settings["d"] != d:
         raise ValueError(f"--covariance: {settings['covariance']} has d = {d}, got --d {settings['d']}")
     return experiment
 
@@ -101,20 +103,19 @@ def record_of(command, settings, experiment) -> dict:
     from sdelimit.support.files import describe_inputs
     from sdelimit.support.versions import version_info
 
-    inputs = describe_inputs(
-        *(settings[name] for name in ("covariance", "data", "label", "target")), *settings["noise"]
-    )
+    label = settings["label"] if settings["label"] and Path(settings["label"]).is_file() else None
+    inputs = describe_inputs(settings["covariance"], settings["data"], label, settings["target"], *settings["noise"])
     return {"command": command, **settings, "d": experiment.problems[0].d, "inputs": inputs, **version_info()}
 
 
-def _given(option):
+def was_given(option):
     return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
 
 
 def _require_one_problem(settings):
     """--data brings what it replaces."""
     for option in ("d", "covariance", "noise", "target"):
-        if settings["data"] and _given(option):
+        if settings["data"] and was_given(option):
             raise ValueError(f"--data brings its own --{option}; leave one of them out")
 
 
@@ -122,4 +123,4 @@ def _noise_of_model(settings):
     """--noise; without it, none for models that have no label noise."""
     from sdelimit.experiments.comparison_run import model_of
 
-    return settings["noise"] if _given("noise") or model_of(settings).takes_noise else ("none",)
+    return settings["noise"] if was_given("noise") or model_of(settings).takes_noise else ("none",)

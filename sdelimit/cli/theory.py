@@ -30,6 +30,8 @@ def ode_command(as_json, **settings):
     from sdelimit.report.theory import format_limits, limit_numbers
 
     out = settings["out"]
+    if settings["force"] and not settings["out"]:
+        raise click.UsageError("--force overwrites the output in --out, and there is none")
     try:
         experiment = checked_experiment(settings)
         record = record_of("ode", settings, experiment) | {"out": None if out is None else str(out)}

@@ -95,6 +95,8 @@ def has_mean(row) -> bool:
 @memoized
 def _has_mean(optimizer, model, noise):
     linear = specs.parse_model(model).make is LinearRegression
+    if "." in optimizer.partition(":")[0]:  # a rule of one's own, which reading a table must not import
+        return are_rows(noise) or specs.is_file(noise) or bool(np.isfinite(specs.parse_noise(noise).second_moment))
     if are_rows(noise) or not linear or not specs.parse_optimizer(optimizer).needs_variance or specs.is_file(noise):
         return True
     return bool(np.isfinite(specs.parse_noise(noise).second_moment))

@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import os
 import queue
 import warnings
 from collections.abc import Iterator
@@ -23,10 +24,14 @@ def processes(count: int) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
     alive, ours = context.Pipe(duplex=False)
     executor = ProcessPoolExecutor(count, context, worker.start, (alive, jax.config.jax_compilation_cache_dir))
+    before = {name: os.environ.get(name) for name in worker.THREADS}
+    os.environ |= worker.THREADS  # a new process imports the script's modules, NumPy among them, before its start
     try:
         yield executor
         executor.shutdown()
     finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
         executor.shutdown(wait=False, cancel_futures=True)
         ours.close()
         alive.close()

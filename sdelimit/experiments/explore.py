@@ -131,7 +131,9 @@ class Explorer:
             "lr": w.FloatLogSlider(value=lr, min=-3, max=1, step=0.02, description="learning rate"),
             "beta": w.SelectionSlider(options=BETAS, value=0.9, description="momentum"),
             "batch_size": w.SelectionSlider(options=BATCHES, value=1, description="batch"),
-            "t_max": w.FloatSlider(value=t_max, min=0.5, max=max(20.0, 2 * t_max), step=0.5, description="horizon t"),
+            "t_max": w.FloatSlider(
+                value=t_max, min=min(0.5, t_max), max=max(20.0, 2 * t_max), step=0.5, description="horizon t"
+            ),
         }
         plain = type(base) is LinearRegression
         if plain and type(base.noise) in SCALES:
@@ -139,7 +141,9 @@ class Explorer:
             ends = np.log10(scale) - 1.5, np.log10(scale) + 1
             made["noise"] = w.FloatLogSlider(value=scale, min=ends[0], max=ends[1], step=0.02, description="noise")
         if plain and (rho := _correlation(base.covariance)) is not None:
-            made["correlation"] = w.FloatSlider(value=rho, min=-0.95, max=0.95, step=0.05, description="correlation")
+            made["correlation"] = w.FloatSlider(
+                value=rho, min=min(-0.95, rho), max=max(0.95, rho), step=0.05, description="correlation"
+            )
         self.controls = made
         for name, control in made.items():
             control.style, control.layout.width = wide, "330px"

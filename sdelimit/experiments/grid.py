@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sdelimit.experiments import specs
-from sdelimit.experiments.rows import are_rows, problem_of_rows, rows_text
+from sdelimit.experiments.rows import are_rows, input_texts, problem_of_rows, rows_text
 from sdelimit.support import arguments as check
-from sdelimit.support.files import describe_inputs
+from sdelimit.support.files import as_path, describe_inputs
 
 RANGE = {"from", "to", "points"}
 MOST_STEPS = 2**31
@@ -78,7 +78,7 @@ def grid_settings(
     steps = t_max * max(settings["d"])
     if not np.isfinite(steps) or (settings["n_runs"] and steps >= MOST_STEPS):
         raise ValueError(f"t_max times d must be < {MOST_STEPS} steps, got {t_max:g} times {max(settings['d'])}")
-    inputs = describe_inputs(*settings["covariance"], *settings["noise"])
+    inputs = describe_inputs(*input_texts(settings["covariance"], settings["noise"]))
     return settings | {"inputs": {name: recorded["sha256"] for name, recorded in inputs.items()}}
 
 
@@ -93,7 +93,9 @@ def _source(d, covariance, noise, data, label, model):
     for name, value in (("d", d), ("covariance", covariance), ("noise", noise)):
         if value is not None:
             raise ValueError(f"data brings its own {name}; leave one of them out")
-    data, label = check.text("data", data), None if label is None else check.text("label", label)
+    if isinstance(label, int) and not isinstance(label, bool):
+        label = str(label)
+    data, label = str(as_path("data", data)), None if label is None else check.text("label", label)
     sizes = {problem_of_rows(data, text, rows_text(label)).d for text in _values("model", model, _text)}
     return sizes.pop(), data, rows_text(label)
 

@@ -19,6 +19,11 @@ def are_rows(noise: str) -> bool:
     return noise.partition(":")[0] == ROWS
 
 
+def input_texts(covariances, noises) -> list[str]:
+    """The texts that may be names of input files: 'rows:y.csv' is none, but says what a column is called."""
+    return [*covariances, *(noise for noise in noises if not are_rows(noise))]
+
+
 def rows_text(label: str | None) -> str:
     """The text of the noise for labels in the column ``label``; None is the last."""
     return ROWS if label is None else f"{ROWS}:{label}"

@@ -16,6 +16,7 @@ from sdelimit.experiments import folder as sweep_folder
 from sdelimit.experiments.best import best_rates
 from sdelimit.experiments.executor import LostError, outcomes, processes, warn_lost
 from sdelimit.experiments.grid import cells, grid_settings
+from sdelimit.experiments.rows import input_texts
 from sdelimit.results.stored import Tabled
 from sdelimit.results.text import align
 from sdelimit.support import arguments as check
@@ -291,7 +292,7 @@ def _unchanged_inputs(cell, settings):
     """The input files of a cell as they are recorded. ValueError if one is not what it was when the sweep began."""
     kept = "the cells that are done are kept, and with the file as it was the same call goes on"
     try:
-        inputs = describe_inputs(cell.covariance, cell.noise)
+        inputs = describe_inputs(*input_texts([cell.covariance], [cell.noise]))
     except OSError as error:
         raise ValueError(f"the input file {error.filename} cannot be read: {error.strerror}; {kept}") from error
     for name, recorded in inputs.items():

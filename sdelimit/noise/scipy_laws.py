@@ -56,8 +56,13 @@ def _from_scipy(frozen, name) -> NoiseLaw:
     if not all(isinstance(value, numbers.Real) or np.shape(value) == () for value in given):
         raise ValueError(f"{name} must have one number for each parameter, got {check.describe(given)}")
     shapes, loc, scale = tuple(map(float, shapes)), float(loc), float(scale)
-    pdf = ScipyPdf(frozen.dist.name, shapes, loc, scale)
+    from scipy import stats
+
+    own = type(frozen.dist) is not type(getattr(stats, frozen.dist.name, None))
+    pdf = frozen.pdf if own else ScipyPdf(frozen.dist.name, shapes, loc, scale)
     try:
+        if own:
+            return _density(frozen, pdf)
         if loc == 0 and frozen.dist.name in NAMED:
             return NAMED[frozen.dist.name](*shapes, scale)
         if loc == -scale / 2 and frozen.dist.name == "uniform":
@@ -71,7 +76,7 @@ def _density(frozen, pdf) -> Density:
     low, high = map(float, frozen.support())
     if not low < high:
         raise ValueError("its parameters must be those of a distribution")
-    if pdf.dist in SLOW:
+    if getattr(pdf, "dist", None) in SLOW:
         raise ValueError("its density is an integral for each number, too slow: give Density a function of your own")
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what SciPy finds doubtful about a moment, Density checks

@@ -51,7 +51,7 @@ def enable_cache(folder=None) -> Path | None:
     else:
         place = as_path("folder", folder)
     try:
-        place = writable_folder("the cache of compiled programs", place.expanduser() / _machine())
+        place = writable_folder("the cache of compiled programs", place.expanduser().resolve() / _machine())
     except (ValueError, RuntimeError) as error:  # of expanduser, where there is no home
         warnings.warn(f"compiled programs are not kept: {error}", stacklevel=2)
         return None
@@ -65,6 +65,11 @@ def keep_in(place):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     compilation_cache.reset_cache()  # JAX may have opened another, or found none
+
+
+def keep_nothing():
+    """Have JAX keep no programs, nor use those of earlier processes, whatever its own settings say."""
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 def turned_off() -> bool:

@@ -282,7 +282,8 @@ def load_array(path: str, name: str) -> np.ndarray:
     with reading(name, path, "does not hold an array of numbers"):
         if Path(path).suffix == ".npy":
             return check.array(name, read_npy(path))
-        return read_table(path).values.squeeze()
+        values = read_table(path).values
+        return values.ravel() if 1 in values.shape else values
 
 
 def is_file(text) -> bool:

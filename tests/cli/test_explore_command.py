@@ -21,7 +21,9 @@ def test_the_notebook_is_valid_and_kept(tmp_path):
     notebook = written(tmp_path, "--d", "30")
     nbformat.validate(notebook)
     assert "ar1(30, 0.5)" in notebook.cells[1].source
-    assert "ar1(30, 0.5)" in written(tmp_path, "--d", "40").cells[1].source  # what exists is opened as it is
+    assert written(tmp_path) == notebook  # what exists is opened as it is
+    refused = CliRunner().invoke(main, ["explore", "--d", "40", "--out", str(tmp_path / "explore.ipynb")])
+    assert refused.exit_code == 2 and "exists and is opened as it is: leave --d out" in refused.output
 
 
 @pytest.mark.long
@@ -30,5 +32,5 @@ def test_its_code_runs_on_data(tmp_path):
     (tmp_path / "cars.csv").write_text(table)
     code = written(tmp_path, "--data", str(tmp_path / "cars.csv"), "--label", "price").cells[1].source
     code = code.replace("sl.enable_cache()", "None") + "\nprint(explorer.curve.problem.d)"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert shown.stdout.split()[-1] == "1"

@@ -26,6 +26,7 @@ from sdelimit.support import files as support_files
 
 pytestmark = pytest.mark.long
 
+cell_file_of_sweep = importlib.import_module("sdelimit.experiments.cell")
 sweep_module = importlib.import_module("sdelimit.experiments.sweep")
 GRID = {
     "optimizer": ["sgd", "sign_sgd"],
@@ -162,6 +163,12 @@ def test_the_table_is_tidy_and_complete(whole):
     assert files(whole.folder) == {"table.csv", "sweep.json", *(f"cells/{i:05d}.npz" for i in range(8))}
     again = sl.read_sweep(whole.folder)
     assert again.rows == whole.rows and again.total == 8 and again.settings == whole.settings
+
+
+def test_reading_a_table_imports_no_rule_that_it_names():
+    row = {"optimizer": "os.system:'touch out'", "model": "linear", "noise": "none"}
+    assert cell_file_of_sweep.has_mean(row) and not Path("out").exists()
+    assert not cell_file_of_sweep.has_mean(row | {"noise": "cauchy:0.1"})
 
 
 def test_the_table_is_a_data_frame(whole):

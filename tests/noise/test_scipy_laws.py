@@ -20,6 +20,15 @@ def test_laws_that_have_a_name_here_are_that_law(name):
     assert repr(sl.LinearRegression(K, noise=scipys).noise) == repr(ours)
 
 
+def test_a_law_of_ones_own_is_not_taken_for_scipys_of_its_name():
+    class Wide(stats.rv_continuous):
+        def _pdf(self, x):
+            return stats.norm.pdf(x, scale=2.0)
+
+    law = sl.LinearRegression(np.ones(3), Wide(name="norm")()).noise
+    assert law.second_moment == pytest.approx(4.0, rel=1e-4)
+
+
 def test_scales_and_shapes_may_be_given_in_any_way():
     for law in (stats.t(3), stats.t(df=3), stats.t(3, 0, 1), stats.t(3, scale=1.0, loc=0)):
         assert repr(as_noise(law)) == repr(sl.noise.StudentT(3.0, 1.0))
