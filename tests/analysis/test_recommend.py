@@ -17,7 +17,7 @@ def lowest(problem, rule, horizon):
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::sdelimit.LimitWarning", "ignore::sdelimit.DivergenceWarning")
-@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("sparse", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_best_is_that_of_a_grid(sparse):
     target = np.eye(60)[0] if sparse else None
     problem = sl.LinearRegression(sl.covariance.ar1(60, 0.4), sl.noise.Gaussian(0.3), theta_star=target)
@@ -52,6 +52,7 @@ def test_rules_without_theory_are_named_and_the_result_is_kept(tmp_path):
         sl.recommend(problem, [sl.sgd()], horizon=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::sdelimit.LimitWarning", "ignore::sdelimit.DivergenceWarning")
 def test_doubts_are_those_of_the_curve():
@@ -63,6 +64,7 @@ def test_doubts_are_those_of_the_curve():
         assert text.split()[0] in found.table()
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_several_rules_and_other_losses():
     problem = sl.LogisticRegression(np.ones(60), theta_star=np.full(60, 0.3))
@@ -71,6 +73,7 @@ def test_several_rules_and_other_losses():
     assert best.risk <= risk * (1 + 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_rows_are_used_once_by_default():
     rng = np.random.default_rng(0)

@@ -165,7 +165,7 @@ def test_a_command_that_is_interrupted_ends_at_once_with_the_status_of_shells(st
 def test_ctrl_c_in_a_finalizer_is_not_lost(tmp_path):
     """Python only reports what is raised there, and goes on."""
     script = """
-import signal, sys, time, weakref
+import importlib, signal, time, weakref
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import sdelimit.cli
 class Thing: pass

@@ -295,6 +295,7 @@ def test_odd_digits_are_told_from_even_ones_nearly_as_gaussian_theory_says(rule,
     assert runs.mean.min() < 0.5 * runs.mean[0] and report.max_relative_error < error
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_one_digit_against_the_rest_needs_classes_of_one_size():
     """Unequal classes of skewed features pull signSGD aside: its alignment with theta* is a third of theory's."""

@@ -40,6 +40,7 @@ def test_sliders_move_the_curve_and_the_effects(explorer):
     assert all(a != b and b.startswith(b"\x89PNG") for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sdelimit.LimitWarning")
 def test_rules_and_momentum(explorer):
     move(explorer, optimizer="signum", beta=0.8)
@@ -66,6 +67,7 @@ def test_runs_are_added_and_go_when_something_moves(explorer):
     assert pictures(explorer)[0] != kept
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_shown_below():
     explorer = sl.explore(sl.LinearRegression(np.ones(30), sl.noise.Cauchy(0.1)), lr=0.2, t_max=1.0)
     assert set(explorer.controls) >= {"noise", "correlation"} and explorer.message == ""
@@ -76,6 +78,7 @@ def test_what_is_wrong_is_shown_below():
     assert explorer.curve is not None and explorer._status.value == ""
 
 
+@pytest.mark.slow
 def test_other_problems_have_fewer_sliders():
     covariance = sl.covariance.power_law(30, 1.0)
     explorer = sl.explore(sl.LinearRegression(covariance, sl.noise.NoNoise()), t_max=1.0)

@@ -82,7 +82,7 @@ def test_the_command_line_takes_the_rule_by_its_dotted_name(rule, tmp_path):
         ("no_such_module.rule", "cannot import 'no_such_module'"),
         ("own_rules.missing", "must be a function that makes an optimizer"),
         ("math.sqrt:4", "must be an optimizer"),
-        ("own_rules.scaled_sign:oops", "cannot read the arguments"),
+        ("own_rules.scaled_sign:1.5.5", "cannot read the arguments"),
     ],
 )
 def test_what_is_no_rule_is_refused_by_name(rule, text, message):

@@ -106,6 +106,17 @@ def test_parts_of_runs_have_their_own_status():
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
+def test_reports_and_paths_come_back(tmp_path):
+    theory = sl.solve_ode(PROBLEM, sl.sgd().with_weight_decay(0.1), 0.3, t_max=1.0)
+    runs = sl.simulate(PROBLEM, theory.optimizer, 0.3, t_max=1.0, n_runs=2)
+    paths = sl.solve_sde(PROBLEM, theory.optimizer, 0.3, t_max=1.0, n_paths=3)
+    for result in (paths, sl.compare(theory, runs, paths)):
+        assert again(result, tmp_path) == result and repr(sl.load(tmp_path / "result.npz")) == repr(result)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
 def test_every_result_comes_back(tmp_path):
     theory = sl.solve_ode(PROBLEM, sl.sign_sgd(), 0.3, t_max=1.0)
     paths = sl.solve_sde(PROBLEM, sl.sign_sgd(), 0.3, t_max=1.0, n_paths=3)
