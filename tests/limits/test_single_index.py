@@ -299,7 +299,7 @@ def test_curves_start_anywhere(B22, start):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("labels", ["hard", "soft"])
+@pytest.mark.parametrize("labels", [pytest.param("hard", marks=pytest.mark.slow), "soft"])
 def test_tables_that_are_rough_are_mended_along_the_curve(labels):
     """Var(u*) = 1e4: logistic losses bend within 1% of sd(u*)."""
     B22 = 1e4
@@ -377,7 +377,8 @@ def test_excess_risks_have_their_reference_values(make, overlaps, expected):
 
 @pytest.mark.long
 @pytest.mark.parametrize(("rule", "batch_size", "inflation"), [
-    (sl.sign_sgd(), 4, 1.404), (sl.sign_sgd(), 8, 1.157), (sl.signum(0.9), 1, 1.079), (sl.adam(0.9, 0.95), 1, 1.101),
+    (sl.sign_sgd(), 4, 1.404), pytest.param(sl.sign_sgd(), 8, 1.157, marks=pytest.mark.slow),
+    pytest.param(sl.signum(0.9), 1, 1.079, marks=pytest.mark.slow), (sl.adam(0.9, 0.95), 1, 1.101),
 ], ids=["b4", "b8", "signum", "adam"])  # fmt: skip
 def test_scale_free_rules_settle_at_an_inflated_norm(rule, batch_size, inflation):
     from sdelimit.analysis.settled_overlaps import settled_overlaps
