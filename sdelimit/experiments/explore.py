@@ -327,9 +327,10 @@ class _Effects(_Picture):
         names = ("effective lr", "condition number", "noise level", "noise in stiff modes")
         axis.set_title("four effects, relative to SGD", fontsize=10)
         values = np.ones(4) if found is None else _relative(found)
-        axis.barh(names, np.log10(values), color=COLOURS[:4], height=0.5)
+        lengths = np.log10(np.clip(values, 0.06, 16.0))  # chi is 0 where SGD's noise is infinite
+        axis.barh(names, lengths, color=COLOURS[:4], height=0.5)
         for i, value in enumerate(values if found is not None else ()):
-            axis.text(np.clip(np.log10(value), -1, 1), i - 0.42, f"{value:.3g}", fontsize=9, ha="center", va="center")
+            axis.text(np.clip(lengths[i], -1, 1), i - 0.42, f"{value:.3g}", fontsize=9, ha="center", va="center")
         axis.axvline(0, color="0.3", linewidth=0.8)
         axis.set_xticks([-1, -0.5, 0, 0.5, 1], ["0.1", "0.3", "1", "3", "10"], fontsize=8)
         axis.set(xlim=(-1.2, 1.2), ylim=(3.6, -0.7))
