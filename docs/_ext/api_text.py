@@ -2,8 +2,6 @@
 
 import re
 
-from sphinx import addnodes
-
 SECTIONS = re.compile(r"theory:?(?:\s+of)?\s+sections?\s+\d+(?:(?:-|,\s+|,?\s+and\s+)\d+)*")
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 LITERAL = re.compile(r"(``.*?``)", re.S)
@@ -54,6 +52,8 @@ def process(app, what, name, obj, options, lines):
 
 def unlink_attributes(app, doctree):
     """Names in lists of attributes are no links: ``optimizer`` would be that of whichever class has one."""
+    from sphinx import addnodes
+
     for link in list(doctree.findall(addnodes.pending_xref)):
         if link["reftype"] in ("class", "obj") and link.get("refspecific") and link["reftarget"].islower():
             link.replace_self(link.children)
