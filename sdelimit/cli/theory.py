@@ -1,5 +1,6 @@
 """The commands of theory alone. No computation."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -37,11 +38,10 @@ def ode_command(as_json, **settings):
         record = record_of("ode", settings, experiment) | {"out": None if out is None else str(out)}
         if out is not None:
             require_new(out, FILES, settings["force"])
-        with holding_doubts() as doubts:
+        with contextlib.nullcontext() if out is None else output_folder(out), holding_doubts() as doubts:
             limits = solve_limits(experiment, settings)
             if out is not None:
-                with output_folder(out):
-                    _write(out, limits, record)
+                _write(out, limits, record)
     except (ValueError, TypeError, RuntimeError) as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:

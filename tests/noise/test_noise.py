@@ -188,6 +188,7 @@ def test_the_factor_of_a_density_far_from_zero_is_the_closed_form():
     np.testing.assert_allclose(factor, np.exp(-2500 * a / (1 + 8 * a)) / np.sqrt(1 + 8 * a), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_no_sample_falls_between_two_peaks_or_off_the_end():
     near, far = stats.norm(-30, 0.02), stats.norm(500, 2)
     law = sl.noise.Density(lambda e: 0.5 * near.pdf(e) + 0.5 * far.pdf(e))

@@ -53,6 +53,7 @@ def test_sgd_on_the_sphere_obeys_its_scalar_equation():
     assert curve.std[0] == 0.0
 
 
+@pytest.mark.long
 def test_noiseless_sgd_is_a_geometric_random_walk():
     """d Var/dt = 2 (eta^2 - 2 eta) Var + 2 eta^2 R^2 (2 - eta)^2: Var = R^2 times the variance of log(1 + ..)."""
     curve = sl.solve_ode(sphere(noise=sl.noise.NoNoise()), sl.sgd(), ETA, t=TIMES)

@@ -109,6 +109,7 @@ def test_fixed_steps_converge_with_order_five_or_better(rule):
     assert order.min() > 4.7, (error, order)
 
 
+@pytest.mark.long
 def test_stiff_sgd_is_its_closed_form():
     """lambda_max eta T = 10^9 and condition number 10^12: explicit steps would be 10^9."""
     problem = diagonal_problem(40, 30.0, 3e-11)

@@ -50,6 +50,7 @@ def test_the_loss_of_runs_too_but_not_of_other_losses():
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("alpha", "beta"), [pytest.param(1.0, 0.3, marks=SLOW), (0.7, 0.4), pytest.param(0.4, 0.4, marks=SLOW)]
 )

@@ -154,6 +154,7 @@ def test_legends_say_in_words_what_is_drawn(experiment):
     assert legend.legend_handles[0].get_linestyle() == "None"
 
 
+@pytest.mark.long
 def test_no_two_of_many_rules_look_alike(experiment):
     theory, runs, _ = experiment
     axis = plot_reports([sl.compare(*like((theory, runs), optimizer=rule)) for rule in MANY]).axes[0]
