@@ -55,7 +55,7 @@ def integrate(lr: LearningRate, system: System, stepping: Stepping, save_modes) 
     several = lr.count is not None
     schedule, solve = by_computation_in(lr.schedule), _integrate_many if several else _integrate
     system = system.with_shared_shapes()
-    out = solve(schedule, system, stepping, save_modes, differentiable=is_traced((schedule, system)))
+    out = solve(schedule, system, stepping, save_modes, differentiable=lr.traced or is_traced((schedule, system)))
     if not is_traced(out):
         out = {name: np.asarray(value) for name, value in out.items()}
 
