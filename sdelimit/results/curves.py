@@ -41,8 +41,30 @@ class Spread(Protocol):
         """That of one learning rate of several."""
 
 
+class Drawn(Stored):
+    """Curves that can be drawn."""
+
+    def plot(self, ax=None, *, label=None, band: bool = True, path=None):
+        """Draw the risk against time: theory as a line with the band of single runs, paths as that band, runs as
+        medians with bars from 10 to 90%.
+
+        Args:
+            ax: axes of matplotlib to draw into; default a new figure.
+            label: what to call it in the legend, a list of texts for an array of learning rates.
+            band: whether to draw the 10-90% range of single runs where it is known.
+            path: file name(s) to save the figure to; the suffix chooses the format.
+
+        Returns:
+            A matplotlib ``Figure``, which Jupyter shows; with ``ax``, ``ax``.
+        """
+        return plot_result(self, ax, label, band, path)
+
+    def _figure(self):
+        return self.plot(band=False)
+
+
 @dataclass(frozen=True, eq=False)
-class RiskCurve(Stored):
+class RiskCurve(Drawn):
     """A deterministic risk curve R(t), with t = steps / d.
 
     With an array of m learning rates every array below but ``t``, ``decay`` has a leading axis of length m.
@@ -121,23 +143,6 @@ class RiskCurve(Stored):
 
     def _attributes(self):
         return describe_result(self)
-
-    def plot(self, ax=None, *, label=None, band: bool = True, path=None):
-        """Draw the risk against time: a line, and the band of single runs around it.
-
-        Args:
-            ax: axes of matplotlib to draw into; default a new figure.
-            label: what to call it in the legend, a list of texts for an array of learning rates.
-            band: whether to draw the 10-90% range of single runs where it is known.
-            path: file name(s) to save the figure to; the suffix chooses the format.
-
-        Returns:
-            A matplotlib ``Figure``, which Jupyter shows; with ``ax``, ``ax``.
-        """
-        return plot_result(self, ax, label, band, path)
-
-    def _figure(self):
-        return self.plot(band=False)
 
     def select(self, index: int) -> "RiskCurve":
         """The curve of one learning rate of an array of them."""
@@ -228,7 +233,7 @@ class RiskCurve(Stored):
 
 
 @dataclass(frozen=True, eq=False)
-class RiskCurves(Stored):
+class RiskCurves(Drawn):
     """Many random risk curves: SDE paths or simulated runs.
 
     With an array of m learning rates ``risk`` has a leading axis of length m.
@@ -295,23 +300,6 @@ class RiskCurves(Stored):
 
     def _attributes(self):
         return describe_result(self)
-
-    def plot(self, ax=None, *, label=None, band: bool = True, path=None):
-        """Draw the risk against time: medians, with bars from 10 to 90%, of paths that band.
-
-        Args:
-            ax: axes of matplotlib to draw into; default a new figure.
-            label: what to call it in the legend, a list of texts for an array of learning rates.
-            band: whether to draw the 10-90% range of single runs where it is known.
-            path: file name(s) to save the figure to; the suffix chooses the format.
-
-        Returns:
-            A matplotlib ``Figure``, which Jupyter shows; with ``ax``, ``ax``.
-        """
-        return plot_result(self, ax, label, band, path)
-
-    def _figure(self):
-        return self.plot(band=False)
 
     def select(self, index: int) -> "RiskCurves":
         """The curves of one learning rate of an array of them."""
