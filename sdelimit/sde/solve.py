@@ -191,7 +191,7 @@ def _steps(theory, times, tolerance, fastest, weight_decay, breaks, longest):
 
 def _run(advance, state, start, dt, eta, n_paths, seed, progress):
     """What ``advance`` gives of every path at every step edge, (n_paths, steps + 1, ...), ``start`` at the first."""
-    keys = jax.vmap(partial(normals.run_key, seed))(jnp.arange(n_paths, dtype=jnp.uint32))
+    keys = jax.vmap(partial(normals.run_key, seed))(np.arange(n_paths, dtype=np.uint32))
     state = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_paths, *x.shape)), state)
     risks = [np.broadcast_to(start, (1, n_paths, *np.shape(start)))]
     with progress_bar(progress, dt.size, "step", leave=False) as bar:
