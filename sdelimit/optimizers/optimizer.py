@@ -18,6 +18,7 @@ from sdelimit.optimizers.named import Call
 from sdelimit.problem.single_index import SingleIndex
 from sdelimit.schedules import LearningRate, Scan
 from sdelimit.support import arguments as check
+from sdelimit.support.html import as_html
 from sdelimit.support.structure import may_be_called
 
 DECAYED = {"adam": "adamw", "nadam": "nadamw"}
@@ -97,6 +98,13 @@ class Optimizer:
         if self.call is not None:
             return str(self.call)
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.hyperparameters.items())})"
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows: a table of what it is."""
+        numbers = ", ".join(f"{name} = {value!r}" for name, value in self.hyperparameters.items())
+        averages = {"gradients averaged over": self.memory, "their sizes over": self.size_memory}
+        facts = {name: f"{steps:.4g} steps" for name, steps in averages.items() if steps > 1}
+        return as_html({"rule": repr(self), "numbers": numbers, **facts})
 
     def __reduce__(self):
         """By the call that made it; of any other rule all that it holds, which only cloudpickle takes."""
