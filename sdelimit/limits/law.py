@@ -77,7 +77,8 @@ class Law(eqx.Module):
         basis: names of the kernels b_q whose noise matrices are N_q = D^(1-p) b_q(Khat) D^(1-p); empty if ``power``
             is None.
         errors: relative standard errors of sampled coefficients, None where they are exact.
-        fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that B_q lacks; None if unknown.
+        fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that B_q lacks; None if unknown,
+            or before ``with_spread``.
         resolves_memory: whether the law holds for memories comparable to d, from the first step on.
         has_target: whether the last number of a mode is w*_i, the mode of theta*, which stays as it is.
         reads_overlaps: whether coefficients depend on theta' K theta* too (theory: section 20): the risk is then the
@@ -126,16 +127,23 @@ class Law(eqx.Module):
         """r and target(q) of dm/dt = r (target - m)."""
         return jnp.zeros(0), jnp.zeros(0)
 
-    def along_mean(self, R) -> Float[Array, ""] | None:
-        """Gamma of laws with several numbers a mode: the gradient's noise has Gamma v v' beside B_q, v its mean.
-
-        The first kernel must be "rho", and its B_q that of the gradient; None if Gamma is not known.
+    def kick(self, eta, q, m) -> Float[Array, " k"]:
+        """c: a step with the gradient g takes c g from v, of laws with several numbers a mode that know their
+        ``fluctuations``. Those are then of gradients; the first kernel is "rho" and its B_q is N c c'.
         """
-        return None
+        raise NotImplementedError
+
+    def gradient_noise(self, eta, q, m) -> Float[Array, ""]:
+        """N of the first kernel."""
+        raise NotImplementedError
 
     def fluctuations_at(self, R, m):
         """``fluctuations`` at the scalars m."""
         return self.fluctuations(R)
+
+    def with_spread(self) -> "Law":
+        """This law with its ``fluctuations``, where they are known but computed when asked for only."""
+        return self
 
     @property
     def has_scalars(self) -> bool:
@@ -244,6 +252,12 @@ class ScalarLaw(Law):
     def noise_coefficients(self, R, m) -> Float[Array, " q"]:
         """b_q."""
         raise NotImplementedError
+
+    def kick(self, eta, q, m):
+        return jnp.reshape(eta, 1)
+
+    def gradient_noise(self, eta, q, m):
+        return self.noise_coefficients(q[0] / 2, m)[0]
 
     def drift(self, eta, q, m):
         return None, -eta * self.drift_coefficients(q[0] / 2, m)[:, None, None]

@@ -173,12 +173,17 @@ class DecayedLaw(Law):
     def risk_noise(self, eta, q, m):
         return self.rule.risk_noise(eta, self._own(q), m)
 
+    def kick(self, eta, q, m):
+        return jnp.pad(self.rule.kick(eta, self._own(q), m), (0, self._added))
+
     def gradient_noise(self, eta, q, m):
-        """As of a law with memory."""
         return self.rule.gradient_noise(eta, self._own(q), m)
 
-    def along_mean(self, R):
-        return self.rule.along_mean(R)
+    def fluctuations_at(self, R, m):
+        return self.rule.fluctuations_at(R, m)
+
+    def with_spread(self):
+        return replace(self, rule=self.rule.with_spread())
 
     def response(self, risks):
         return self.rule.response(risks)

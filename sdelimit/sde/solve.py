@@ -109,6 +109,7 @@ def solve_sde(
         limit = limit.widened(REACH * largest_distance(theory))
         given = {"batch_size": batch_size, "rtol": 1e-4, "atol": None, "save_modes": False}
         limit = refined_limit(problem, optimizer, limit, lr, times, given)
+    limit = limit.with_spread()
     advance, state, fastest = path_stepper(problem, limit, theory, answering)
     edges, saved = _steps(theory, times, step_tolerance, fastest, limit.weight_decay, breaks, stepping.longest)
     middle = lr.at((edges[1:] + edges[:-1]) / 2)

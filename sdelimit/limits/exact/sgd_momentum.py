@@ -22,6 +22,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from sdelimit.limits.exact.sgd import amplified_limit, noise_variance
+from sdelimit.limits.exact.step_fluctuations import SgdFluctuations, sgd_fluctuations
 from sdelimit.limits.law import CLOCK, Law, LinearStep
 from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.numerics.jit import by_computation
@@ -49,6 +50,7 @@ class MomentumLaw(Law):
         g3_of_steps: g3 at the steps of the rule, if that is another function.
         follows_time: whether t is a scalar, because coefficients change or nothing is forgotten.
         batch: b.
+        fluctuations: of gradients.
     """
 
     size: ClassVar[int] = 2
@@ -62,6 +64,7 @@ class MomentumLaw(Law):
     noise_variance: float
     batch: int = eqx.field(static=True)
     follows_time: bool = eqx.field(static=True)
+    fluctuations: SgdFluctuations
     power: int = eqx.field(static=True, default=0)
     basis: tuple[str, ...] = eqx.field(static=True, default=("rho",))
 
@@ -97,6 +100,13 @@ class MomentumLaw(Law):
         g1, g2, *_ = self.at(self.time(m))
         kick = jnp.stack([-eta * g2, g1 + 0.0 * eta])
         return (kick[:, None] * kick[None, :] * (q[0] + self.noise_variance) / self.batch)[None]
+
+    def kick(self, eta, q, m):
+        g1, g2, *_ = self.at(self.time(m))
+        return jnp.stack([eta * g2, -g1 + 0.0 * eta])
+
+    def gradient_noise(self, eta, q, m):
+        return (q[0] + self.noise_variance) / self.batch
 
     def gain(self, t, past):
         """The weight in u of the gradients of a time ``past``, were the coefficients all along what they are at t."""
@@ -187,7 +197,8 @@ def dana_limit(g2, g3, delta, g1, problem, batch_size: int) -> MomentumLaw:
         raise ValueError(f"delta must be < d = {problem.d}, got {largest:g}: y <- (1 - delta/d) y + g1 g")
     changes = not all(isinstance(f, Constant) for f in coefficients) or float(delta.value) == 0
     g1, g2, g3, delta = fixed
-    return MomentumLaw(g1, g2, g3, delta, g3, float(problem.d), variance, batch_size, changes)
+    spread = sgd_fluctuations(problem.noise, batch_size)
+    return MomentumLaw(g1, g2, g3, delta, g3, float(problem.d), variance, batch_size, changes, spread)
 
 
 def momentum_limit(beta: float, nesterov: bool, scale: float, debias: bool, problem, batch_size: int):
@@ -203,4 +214,5 @@ def momentum_limit(beta: float, nesterov: bool, scale: float, debias: bool, prob
     later = stepwise = Constant(g3)
     if debias:
         later, stepwise = (Debiased(beta, d, g3, ahead) for ahead in (FIRST_INSTANT, 1.0))
-    return MomentumLaw(Constant(c), Constant(g2), later, Constant(c), stepwise, d, variance, batch_size, debias)
+    spread = sgd_fluctuations(problem.noise, batch_size)
+    return MomentumLaw(Constant(c), Constant(g2), later, Constant(c), stepwise, d, variance, batch_size, debias, spread)
