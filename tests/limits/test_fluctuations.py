@@ -71,9 +71,9 @@ def test_those_of_sgd_do_not_jump_where_a_diffusion_cannot():
 def by_gradient_histories(rule, variances, risk, steps=1000, histories=1000, copies=3, memory=45):
     """gamma / phi^2 and its standard error, for noise of normals with random ``variances``.
 
-    A_s = E[dW_s / d xi_s | l] with W_s = g_s sum_m a_m V_{s+m}^(-1/2), and E[z | l, tau] = s q / tau where l = tau q, so
-    that gamma = LRV(q A / tau) - E[A^2 / tau^2], the first from sums over long windows. Products of means over different
-    copies of xi are those of conditional means.
+    A_s = E[dW_s / d xi_s | l] with W_s = g_s sum_m a_m V_{s+m}^(-1/2), and E[z | l, tau] = s q / tau where l = tau q.
+    So gamma = LRV(q A / tau) - E[A^2 / tau^2], the first from sums over long windows. Products of means over
+    different copies of xi are those of conditional means.
     """
     a, w = ([x.now + x.past, *(x.past * x.decay**j for j in range(1, memory))] for x in (rule.a, rule.w))
     rng = np.random.default_rng(0)
