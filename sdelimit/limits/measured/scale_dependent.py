@@ -106,7 +106,7 @@ class ProbedSizesLimit(ScaleDependentLimit):
         return phi, interpolate_kernels(correlations, constant, np.exp(straight @ log_size))
 
     def bend(self, R, sigma, r):
-        """Sampled at the first ``BENT`` of the features, less two standard errors; in proportion to r^2 at the others."""
+        """Sampled at the first ``BENT`` features, less two standard errors; at the others in proportion to r^2."""
         transform, _, seed = self.name
         phi, s = self.coefficients(R, sigma)[0], np.sqrt(2 * R)
         first = np.flatnonzero(r)[:BENT]

@@ -42,7 +42,9 @@ def sampled_response(rule, like, noise, R: float, batch_size: int, memory: float
     sampled = r[1::2]
 
     def evaluate(draws, s, unit):
-        return tuple((mean_update(draws, s, unit, rule, one), mean_update(draws, s, unit, like, one)) for one in sampled)
+        return tuple(
+            (mean_update(draws, s, unit, rule, one), mean_update(draws, s, unit, like, one)) for one in sampled
+        )
 
     ((means, _),) = estimates(evaluate, noise, [R], batch_size, memory, SAMPLES, 0)
     own, other = np.array(means).T
