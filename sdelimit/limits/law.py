@@ -170,6 +170,15 @@ class Law(eqx.Module):
         """One step theta <- theta - g u at time t, of laws with a ``gradient_batch``."""
         raise NotImplementedError
 
+    @property
+    def linear_in_gradient(self) -> bool:
+        """Whether steps are linear in the gradients, so that what is added to them has a limit."""
+        return self.gradient_batch is not None
+
+    def entry(self, eta, q, m) -> Float[Array, " k"]:
+        """What a unit of gradient adds to the state in unit time, of laws that are ``linear_in_gradient``."""
+        return self.drift(eta, q, m)[1][0, :, 0]
+
     def settled_gain(self, eta: float, decay: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
         """Weight of a gradient in all updates of each mode once the law has settled, with a ``gradient_batch``."""
         return np.ones_like(decay)

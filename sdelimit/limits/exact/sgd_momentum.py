@@ -179,15 +179,20 @@ def dana_limit(g2, g3, delta, g1, problem, batch_size: int) -> MomentumLaw:
             "problem must have a dimension for DANA, whose memory lasts a fraction of d steps, got d = inf",
             "it has no coefficients phi(R) and kappa(rho; R)",
         )
+    return dana_law(g2, g3, delta, g1, problem.d, variance, batch_size)
+
+
+def dana_law(g2, g3, delta, g1, d: int, variance: float, batch_size: int) -> MomentumLaw:
+    """DANA's law in d dimensions under label noise of that variance. ValueError for delta >= d."""
     coefficients = (g1, g2, g3, delta)
     with jax.ensure_compile_time_eval(), x64():
         largest = float(jnp.max(jax.vmap(delta)(jnp.asarray(SAMPLED_TIMES)) + jnp.zeros(SAMPLED_TIMES.size)))
         fixed = [jax.tree.map(lambda leaf: by_computation(leaf) if callable(leaf) else leaf, f) for f in coefficients]
-    if not largest < problem.d:
-        raise ValueError(f"delta must be < d = {problem.d}, got {largest:g}: y <- (1 - delta/d) y + g1 g")
+    if not largest < d:
+        raise ValueError(f"delta must be < d = {d}, got {largest:g}: y <- (1 - delta/d) y + g1 g")
     changes = not all(isinstance(f, Constant) for f in coefficients) or float(delta.value) == 0
     g1, g2, g3, delta = fixed
-    return MomentumLaw(g1, g2, g3, delta, g3, float(problem.d), variance, batch_size, changes)
+    return MomentumLaw(g1, g2, g3, delta, g3, float(d), variance, batch_size, changes)
 
 
 def momentum_limit(beta: float, nesterov: bool, scale: float, debias: bool, problem, batch_size: int):
@@ -195,10 +200,15 @@ def momentum_limit(beta: float, nesterov: bool, scale: float, debias: bool, prob
 
     With ``debias`` u is divided by 1 - beta^k at the k-th step.
     """
-    variance, weight = noise_variance(problem.noise), scale / (1 - beta)
+    variance = noise_variance(problem.noise)
     if np.isinf(problem.d):
-        return amplified_limit(weight, variance, batch_size)
-    c, d = problem.d * (1 - beta), float(problem.d)
+        return amplified_limit(scale / (1 - beta), variance, batch_size)
+    return momentum_law(beta, nesterov, scale, debias, problem.d, variance, batch_size)
+
+
+def momentum_law(beta, nesterov, scale, debias, d: int, variance: float, batch_size: int) -> MomentumLaw:
+    """The law of that rule in d dimensions under label noise of that variance."""
+    weight, c, d = scale / (1 - beta), d * (1 - beta), float(d)
     g2, g3 = (scale, beta * weight) if nesterov else (0.0, weight)
     later = stepwise = Constant(g3)
     if debias:

@@ -104,6 +104,7 @@ class OverlapLaw(Law):
         source: what the tables are of: a ``Source``.
         correction: root of t -> what is added to the series of ``coefficients``, and the factor of psi, along one
             curve; None without.
+        gain: the weight of a gradient in all updates together.
     """
 
     size: ClassVar[int] = 2
@@ -115,9 +116,10 @@ class OverlapLaw(Law):
     basis: tuple[str, ...] = eqx.field(static=True)
     source: Aside = eqx.field(static=True)
     correction: PiecewisePolynomial | None = None
+    gain: float = 1.0
 
     def values(self, S2, X, t):
-        """phi1, phi0 and psi."""
+        """phi1, phi0 and psi, at a gain of 1."""
         if self.correction is None:
             found = self.coefficients(S2, X)
             return found[:2], found[2:] if self.noise_table is None else self.noise_table(S2, X)
@@ -130,14 +132,14 @@ class OverlapLaw(Law):
 
     def drift(self, eta, q, m):
         (phi1, phi0), _ = self.values(q[0], q[1], self._time(m))
-        return None, -eta * jnp.array([[[phi1, phi0], [0.0, 0.0]]])
+        return None, -eta * self.gain * jnp.array([[[phi1, phi0], [0.0, 0.0]]])
 
     def noise(self, eta, q, m):
         _, psi = self.values(q[0], q[1], self._time(m))
-        return eta**2 * psi[:, None, None] * jnp.array([[1.0, 0.0], [0.0, 0.0]])
+        return (eta * self.gain) ** 2 * psi[:, None, None] * jnp.array([[1.0, 0.0], [0.0, 0.0]])
 
     def effective_rates(self, q, m):
-        return self.values(q[0], q[1], self._time(m))[0][:1]
+        return self.gain * self.values(q[0], q[1], self._time(m))[0][:1]
 
     def initial_scalars(self):
         return np.zeros(0 if self.correction is None else 1)
@@ -158,6 +160,14 @@ class OverlapLaw(Law):
     def batch_size(self) -> int:
         """Samples of a step."""
         return self.source.value.batch_size
+
+    @property
+    def memoryless(self) -> "OverlapLaw":
+        """The law of the same rule that takes the newest gradient alone: its own."""
+        return self
+
+    def settled_gain(self, eta, decay):
+        return np.full_like(decay, self.gain)
 
     @property
     def nonlinearity(self):
@@ -327,7 +337,7 @@ def closed_form(loss: Loss, batch_size: int, sd_target: float):
 def no_limit(name: str, problem):
     """What solvers raise for a rule whose limit on single-index problems is not known."""
     return NoLimitError(
-        f"optimizer must be SGD without momentum, sign_sgd, signum, lion, rmsprop, adam or nadam (eps = 0) on "
+        f"optimizer must be sgd (with momentum too), dana, sign_sgd, signum, lion, rmsprop, adam or nadam (eps = 0) on "
         f"{type(problem).__name__}, got {name}",
         "its limit on problems other than least squares is not known here; simulate runs it",
     )
