@@ -1230,6 +1230,13 @@ MUTATIONS = tuple(
         ),
         ("overlap-settled", "sdelimit/analysis/settled_overlaps.py", "/ (2 * phi1)", "/ (2.1 * phi1)", OVERLAP_SETTLED),
         (
+            "overlap-clip",
+            MEANS_PY,
+            "np.minimum(1.0, threshold",
+            "np.minimum(1.0, 1.05 * threshold",
+            ("tests/limits/test_single_index_clip.py::test_coefficients_are_those_of_brute_force",),
+        ),
+        (
             "overlap-memory",
             "sdelimit/limits/single_index/momentum.py",
             "zero, -eta * g3, zero",

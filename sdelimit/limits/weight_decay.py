@@ -223,7 +223,7 @@ def decayed_limit(limit, rate: float, coupled: bool, name: str) -> DecayedLaw:
     """The limit of a rule with decay, from its ``limit``. NoLimitError for decay that a rule takes for a gradient."""
     if isinstance(limit, DecayedLaw) and limit.coupled == coupled:
         return DecayedLaw(limit.rule, limit.rate + rate, coupled)
-    if limit.reads_overlaps and limit.power == 0 and not limit.resolves_memory:
+    if limit.reads_overlaps and limit.linear_in_gradient and not limit.resolves_memory:
         coupled = False  # SGD without memory adds its gradient to its decay either way
     if coupled and not limit.linear_in_gradient:
         raise NoLimitError(
