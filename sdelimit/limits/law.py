@@ -127,14 +127,11 @@ class Law(eqx.Module):
         """r and target(q) of dm/dt = r (target - m)."""
         return jnp.zeros(0), jnp.zeros(0)
 
-    def kick(self, eta, q, m) -> Float[Array, " k"]:
-        """c: a step with the gradient g takes c g from v, of laws with several numbers a mode that know their
-        ``fluctuations``. Those are then of gradients; the first kernel is "rho" and its B_q is N c c'.
-        """
-        raise NotImplementedError
-
     def gradient_noise(self, eta, q, m) -> Float[Array, ""]:
-        """N of the first kernel."""
+        """N of laws with several numbers a mode that know their ``fluctuations``.
+
+        Those are then of gradients: the first kernel is "rho", and its B_q is N f f' with f = ``entry``.
+        """
         raise NotImplementedError
 
     def fluctuations_at(self, R, m):
@@ -177,6 +174,15 @@ class Law(eqx.Module):
     def step(self, g, t) -> "LinearStep":
         """One step theta <- theta - g u at time t, of laws with a ``gradient_batch``."""
         raise NotImplementedError
+
+    @property
+    def linear_in_gradient(self) -> bool:
+        """Whether steps are linear in the gradients, so that what is added to them has a limit."""
+        return self.gradient_batch is not None
+
+    def entry(self, eta, q, m) -> Float[Array, " k"]:
+        """f: what a unit of gradient adds to the state in unit time."""
+        return self.drift(eta, q, m)[1][0, :, 0]
 
     def settled_gain(self, eta: float, decay: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
         """Weight of a gradient in all updates of each mode once the law has settled, with a ``gradient_batch``."""
@@ -252,9 +258,6 @@ class ScalarLaw(Law):
     def noise_coefficients(self, R, m) -> Float[Array, " q"]:
         """b_q."""
         raise NotImplementedError
-
-    def kick(self, eta, q, m):
-        return jnp.reshape(eta, 1)
 
     def gradient_noise(self, eta, q, m):
         return self.noise_coefficients(q[0] / 2, m)[0]

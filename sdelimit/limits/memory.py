@@ -176,9 +176,6 @@ class FilteredLaw(_MemoryLaw):
     def effective_rates(self, q, m):
         return self.rule.gains(q, m).drift[None]
 
-    def kick(self, eta, q, m):
-        return jnp.stack([eta * self.rule.gains(q, m, eta).newest, jnp.zeros(()) - self.rate])
-
     def gradient_noise(self, eta, q, m):
         return self.rule.gains(q, m, eta).noise[0]
 

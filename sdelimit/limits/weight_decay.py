@@ -120,6 +120,10 @@ class DecayedLaw(Law):
         return self.rule.gradient_batch
 
     @property
+    def linear_in_gradient(self):
+        return self.rule.linear_in_gradient
+
+    @property
     def weight_decay(self):
         return 0.0 if self.coupled else self.rate
 
@@ -138,17 +142,21 @@ class DecayedLaw(Law):
         kept = [row for row, (_, b) in enumerate(moment_pairs(self.size)) if b < self.rule.size]
         return q[np.array(kept)]
 
-    def _pulled(self, constant, linear, step):
-        """The constant part of the drift with the pull towards -w*_i, (k + 1, k + 1); ``step`` is eta or eta / d."""
+    def _pulled(self, constant, entry, step):
+        """The constant part of the drift with the pull towards -w*_i, (k + 1, k + 1); ``step`` is eta or eta / d.
+
+        ``entry`` is what a unit of gradient adds to the state.
+        """
         k = self.size - 1
-        constant, linear = constant[:k, :k], linear[:k, :k]
-        pull = self.rate * linear[:, 0] if self.coupled else jnp.zeros(k).at[0].set(-step * self.rate)
+        constant = constant[:k, :k]
+        pull = self.rate * entry[:k] if self.coupled else jnp.zeros(k).at[0].set(-step * self.rate)
         return jnp.zeros((k + 1, k + 1)).at[:k, :k].set(constant.at[:, 0].add(pull)).at[:k, k].set(pull)
 
     def drift(self, eta, q, m):
         constant, linear = self.rule.drift(eta, self._own(q), m)
         constant = jnp.zeros_like(linear[0]) if constant is None else constant
-        return self._pulled(constant, linear[0], eta), self._with_target(linear)
+        entry = self.rule.entry(eta, self._own(q), m) if self.coupled else None
+        return self._pulled(constant, entry, eta), self._with_target(linear)
 
     def noise(self, eta, q, m):
         return self._with_target(self.rule.noise(eta, self._own(q), m))
@@ -173,9 +181,6 @@ class DecayedLaw(Law):
     def risk_noise(self, eta, q, m):
         return self.rule.risk_noise(eta, self._own(q), m)
 
-    def kick(self, eta, q, m):
-        return jnp.pad(self.rule.kick(eta, self._own(q), m), (0, self._added))
-
     def gradient_noise(self, eta, q, m):
         return self.rule.gradient_noise(eta, self._own(q), m)
 
@@ -198,7 +203,7 @@ class DecayedLaw(Law):
 
     def step(self, g, t):
         one = self.rule.step(g, t)
-        constant = self._pulled(one.constant, one.linear, g).at[-1, -1].set(1.0)
+        constant = self._pulled(one.constant, one.linear[:, 0], g).at[-1, -1].set(1.0)
         return LinearStep(constant, self._with_target(one.linear), jnp.append(one.kick, 0.0))
 
     def _with_target(self, matrices: Float[Array, "*n k k"]) -> Float[Array, "*n l l"]:
@@ -220,9 +225,9 @@ def decayed_limit(limit, rate: float, coupled: bool, name: str) -> DecayedLaw:
     """The limit of a rule with decay, from its ``limit``. NoLimitError for decay that a rule takes for a gradient."""
     if isinstance(limit, DecayedLaw) and limit.coupled == coupled:
         return DecayedLaw(limit.rule, limit.rate + rate, coupled)
-    if limit.reads_overlaps and limit.power == 0:
+    if limit.reads_overlaps and limit.linear_in_gradient and not limit.resolves_memory:
         coupled = False  # SGD without memory adds its gradient to its decay either way
-    if coupled and limit.gradient_batch is None:
+    if coupled and not limit.linear_in_gradient:
         raise NoLimitError(
             f"coupled must be False for {name}: decay that enters the gradient has a limit for SGD and its momentum "
             "forms, got True (other rules divide it like the gradient, which is larger by d^(1/2))",

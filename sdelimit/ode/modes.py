@@ -112,7 +112,8 @@ class ModeSystem(System):
         energies = moments[0] / self.weight if save_modes else jnp.zeros(())
         out = {"modes": energies, "phi": phi, "slope": self.risk(self.field(eta, y))}
         if self.law.reads_overlaps:
-            out["overlaps"] = self.overlaps(moments)[:2]
+            q = self.overlaps(moments)
+            out["overlaps"] = jnp.stack([q[0], q[self.law.size - 1]])
         if self.law.resolves_memory:
             out["saturation"] = self.law.saturation(self.overlaps(moments), scalars)
         return {**out, "scalars": scalars} if self.law.has_scalars else out
@@ -212,7 +213,8 @@ def _without_faded_memory(law, current, times, eta) -> Law:
 
 def _effective_rates(law):
     """At the risk 1, where all that a law whose memory fades has to say of them is said."""
-    return evaluate_in_float64(lambda R: law.effective_rates(2 * R[None], jnp.zeros(0)), 1.0)
+    q = jnp.zeros(len(moment_pairs(law.size)))
+    return evaluate_in_float64(lambda R: law.effective_rates(q.at[0].set(2 * R), jnp.zeros(0)), 1.0)
 
 
 def _scalar_coefficients(law, R):

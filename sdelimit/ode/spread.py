@@ -197,7 +197,7 @@ def _beside(system, law: Law, along, q, d):
     if k - law.has_target == 1:
         kick, added = jnp.zeros(k).at[0].set(along.eta), jnp.zeros_like(along.Y).at[0].set(noise[:, 0, 0] @ forcing)
     else:
-        kick, added = law.kick(along.eta, q, along.m), jnp.stack([noise[0, a, b] * forcing[0] for a, b in pairs])
+        kick, added = -law.entry(along.eta, q, along.m), jnp.stack([noise[0, a, b] * forcing[0] for a, b in pairs])
     A = jnp.zeros((k + 1, k + 1)).at[:k, :k].set(gamma * jnp.outer(kick, kick))
     A = A.at[:k, k].set(-coupling * kick).at[k, :k].set(-coupling * kick).at[k, k].set(length_variance)
     return jnp.stack([*(moved(a) for a in range(k)), added]), A / d

@@ -149,10 +149,10 @@ def _vector_step(law, decay, rates, forcing, increments, floor, d, v, scalars, k
 def _of_gradients(law, decay, eta, q, m, steps, w, z, other):
     """Normals for the k numbers that make the noise of gradients ``_with_fluctuations``.
 
-    That noise, of the covariance N Lambda in the modes, is along ``Law.kick`` in every mode: one normal a mode counts.
+    That noise, of the covariance N Lambda in the modes, is along ``Law.entry`` in every mode: one normal a mode counts.
     """
     N = jax.vmap(lambda q, m: law.gradient_noise(eta, q, m))(q, m)[:, None]
-    kick = jax.vmap(lambda q, m: law.kick(eta, q, m))(q, m)
+    kick = -jax.vmap(lambda q, m: law.entry(eta, q, m))(q, m)
     unit = kick / jnp.sqrt(jnp.maximum(jnp.sum(kick**2, axis=1, keepdims=True), TINY))
     gradient = jnp.einsum("na,nad->nd", unit, z)
     b = jnp.sqrt(decay) * w / jnp.sqrt(jnp.maximum(N, TINY))
