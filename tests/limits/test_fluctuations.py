@@ -99,7 +99,7 @@ def by_gradient_histories(rule, variances, risk, steps=1000, histories=1000, cop
     ("noise", "variances", "risk"),
     [
         (sl.noise.Laplace(0.5), lambda rng, shape: 2 * 0.5**2 * rng.exponential(size=shape), 0.02),
-        (sl.noise.Gaussian(0.5), lambda rng, shape: 0.5**2, 0.5),
+        (sl.noise.Gaussian(0.5), lambda rng, shape: np.full(shape, 0.5**2), 0.5),
     ],
     ids=["laplace", "gaussian"],
 )
