@@ -53,6 +53,7 @@ OVERLAPS, OVERLAP_BATCHES, OVERLAP_KERNELS, OVERLAP_CURVES, EXCESS, OVERLAP_SETT
         "test_the_stationary_risk_is_where_the_curve_settles",
     )
 )
+SPREAD_PY = "sdelimit/limits/sampled/spread_along_mean.py"
 DECAY_PY = "sdelimit/limits/weight_decay.py"
 (DECAYED, DECAY_COUPLED, DECAY_MATRIX, DECAY_STATIONARY, DECAY_PATHS, DECAY_MEAN) = (
     _tests("optimizers/test_weight_decay", name)
@@ -150,6 +151,14 @@ COORDINATE_BALANCE = _tests(
     "limits/test_scale_dependent", "test_stationary_risk_and_rate_are_those_of_the_second_moments"
 )
 SDE = _tests("sde/test_sde", "test_mean_of_paths_follows_the_ode", "test_mean_and_spread_agree_with_brute_force")
+SPREAD_OF_RUNS = _tests("sde/test_sde", "test_spread_is_that_of_runs")
+SPREAD_WITH_MEMORY = _tests(
+    "limits/test_fluctuations",
+    "test_those_of_rules_with_memory_are_those_of_gradient_histories",
+    "test_that_of_long_memories_is_half_that_of_signs",
+    "test_that_of_rmsprop_and_signum_is_as_sampled",
+)
+MOMENTUM_BANDS = _tests("ode/test_bands", "test_momentum_on_the_sphere_obeys_the_equation_of_its_three_overlaps")
 LOSS = _tests("simulation/test_simulate", "test_the_loss_that_rules_may_ask_for_has_the_gradient_that_they_get")
 LOOP = _tests("simulation/test_simulate", "test_a_run_is_the_optimizer_written_as_a_loop")
 STATIONARY = _tests(
@@ -582,7 +591,13 @@ MUTATIONS = tuple(
             "np.arcsin(RHO) + 2.1 * arcsines",
             SIGNUM_KERNEL,
         ),
-        ("kernel-signed-variance", SIGNED_PY, "b.first**2 - b.past**2", "b.first**2 - 0.5 * b.past**2", SIGNUM_KERNEL),
+        (
+            "kernel-signed-variance",
+            SIGNED_PY,
+            "(b.squares, l**2)",
+            "(Weights(b.now**2, b.past**2, b.decay**2), l**2)",
+            LION_KERNEL,
+        ),
         ("kernel-signed-now", SIGNED_PY, "A - b.first * b.now * l**2", "A - b.first * b.first * l**2", LION_KERNEL),
         (
             "kernel-signed-tail",
@@ -914,7 +929,16 @@ MUTATIONS = tuple(
             "sdelimit/sde/modes.py",
             "jnp.maximum(1 + gamma * square, 0.0)) * along",
             "jnp.maximum(1 - gamma * square, 0.0)) * along",
-            SDE,
+            SPREAD_OF_RUNS,
+        ),
+        ("spread-others", SPREAD_PY, "np.var(along + B)", "np.var(along + 0.5 * B)", SPREAD_WITH_MEMORY),
+        ("spread-own", SPREAD_PY, "- np.mean(D**2", "- 1.1 * np.mean(D**2", SPREAD_WITH_MEMORY),
+        (
+            "spread-coupling",
+            "sdelimit/ode/spread.py",
+            "at[:k, k].set(-coupling",
+            "at[:k, k].set(coupling",
+            MOMENTUM_BANDS,
         ),
         (
             "sde-coordinate-decay",
@@ -1201,7 +1225,7 @@ MUTATIONS = tuple(
         ("data-labels", "sdelimit/data/data_logistic.py", "self.y > 0, ALWAYS", "self.y < 0, ALWAYS", CLASSES),
         ("overlap-drift", MEANS_PY, "c * s / sd * h1)", "1.05 * c * s / sd * h1)", OVERLAPS),
         ("overlap-tau", MEANS_PY, "np.exp(-(z**2) / 2) / (tau", "np.exp(-(z**2) / 2.1) / (tau", OVERLAPS),
-        ("overlap-batch", MEANS_PY, "- 2 * np.log(b))", "- 1.9 * np.log(b))", OVERLAP_BATCHES),
+        ("overlap-batch", MEANS_PY, "n, power = None, b - 1, (", "n, power = None, b, (", OVERLAP_BATCHES),
         ("overlap-cube", OVERLAP_PY, "cubes = decays**3", "cubes = decays**2.9", OVERLAPS),
         ("overlap-sign-kernel", OVERLAP_PY, "4 / np.pi**2 * integral", "4.3 / np.pi**2 * integral", OVERLAP_KERNELS),
         ("overlap-lags", OVERLAP_PY, "newer = 2 * (lags", "newer = 2.1 * (lags", OVERLAP_KERNELS),

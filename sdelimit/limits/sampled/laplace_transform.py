@@ -83,7 +83,7 @@ def signed_drift(b: Weights, noise: NoiseLaw, R, batch_size: int = 1) -> Float[n
 
     b_j^2 is geometric from j = 1 on, with the ratio decay^2.
     """
-    w = Weights(b.first**2 - b.past**2, b.past**2, b.decay**2)
+    w = b.squares
     transform = residual_transform(noise, batch_size)
     return _each(R, lambda risk: np.sqrt(2 / np.pi) * _integrate(b, w, *transform(risk), risk))
 

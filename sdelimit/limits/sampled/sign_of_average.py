@@ -51,8 +51,7 @@ class SignedRule:
     @property
     def weights(self) -> tuple[Weights, Weights, bool]:
         """b and b^2, of which drifts and spreads are sums; True for signs."""
-        b = self.b
-        return b, Weights(b.first**2 - b.past**2, b.past**2, b.decay**2), True
+        return self.b, self.b.squares, True
 
     def unit(self, noise: NoiseLaw) -> float:
         """A length comparable to the noise."""
@@ -102,7 +101,7 @@ def _sample(draws, s, unit, rule, lags):
     """
     l = residuals(draws.z, draws.eps, s, unit).radius  # noqa: E741
     b = rule.b
-    A = weighted_sum(Weights(b.first**2 - b.past**2, b.past**2, b.decay**2), l**2)
+    A = weighted_sum(b.squares, l**2)
     C = A - b.first * b.now * l**2
     rho = jnp.asarray(RHO[RHO > 0], jnp.float32)[:, None, None]
 

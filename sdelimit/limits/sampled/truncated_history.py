@@ -93,7 +93,7 @@ def signed_gains(
 
         sqrt(2/pi) E[b_0 l_0 z_0 / sqrt(V)] / s,      sqrt(2/pi) E[sum_{0<j<k} b_j l_j z_j / sqrt(V)] / s.
     """
-    w = Weights(b.first**2 - b.past**2, b.past**2, b.decay**2)
+    w = b.squares
     grid = _grid(b, w, *residual_transform(noise, batch_size)(R))
     root = np.exp(grid.log_t / 2) * grid.step * np.sqrt(2 / np.pi) / np.sqrt(2 * np.pi * R)
     t = np.exp(grid.log_t)

@@ -15,3 +15,8 @@ class Weights:
     def first(self) -> float:
         """The weight of the newest gradient, j = 0."""
         return self.now + self.past
+
+    @property
+    def squares(self) -> "Weights":
+        """The squares of the weights."""
+        return Weights(self.first**2 - self.past**2, self.past**2, self.decay**2)

@@ -59,7 +59,7 @@ def drift(rule, law: Law) -> Float[np.ndarray, "2"]:
                 return np.sqrt(2 / np.pi) * law.signs
             return np.sqrt(2 / np.pi) * np.array([_over_root(law, law.across), _over_root(law, law.along)])
         b = rule.b
-        w, factor = Weights(b.first**2 - b.past**2, b.past**2, b.decay**2), np.sqrt(2 / np.pi)
+        w, factor = b.squares, np.sqrt(2 / np.pi)
         x, psi, pull = _sign_transforms(law)
         a = b
     else:
