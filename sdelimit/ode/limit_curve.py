@@ -19,7 +19,7 @@ from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
 from sdelimit.ode.modes import EXPLICIT_REACH
 from sdelimit.ode.recursion import solve_recursion
 from sdelimit.ode.system import largest_rate
-from sdelimit.results.curves import RiskCurve, overlaps_of
+from sdelimit.results.curves import RiskCurve
 from sdelimit.results.trust import LimitWarning
 from sdelimit.schedules import LearningRate
 
@@ -243,9 +243,8 @@ def _distance(S2):
 
 def _risks(problem, times, out):
     """The problem's own risk along curves of overlaps, and its slope."""
-    S2, X = np.moveaxis(out["overlaps"], -1, 0)
-    risk = problem.risk_of(S2, X)
-    return {"risk": risk, "slope": slopes(times, risk), "overlaps": overlaps_of(problem, S2, X)}
+    risk, overlaps = problem.observed(out["overlaps"])
+    return {"risk": risk, "slope": slopes(times, risk), "overlaps": overlaps}
 
 
 def _residual(problem, risk):

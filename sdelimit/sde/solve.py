@@ -16,7 +16,7 @@ from sdelimit.ode.limit_curve import largest_distance, refined_limit, solve_limi
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
 from sdelimit.problem.regression import Regression
-from sdelimit.results.curves import RiskCurves, mark_divergence, overlaps_of
+from sdelimit.results.curves import RiskCurves, mark_divergence
 from sdelimit.results.trust import path_warnings, with_drift_error
 from sdelimit.schedules import LearningRate
 from sdelimit.sde.equations import path_stepper
@@ -119,8 +119,7 @@ def solve_sde(
         risk = _run(advance, state, start, np.diff(edges), middle, n_paths, seed, progress)[:, saved]
     overlaps = None
     if limit.reads_overlaps:
-        S2, X = np.moveaxis(risk * np.array([2.0, 1.0]), -1, 0)
-        risk, overlaps = problem.risk_of(S2, X), overlaps_of(problem, S2, X)
+        risk, overlaps = problem.observed(risk * np.array([2.0, 1.0]))
     return mark_divergence(
         RiskCurves(
             t=times,
