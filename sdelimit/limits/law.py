@@ -99,6 +99,22 @@ class Law(eqx.Module):
     kurtosis = 0.0
     weight_decay = 0.0
 
+    @property
+    def outputs(self) -> int:
+        """How many of a mode's numbers, the first ones, are modes of theta - theta*: one for each column of theta."""
+        return 1
+
+    @property
+    def risk_rows(self) -> list[int]:
+        """The rows of moments that make the risk of least squares, half their sum."""
+        pairs = moment_pairs(self.size)
+        return [pairs.index((a, a)) for a in range(self.outputs)]
+
+    @property
+    def observed_rows(self) -> Float[np.ndarray, " rows"]:
+        """The rows of overlaps from which a problem makes its risk, of a law that ``reads_overlaps``."""
+        return np.arange(2)
+
     def drift(self, eta, q, m) -> tuple[Float[Array, "k k"] | None, Float[Array, "p k k"]]:
         """A0 (None for zero) and A_p."""
         raise NotImplementedError

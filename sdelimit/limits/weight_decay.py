@@ -66,9 +66,17 @@ class DecayedLaw(Law):
         wider = self.rule.widened(largest)
         return self if wider is self.rule else replace(self, rule=wider)
 
-    def missed(self, t, S2, X):
+    @property
+    def outputs(self):
+        return self.rule.outputs
+
+    @property
+    def observed_rows(self):
+        return self.rule.observed_rows
+
+    def missed(self, t, *rows):
         """As of an ``OverlapLaw``."""
-        better, error = self.rule.missed(t, S2, X)
+        better, error = self.rule.missed(t, *rows)
         return replace(self, rule=better), error
 
     @property

@@ -164,10 +164,9 @@ def refined_limit(problem, optimizer, limit, lr, times, given):
     t = times[-1] * np.linspace(0.0, 1.0, CHECKED) ** 2
     for _ in range(REFINEMENTS):
         out, _ = _out_of_overlaps(problem, optimizer, limit, lr, t, given)
-        S2, X = np.moveaxis(out["overlaps"], -1, 0)
         if np.any(out["blown_up"]):
             return limit
-        better, error = limit.missed(t, S2, X)
+        better, error = limit.missed(t, *np.moveaxis(out["overlaps"], -1, 0))
         if error < TABLE_ERROR:
             return limit
         limit = better

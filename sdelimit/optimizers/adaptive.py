@@ -8,17 +8,19 @@ import numpy as np
 import optax
 
 from sdelimit.limits.exact.long_memory_adam import long_memory_adam_limit, quasi_stationary_adam_limit
+from sdelimit.limits.multi_output.law import smallest_output_slope
 from sdelimit.limits.residual_law import typical_residual
 from sdelimit.limits.sampled.adam_eps import AdamEpsLimit
 from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.ratio_memory import ratio_memory_limit
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
-from sdelimit.limits.single_index.law import no_limit, overlap_law, smallest_slope
+from sdelimit.limits.single_index.law import no_limit, smallest_slope
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.optimizers.formula import AdamUpdate, ScaleFreeUpdate
 from sdelimit.optimizers.named import named
-from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, overlap_limit
+from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, law_of_scores, of_noise, overlap_limit
+from sdelimit.problem.multi_output import SoftmaxRegression
 from sdelimit.support import arguments as check
 
 TINY = 1e-20
@@ -112,9 +114,10 @@ def adam(
     def single_index(problem, batch_size):
         if memory == "long":
             raise no_limit("adam with memory='long'", problem)
-        if eps > 0 and eps > NEGLIGIBLE * np.min(problem.covariance.std) * smallest_slope(problem, batch_size):
+        slope = smallest_output_slope if isinstance(problem, SoftmaxRegression) else smallest_slope
+        if eps > 0 and eps > NEGLIGIBLE * np.min(problem.covariance.std) * slope(problem, batch_size):
             raise no_limit(f"adam with eps = {eps:g}", problem)
-        return overlap_law(rule, problem, batch_size)
+        return law_of_scores(rule, problem, batch_size)
 
     settings = {"b1": b1, "b2": b2, "eps": eps, "memory": memory}
     if not bias_correction:

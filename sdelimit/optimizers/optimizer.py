@@ -10,11 +10,14 @@ import optax
 from sdelimit.limits.law import Law
 from sdelimit.limits.limit import Limit
 from sdelimit.limits.measured.step_counts import StartUp
+from sdelimit.limits.multi_output.decoupled import decoupled_law
+from sdelimit.limits.multi_output.law import softmax_law
 from sdelimit.limits.single_index.law import no_limit, overlap_law
 from sdelimit.limits.weight_decay import decayed_limit
 from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import UpdateFormula
 from sdelimit.optimizers.named import Call
+from sdelimit.problem.multi_output import MultiOutputRegression, SoftmaxRegression
 from sdelimit.problem.single_index import SingleIndex
 from sdelimit.schedules import LearningRate, Scan
 from sdelimit.support import arguments as check
@@ -31,7 +34,7 @@ class ByModel:
     Attributes:
         name: of the rule.
         linear: its limit on a ``LinearRegression``, and on what stands for one of infinite dimension.
-        single_index: its limit on a ``SingleIndex`` problem; None if that is not known.
+        single_index: its limit on a ``SingleIndex`` problem, or a ``SoftmaxRegression``; None if that is not known.
     """
 
     name: str
@@ -39,7 +42,9 @@ class ByModel:
     single_index: Callable[..., Law] | None = None
 
     def __call__(self, problem, batch_size):
-        if not isinstance(problem, SingleIndex):
+        if isinstance(problem, MultiOutputRegression):
+            return decoupled_law(self.name, self.linear, problem, batch_size)
+        if not isinstance(problem, SingleIndex | SoftmaxRegression):
             limit = self.linear(problem, batch_size)
             problem.require_isotropic(self.name, limit)
             return limit
@@ -244,9 +249,14 @@ def overlap_limit(rule):
     """(problem, batch_size) -> the limit of ``rule`` on single-index problems, its memory short; None is SGD."""
 
     def limit_on_problem(problem, batch_size):
-        return overlap_law(rule, problem, batch_size)
+        return law_of_scores(rule, problem, batch_size)
 
     return limit_on_problem
+
+
+def law_of_scores(rule, problem, batch_size):
+    """The law of ``rule`` on a problem with one or several scores; None is SGD."""
+    return (softmax_law if isinstance(problem, SoftmaxRegression) else overlap_law)(rule, problem, batch_size)
 
 
 def as_optimizer(value, name: str = "optimizer") -> Optimizer:

@@ -10,7 +10,7 @@ from sdelimit.noise.multivariate import IndependentNoise, OutputNoise
 from sdelimit.noise.scipy_laws import as_noise
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.problem.output_losses import LinearOutputs, OutputLoss, Softmax
-from sdelimit.problem.output_scores import MOST, softmax_errors, softmax_risks, softmax_slope
+from sdelimit.problem.output_scores import MOST, softmax_errors, softmax_moments, softmax_risks
 from sdelimit.problem.regression import Regression
 from sdelimit.support import arguments as check
 
@@ -180,9 +180,22 @@ class SoftmaxRegression(MultiOutput):
         return softmax_risks(S, X, self.target_overlaps)
 
     @property
+    def initial_moments(self):
+        """H1, H0 and E[l l'], (m, m) each, at theta0 (theory: section 22)."""
+        given = self.target_overlaps, self.loss.soft
+        return self.cached("initial_moments", lambda: softmax_moments(*self.initial_overlaps, *given))
+
+    @property
     def initial_slope(self) -> float:
         """The root mean square of dloss/dU_a at theta0, over samples and outputs."""
-        return self.cached("initial_slope", lambda: softmax_slope(*self.initial_overlaps, self.target_overlaps, self.loss.soft))
+        return float(np.sqrt(np.trace(self.initial_moments[2]) / self.outputs))
+
+    @property
+    def target_slope(self) -> float:
+        """The same at theta*."""
+        zero, given = np.zeros_like(self.target_overlaps), (self.target_overlaps, self.loss.soft)
+        square = self.cached("target moments", lambda: softmax_moments(zero, zero, *given))[2]
+        return float(np.sqrt(np.trace(square) / self.outputs))
 
     def error_rate_of(self, S, X) -> Float[np.ndarray, "..."]:
         """P(the class of the largest score is not the label), of a fresh sample."""
@@ -231,8 +244,16 @@ class MultiOutputRegression(MultiOutput):
         """E|eps|^2 / 2, what label noise adds to the risk of any Theta."""
         return float(np.trace(self.loss.noise.covariance)) / 2
 
-    def _finite_risks(self, S, X):
-        return np.trace(S, axis1=-2, axis2=-1) / 2
+    @property
+    def initial_moments(self):
+        """The coefficients of SGD, H1 and H0, and E[r r'] at theta0."""
+        m = self.outputs
+        return np.eye(m), np.zeros((m, m)), self.initial_overlaps[0] + self.loss.noise.covariance
+
+    def risk_of(self, S, X):
+        """tr S / 2; overlaps of different outputs need not be known."""
+        risk = np.trace(np.asarray(S, np.float64), axis1=-2, axis2=-1) / 2
+        return np.where(np.isfinite(risk), risk, np.inf)
 
 
 def outputs_of(given, smallest: int, *, noise=None, theta0=None, theta_star=None) -> int:

@@ -63,21 +63,23 @@ class State(NamedTuple):
     target_inverse: Float[np.ndarray, "m m"]
 
 
-def state_of(S: Float[np.ndarray, "m m"], X: Float[np.ndarray, "m m"], B22: Float[np.ndarray, "m m"]) -> State:
-    """The state at these overlaps."""
+def state_of(S: Float[np.ndarray, "m m"], X: Float[np.ndarray, "m m"], B22: Float[np.ndarray, "m m"], least=0.0):
+    """The ``State`` at these overlaps, with eigenvalues of C of at least ``least`` times the largest diagonal of S."""
     target_root, target_inverse = root_and_inverse(B22)
     regression = X @ target_inverse
-    root, inverse = root_and_inverse(S - regression @ X.T, np.abs(np.diag(S)).max())
+    root, inverse = root_and_inverse(S - regression @ X.T, np.diag(S).max(), least)
     return State(regression, root, inverse, target_root, target_inverse)
 
 
-def root_and_inverse(matrix, scale: float | None = None):
+def root_and_inverse(matrix, scale: float | None = None, least: float = 0.0):
     """The symmetric root and the pseudo-inverse of a positive semidefinite matrix.
 
-    Eigenvalues below ``RANK`` times ``scale``, by default the largest, are taken for zero.
+    Eigenvalues are at least ``least`` times ``scale``, by default the largest of them; below ``RANK`` they are zero.
     """
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    kept = values > RANK * max(values[-1] if scale is None else scale, 1e-300)
+    scale = max(values[-1] if scale is None else scale, 1e-300)
+    values = np.maximum(values, least * scale)
+    kept = values > RANK * scale
     safe = np.where(kept, values, 1.0)
     root = (vectors * np.where(kept, np.sqrt(safe), 0.0)) @ vectors.T
     return root, (vectors * np.where(kept, 1 / safe, 0.0)) @ vectors.T
@@ -100,11 +102,20 @@ def softmax_errors(S, X, B22) -> Float[np.ndarray, " n"]:
     return _over_states(_softmax_error, S, X, B22)
 
 
-def softmax_slope(S, X, B22, soft: bool) -> float:
-    """The root of the mean of l_a^2 over samples and outputs."""
-    v, u_star = scores(state_of(S, X, B22), standard_normals(2 * len(B22), RISK_PAIRS))
+def softmax_moments(S, X, B22, soft: bool):
+    """H1, H0 and E[l l'], (m, m) each: SGD's mean gradient is K Delta H1 + K Theta* H0 (theory: section 22).
+
+    H1 = E[diag p - p p'], H0 = H1 - E[diag p* - p* p*'].
+    """
+    v, u_star = scores(state_of(S, X, B22), standard_normals(2 * len(B22), PAIRS))
     p, p_star = softmax(u_star + v, axis=-1), softmax(u_star, axis=-1)
-    return float(np.sqrt(np.mean((p - p_star) ** 2 + (0.0 if soft else p_star * (1 - p_star)))))
+    H1, H2 = _covariance_of_label(p), _covariance_of_label(p_star)
+    square = (p - p_star).T @ (p - p_star) / len(p)
+    return H1, H1 - H2, square if soft else square + H2
+
+
+def _covariance_of_label(p):
+    return np.diag(p.mean(axis=0)) - p.T @ p / len(p)
 
 
 def _over_states(function, S, X, B22):

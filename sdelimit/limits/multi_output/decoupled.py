@@ -1,0 +1,201 @@
+"""Linear regression with several outputs: every output by itself, but for the noise in common (theory: section 22).
+
+The mean step of output a depends on its own residual alone, so that Phi1 is diagonal, with the coefficients of a linear
+regression with the noise of that output, and so is the noise of each. What two outputs have in common only moves what
+their errors have in common, E w_ia w_ib, on which neither the risk nor any coefficient depends.
+"""
+
+from functools import partial
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from sdelimit.limits.law import ScalarLaw
+from sdelimit.limits.multi_output.law import OutputsLaw
+from sdelimit.limits.no_limit import NoLimitError
+from sdelimit.limits.noise_kernel import GENERAL_BASIS
+from sdelimit.noise.gaussian import Gaussian, NoNoise
+from sdelimit.noise.multivariate import MultivariateGaussian
+from sdelimit.numerics.floors import TINY
+from sdelimit.numerics.memo import memoized
+from sdelimit.problem.output_scores import standard_normals
+
+BATCHES = 2**12
+"""Pairs of quasi-random batches of which noise in common is a mean."""
+TAYLOR = 2 / np.pi * np.array([1.0, 1 / 6, 3 / 40])
+"""Of (2/pi) arcsin x: coefficients of x, x^3 and x^5."""
+
+
+class DecoupledLaw(OutputsLaw):
+    """The law of a rule on a linear regression with m outputs.
+
+    Attributes:
+        laws: of each output by itself.
+        common: (S, law's own noise coefficients) -> what noise outputs have in common; None if it is not known, and
+            overlaps of different outputs then are not.
+    """
+
+    laws: tuple[ScalarLaw, ...]
+    common: "GradientNoise | SignNoise | None"
+    per_step: int = eqx.field(static=True)
+
+    @property
+    def outputs(self):
+        return len(self.laws)
+
+    @property
+    def power(self):
+        return self.laws[0].power
+
+    @property
+    def basis(self):
+        return self.laws[0].basis if not isinstance(self.common, SignNoise) else GENERAL_BASIS
+
+    @property
+    def errors(self):
+        return self.laws[0].errors
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a step."""
+        return self.per_step
+
+    @property
+    def nonlinearity(self):
+        return 0.25 * self.per_step if self.power else 0.0
+
+    @property
+    def needs_fourth_moment(self):
+        return any(law.needs_fourth_moment for law in self.laws)
+
+    @property
+    def knows_common_noise(self) -> bool:
+        """Whether overlaps of different outputs are known."""
+        return self.common is not None or self.outputs == 1
+
+    def _covariance(self, q):
+        """S, (m, m)."""
+        m = self.outputs
+        S = jnp.zeros((m, m))
+        first, second = np.triu_indices(m)
+        rows = q[self.observed_rows[: first.size]]
+        return S.at[first, second].set(rows).at[second, first].set(rows)
+
+    def matrices(self, q, m):
+        S, none = self._covariance(q), jnp.zeros(0)
+        risks = jnp.maximum(jnp.diag(S) / 2, TINY)
+        each = list(zip(self.laws, risks, strict=True))
+        phi = jnp.stack([law.drift_coefficients(R, none)[0] for law, R in each])
+        psi = jnp.stack([law.noise_coefficients(R, none) for law, R in each], axis=-1)
+        own = jnp.eye(self.outputs) * psi[:, None]
+        return jnp.diag(phi), jnp.zeros_like(S), own if self.common is None else self.common(S, own)
+
+    def drift_at_start(self, problem):
+        """Phi1 and Phi0 at theta0."""
+        from sdelimit.numerics.precision import evaluate_in_float64
+
+        risks = np.maximum(np.diag(problem.initial_overlaps[0]) / 2, TINY)
+        each = zip(self.laws, risks, strict=True)
+        phi = [evaluate_in_float64(lambda R, law=law: law.drift_coefficients(R, jnp.zeros(0))[0], R) for law, R in each]
+        return np.diag(phi), np.zeros((self.outputs, self.outputs))
+
+
+class GradientNoise(eqx.Module):
+    """SGD: E[r r'] / b."""
+
+    covariance: Float[np.ndarray, "m m"]
+    batch_size: float
+
+    def __call__(self, S, own):
+        return ((S + self.covariance) / self.batch_size)[None]
+
+
+class SignNoise(eqx.Module):
+    """signSGD under Gaussian noise: (2/pi) E arcsin(rho c), c the cosine between a batch's residuals of two outputs.
+
+    The terms in rho, rho^3 and rho^5 are exact for all rho, the rest at rho = 1.
+    """
+
+    covariance: Float[np.ndarray, "m m"]
+    first: Float[np.ndarray, "n b"]
+    second: Float[np.ndarray, "n b"]
+
+    def __call__(self, S, own):
+        total, m = S + self.covariance, len(self.covariance)
+        length = jnp.sqrt(jnp.maximum(jnp.diag(total), TINY))
+        psi = jnp.zeros((len(GENERAL_BASIS), m, m)).at[GENERAL_BASIS.index("arcsin")].set(jnp.eye(m))
+        for a in range(m):
+            for b in range(a + 1, m):
+                rows = self._in_common(jnp.clip(total[a, b] / (length[a] * length[b]), -1.0, 1.0))
+                psi = psi.at[:, a, b].set(rows).at[:, b, a].set(rows)
+        return psi
+
+    def _in_common(self, correlation):
+        """Weights of the basis, for residuals of this correlation."""
+        x = self.first
+        y = correlation * x + jnp.sqrt(jnp.maximum(1 - correlation**2, 0.0)) * self.second
+        cosine = jnp.sum(x * y, axis=1) / jnp.sqrt(jnp.sum(x**2, axis=1) * jnp.sum(y**2, axis=1))
+        terms = [c * jnp.mean(cosine ** (2 * k + 1)) for k, c in enumerate(TAYLOR)]
+        rest = jnp.mean(2 / jnp.pi * jnp.arcsin(jnp.clip(cosine, -1.0, 1.0))) - sum(terms)
+        weights = dict(zip(("rho", "rho3", "rho5", "rho9"), [*terms, rest], strict=True))
+        return jnp.stack([weights.get(name, jnp.zeros(())) for name in GENERAL_BASIS])
+
+
+def decoupled_law(name: str, limit, problem, batch_size: int) -> DecoupledLaw:
+    """The law of the rule ``name`` on a linear regression with several outputs, from its ``limit`` on one.
+
+    NoLimitError for a rule whose memory is comparable to d, or that does not act on each coordinate by itself.
+    """
+    laws = [limit(OneOutput(problem, a), batch_size).without_memory for a in range(problem.outputs)]
+    if not all(isinstance(law, ScalarLaw) and law.power is not None and not law.has_scalars for law in laws):
+        raise _no_limit(name, problem)
+    if len({(law.power, law.basis) for law in laws}) > 1 or (problem.outputs > 1 and not acts_on_coordinates(laws[0])):
+        raise _no_limit(name, problem)
+    return DecoupledLaw(tuple(laws), _common_noise(laws[0], problem, batch_size), batch_size)
+
+
+def _no_limit(name, problem):
+    return NoLimitError(
+        f"optimizer must be a rule of short memory that acts on each coordinate by itself on {type(problem).__name__}, "
+        f"got {name}",
+        "its limit for several outputs is not known here; simulate runs it",
+    )
+
+
+def acts_on_coordinates(law) -> bool:
+    """Whether outputs decouple: scale-free rules and SGD itself, but no rule that divides by the length of a gradient."""
+    return law.power == 1 or law.gradient_batch is not None
+
+
+def _common_noise(law, problem, batch_size):
+    noise = problem.loss.noise
+    covariance = noise.covariance
+    if law.gradient_batch is not None and np.all(np.isfinite(covariance)):
+        return GradientNoise(covariance, float(batch_size))
+    gaussian = isinstance(noise, MultivariateGaussian) or isinstance(noise.law, NoNoise | Gaussian)
+    if law.basis == ("arcsin",) and gaussian and problem.outputs > 1:
+        return SignNoise(covariance, *_batches(batch_size))
+    return None
+
+
+@memoized
+def _batches(batch_size):
+    z = standard_normals(2 * batch_size, BATCHES)
+    return z[:, :batch_size], z[:, batch_size:]
+
+
+class OneOutput:
+    """One output of a linear regression as a problem of its own, as far as limits read it."""
+
+    def __init__(self, problem, index: int):
+        self.noise = problem.loss.noise.marginals()[index]
+        self.covariance, self.d, self.seed = problem.covariance, problem.d, problem.seed
+        self.theta0, self.theta_star = problem.theta0[:, index], problem.theta_star[:, index]
+        self.initial_risk = float(problem.initial_overlaps[0][index, index]) / 2
+        self.cached = partial(_cached_for, problem, index)
+
+
+def _cached_for(problem, index, key, compute):
+    return problem.cached(("output", index, key), compute)
