@@ -82,6 +82,8 @@ class Law(eqx.Module):
         has_target: whether the last number of a mode is w*_i, the mode of theta*, which stays as it is.
         reads_overlaps: whether coefficients depend on theta' K theta* too (theory: section 20): the risk is then the
             problem's own function of both overlaps, and q_00 / 2 that of least squares.
+        reaches_all: whether coefficients that read overlaps are known everywhere, without tables that end.
+        rounds: how often coefficients that are rough are computed anew along a curve.
         weight_decay: omega of decoupled decay, the rate at which eta pulls theta to zero; 0 without.
         kurtosis: of the signal over features, where the law accounts for mean steps that fall as it grows; 0 where it
             takes them to be linear.
@@ -93,6 +95,8 @@ class Law(eqx.Module):
     resolves_memory: ClassVar[bool] = False
     has_target: ClassVar[bool] = False
     reads_overlaps: ClassVar[bool] = False
+    reaches_all: ClassVar[bool] = False
+    rounds: ClassVar[int] = 8
     # Not annotated: fields of some laws, which a dataclass would otherwise order among those of this class.
     errors = None
     fluctuations = None

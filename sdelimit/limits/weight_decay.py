@@ -67,6 +67,14 @@ class DecayedLaw(Law):
         return self if wider is self.rule else replace(self, rule=wider)
 
     @property
+    def reaches_all(self):
+        return self.rule.reaches_all
+
+    @property
+    def rounds(self):
+        return self.rule.rounds
+
+    @property
     def outputs(self):
         return self.rule.outputs
 

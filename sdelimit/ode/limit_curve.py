@@ -27,8 +27,8 @@ MOST_SAVED = 2**22
 MOST_MODES = 2**10
 WIDENINGS = 12
 """Times that tables of coefficients are made to reach further, each time by a factor."""
-CHECKED, REFINEMENTS, TABLE_ERROR = 33, 8, 3e-4
-"""States along a curve at which rough tables are checked, how often, and the relative error they may have."""
+CHECKED, TABLE_ERROR = 33, 3e-4
+"""States along a curve at which rough tables are checked, and the relative error they may have."""
 
 
 def solve_limit(
@@ -150,19 +150,21 @@ def refined_limit(problem, optimizer, limit, lr, times, given):
     of a function that the curve it came from hardly changes. LimitWarning if that does not settle.
     """
     given = {**given, "save_modes": False}
-    for _ in range(WIDENINGS):
+    for _ in range(0 if limit.reaches_all else WIDENINGS):
         out, _ = _out_of_overlaps(problem, optimizer, limit, lr, times, given)
         wider = limit.widened(_distance(out["overlaps"][..., 0]))
-        if wider is limit or np.any(out["blown_up"]):
+        if np.any(out["blown_up"]):
+            return limit
+        if wider is limit:
             break
         limit = wider
-    if not limit.is_rough or np.any(out["blown_up"]):
+    if not limit.is_rough:
         return limit
     if lr.count is not None:
         rates = [LearningRate.of(float(value)) for value in lr.at(times[:1])[:, 0]]
         return [refined_limit(problem, optimizer, limit, one, times, given) for one in rates]
     t = times[-1] * np.linspace(0.0, 1.0, CHECKED) ** 2
-    for _ in range(REFINEMENTS):
+    for _ in range(limit.rounds):
         out, _ = _out_of_overlaps(problem, optimizer, limit, lr, t, given)
         if np.any(out["blown_up"]):
             return limit
@@ -172,7 +174,7 @@ def refined_limit(problem, optimizer, limit, lr, times, given):
         limit = better
     warnings.warn(
         f"solve_ode({optimizer.name}): coefficients tabulated for {type(problem).__name__} still change by {error:.1%} "
-        f"after {REFINEMENTS} rounds of computing them anew along the curve",
+        f"after {limit.rounds} rounds of computing them anew along the curve",
         LimitWarning,
         stacklevel=4,
     )

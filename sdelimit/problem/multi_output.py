@@ -191,11 +191,10 @@ class SoftmaxRegression(MultiOutput):
         return float(np.sqrt(np.trace(self.initial_moments[2]) / self.outputs))
 
     @property
-    def target_slope(self) -> float:
-        """The same at theta*."""
+    def label_covariance(self) -> Float[np.ndarray, "m m"]:
+        """E[diag p* - p* p*'], the Hessian of the loss in the scores at theta*."""
         zero, given = np.zeros_like(self.target_overlaps), (self.target_overlaps, self.loss.soft)
-        square = self.cached("target moments", lambda: softmax_moments(zero, zero, *given))[2]
-        return float(np.sqrt(np.trace(square) / self.outputs))
+        return self.cached("label covariance", lambda: softmax_moments(zero, zero, *given)[0])
 
     def error_rate_of(self, S, X) -> Float[np.ndarray, "..."]:
         """P(the class of the largest score is not the label), of a fresh sample."""

@@ -111,7 +111,7 @@ def softmax_moments(S, X, B22, soft: bool):
     p, p_star = softmax(u_star + v, axis=-1), softmax(u_star, axis=-1)
     H1, H2 = _covariance_of_label(p), _covariance_of_label(p_star)
     square = (p - p_star).T @ (p - p_star) / len(p)
-    return H1, H1 - H2, square if soft else square + H2
+    return np.stack([H1, H1 - H2, square if soft else square + H2])
 
 
 def _covariance_of_label(p):

@@ -1,26 +1,16 @@
 """Drift and noise of a rule at one state of a softmax regression (theory: section 22)."""
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
 
-from sdelimit.limits.multi_output.cross_noise import batch_sign_noise
+from sdelimit.limits.multi_output.cross_noise import batch_sign_noise, ratio_noise, signed_noise
 from sdelimit.limits.multi_output.slopes import Slopes, slopes_at
 from sdelimit.limits.noise_kernel import GENERAL_BASIS
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.single_index import coefficients as single
 from sdelimit.problem.output_scores import softmax_moments
 from sdelimit.problem.score_means import bins_of, sum_of_squares
-
-
-class Coefficients(NamedTuple):
-    """Phi1 and Phi0, (m, m), and the noise matrices B_q of the basis, (q, m, m)."""
-
-    Phi1: Float[np.ndarray, "m m"]
-    Phi0: Float[np.ndarray, "m m"]
-    psi: Float[np.ndarray, "q m m"]
 
 
 def is_sign(rule) -> bool:
@@ -35,19 +25,28 @@ def basis_of(rule, batch_size: int) -> tuple[str, ...]:
     return ("arcsin",) if is_sign(rule) and batch_size == 1 else GENERAL_BASIS
 
 
-def coefficients(rule, S, X, B22, soft: bool, batch_size: int) -> Coefficients:
-    """Those of ``rule``, None for SGD."""
+def drift_at(rule, S, X, B22, soft: bool, batch_size: int):
+    """Phi1 and Phi0, (m, m), of ``rule``, None for SGD: of scale-free ones each output by itself."""
     if rule is None:
-        H1, H0, square = softmax_moments(S, X, B22, soft)
-        return Coefficients(H1, H0, square[None] / batch_size)
-    at = slopes_at(S, X, B22, soft)
-    return Coefficients(*drift(rule, at, batch_size), noise(rule, at, batch_size))
-
-
-def drift(rule, at: Slopes, batch_size: int):
-    """Phi1 and Phi0 of a scale-free rule: each output by itself."""
-    mean = _sign_means if is_sign(rule) else _history_means
+        return softmax_moments(S, X, B22, soft)[:2]
+    at, mean = slopes_at(S, X, B22, soft), _sign_means if is_sign(rule) else _history_means
     return at.drift(np.stack([mean(rule, at, b, batch_size) for b in range(at.outputs)], axis=1))
+
+
+def noise_at(rule, S, X, B22, soft: bool, batch_size: int) -> Float[np.ndarray, "q m m"]:
+    """B_q: sum_q b_q(Khat_ij) B_q is the covariance of the steps of coordinates i and j, of two outputs."""
+    if rule is None:
+        return softmax_moments(S, X, B22, soft)[2:] / batch_size
+    at = slopes_at(S, X, B22, soft)
+    if is_sign(rule):
+        return batch_sign_noise(at, batch_size) if batch_size > 1 else _sign_noise(at)
+    found = signed_noise if isinstance(rule, SignedRule) else ratio_noise
+    return found(rule, at, [law_of(at, b, batch_size) for b in range(at.outputs)], batch_size)
+
+
+def is_costly(rule, batch_size: int) -> bool:
+    """Whether noise takes much longer to compute than a drift."""
+    return rule is not None and not (is_sign(rule) and batch_size == 1)
 
 
 def _sign_means(rule, at, b, batch_size):
@@ -83,12 +82,8 @@ def law_of(at: Slopes, b: int, batch_size: int) -> single.Law:
     return single.law_of(x, weight, np.stack(means), signs, float(np.sum(weights * (sizes != 0))))
 
 
-def noise(rule, at: Slopes, batch_size: int) -> Float[np.ndarray, "q m m"]:
-    """B_q: sum_q b_q(Khat_ij) B_q is the covariance of the steps of coordinates i and j, of two outputs."""
-    if not is_sign(rule):
-        raise NotImplementedError
-    if batch_size > 1:
-        return batch_sign_noise(at, batch_size)
+def _sign_noise(at) -> Float[np.ndarray, "1 m m"]:
+    """E[sign l_a sign l_b]; of hard labels 1 - 2 (P(y = a) + P(y = b))."""
     if not at.hard:
         return (np.sign(at.soft).T @ np.sign(at.soft) / len(at.z))[None]
     share = at.p_star.mean(axis=0)

@@ -20,6 +20,7 @@ from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.noise.multivariate import MultivariateGaussian
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.memo import memoized
+from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.problem.output_scores import standard_normals
 
 BATCHES = 2**12
@@ -75,16 +76,8 @@ class DecoupledLaw(OutputsLaw):
         """Whether overlaps of different outputs are known."""
         return self.common is not None or self.outputs == 1
 
-    def _covariance(self, q):
-        """S, (m, m)."""
-        m = self.outputs
-        S = jnp.zeros((m, m))
-        first, second = np.triu_indices(m)
-        rows = q[self.observed_rows[: first.size]]
-        return S.at[first, second].set(rows).at[second, first].set(rows)
-
     def matrices(self, q, m):
-        S, none = self._covariance(q), jnp.zeros(0)
+        S, none = self.covariance_of(q), jnp.zeros(0)
         risks = jnp.maximum(jnp.diag(S) / 2, TINY)
         each = list(zip(self.laws, risks, strict=True))
         phi = jnp.stack([law.drift_coefficients(R, none)[0] for law, R in each])
@@ -94,8 +87,6 @@ class DecoupledLaw(OutputsLaw):
 
     def drift_at_start(self, problem):
         """Phi1 and Phi0 at theta0."""
-        from sdelimit.numerics.precision import evaluate_in_float64
-
         risks = np.maximum(np.diag(problem.initial_overlaps[0]) / 2, TINY)
         each = zip(self.laws, risks, strict=True)
         phi = [evaluate_in_float64(lambda R, law=law: law.drift_coefficients(R, jnp.zeros(0))[0], R) for law, R in each]
@@ -165,7 +156,7 @@ def _no_limit(name, problem):
 
 
 def acts_on_coordinates(law) -> bool:
-    """Whether outputs decouple: scale-free rules and SGD itself, but no rule that divides by the length of a gradient."""
+    """Whether outputs decouple: scale-free rules and SGD, but no rule that divides by the length of a gradient."""
     return law.power == 1 or law.gradient_batch is not None
 
 

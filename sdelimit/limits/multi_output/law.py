@@ -14,10 +14,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import PchipInterpolator, make_interp_spline
 
 from sdelimit.limits.law import CLOCK, Law, moment_pairs
-from sdelimit.limits.multi_output.coefficients import Coefficients, basis_of, coefficients
+from sdelimit.limits.multi_output.coefficients import basis_of, drift_at, is_costly, noise_at
 from sdelimit.limits.response import Aside
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, cubic_hermite
@@ -26,6 +26,10 @@ from sdelimit.problem.output_scores import softmax_moments
 
 CELLS = 32
 """Between the times at which coefficients are known."""
+KERNELS = 5
+"""States along a curve at which noise is computed where that is costly."""
+SETTLED = 0.03
+"""Relative change of drifts from one curve to the next from which on it is."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,19 @@ class Source:
     B22: Float[np.ndarray, "m m"]
     start: tuple[Float[np.ndarray, "m m"], Float[np.ndarray, "m m"]]
 
-    def at(self, S, X) -> Coefficients:
-        """The coefficients at one state."""
-        return coefficients(self.rule, S, X, self.B22, self.soft, self.batch_size)
+    def drifts(self, S, X) -> Float[np.ndarray, "n 2 m m"]:
+        """Phi1 and Phi0 at the states S and X, (n, m, m) each."""
+        given = self.B22, self.soft, self.batch_size
+        return np.stack([np.stack(drift_at(self.rule, *state, *given)) for state in zip(S, X, strict=True)])
+
+    def noises(self, S, X) -> Float[np.ndarray, "n q m m"]:
+        """B_q at the states; where they are costly at ``KERNELS`` of them, and in between by interpolation."""
+        n, given = len(S), (self.B22, self.soft, self.batch_size)
+        few = np.arange(n)
+        if is_costly(self.rule, self.batch_size):
+            few = np.unique(np.linspace(0, n - 1, KERNELS).astype(int))
+        found = np.stack([noise_at(self.rule, S[i], X[i], *given) for i in few])
+        return found if few.size == n else make_interp_spline(few, found, k=1)(np.arange(n))
 
 
 class OutputsLaw(Law):
@@ -74,6 +88,13 @@ class OutputsLaw(Law):
         pairs, m = moment_pairs(self.size), self.outputs
         own = [(a, b) for a in range(m) for b in range(a, m)]
         return np.array([pairs.index(pair) for pair in own + [(a, m + b) for a in range(m) for b in range(m)]])
+
+    def covariance_of(self, q):
+        """S, (m, m), in JAX."""
+        m = self.outputs
+        first, second = np.triu_indices(m)
+        rows = q[self.observed_rows[: first.size]]
+        return jnp.zeros((m, m)).at[first, second].set(rows).at[second, first].set(rows)
 
     def overlaps_of(self, rows):
         """S and X, (..., m, m), from the rows ``observed_rows`` along the last axis."""
@@ -102,17 +123,21 @@ class OutputsLaw(Law):
 
 
 class PathLaw(OutputsLaw):
-    """Coefficients along one curve, as functions of time; scale-free drifts in proportion to (tr S + origin)^(-1/2).
+    """Coefficients along one curve, as functions of time; drifts of scale-free rules fall with a typical |l|.
 
     Attributes:
         count: m.
-        path: root of t -> Phi1, Phi0, both times (tr S + origin)^(1/2) for scale-free rules, and B_q, in one row.
-        origin: tr S at which label noise and signal are as large.
+        path: root of t -> Phi1, Phi0, both times that length for scale-free rules, and B_q, in one row.
+        weights: E|l|^2 of a soft label to first order in S, tr(H S H) with H = E[diag p* - p* p*'], as a sum over S_ab.
+        origin: what hard labels add, tr H.
     """
 
     is_rough: ClassVar[bool] = True
+    reaches_all: ClassVar[bool] = True
+    rounds: ClassVar[int] = 24
     count: int = eqx.field(static=True)
     path: PiecewisePolynomial
+    weights: Float[np.ndarray, "m m"]
     origin: float
     power: int = eqx.field(static=True)
     basis: tuple[str, ...] = eqx.field(static=True)
@@ -125,12 +150,9 @@ class PathLaw(OutputsLaw):
     def matrices(self, q, m):
         k = self.outputs
         flat = self.path(jnp.sqrt(m[0]))
-        drifts = flat[: 2 * k * k].reshape(2, k, k) * self._size(q) ** -float(self.power)
+        square = jnp.sum(self.covariance_of(q) * self.weights) + self.origin
+        drifts = flat[: 2 * k * k].reshape(2, k, k) * jnp.maximum(square, TINY) ** (-self.power / 2)
         return *drifts, flat[2 * k * k :].reshape(-1, k, k)
-
-    def _size(self, q):
-        trace = sum(q[row] for row in self.risk_rows)
-        return jnp.sqrt(jnp.maximum(trace + self.origin, TINY))
 
     def initial_scalars(self):
         return np.zeros(1)
@@ -150,7 +172,8 @@ class PathLaw(OutputsLaw):
 
     def drift_at_start(self, problem):
         """Phi1 and Phi0 at theta0."""
-        return self.source.value.at(*self.source.value.start)[:2]
+        S, X = self.source.value.start
+        return tuple(self.source.value.drifts(S[None], X[None])[0])
 
     def missed(self, t, *rows) -> tuple["PathLaw", float]:
         """The law with coefficients along a curve of these overlaps at times t whose roots are equally spaced.
@@ -158,29 +181,29 @@ class PathLaw(OutputsLaw):
         And the largest relative difference from this one's coefficients there.
         """
         S, X = self.overlaps_of(np.stack(rows, axis=-1))
-        exact = [self.source.value.at(*state) for state in zip(S, X, strict=True)]
-        size = np.sqrt(np.maximum(np.trace(S, axis1=1, axis2=2) + self.origin, TINY)) ** self.power
-        flat = np.stack([_flat(*each, one) for each, one in zip(exact, size, strict=True)])
-        own = evaluate_in_float64(self.path, np.sqrt(t))
-        return replace(self, path=_along(np.sqrt(t), flat)), self._difference(flat, own, S, X)
+        size = np.maximum(np.sum(S * self.weights, axis=(1, 2)) + self.origin, TINY) ** (self.power / 2)
+        drifts = (self.source.value.drifts(S, X) * size[:, None, None, None]).reshape(t.size, -1)
+        own, count = evaluate_in_float64(self.path, np.sqrt(t)), drifts.shape[1]
+        missed = self._missed_drift(drifts, own[:, :count], S, X)
+        # Noise changes slowly, and where it is costly to compute it waits for the states to settle.
+        if missed > SETTLED and is_costly(self.source.value.rule, self.batch_size):
+            noises = own[:, count:]
+        else:
+            noises = self.source.value.noises(S, X).reshape(t.size, -1)
+            size = np.linalg.norm(noises, axis=1) + TINY
+            missed = max(missed, float(np.max(np.linalg.norm(noises - own[:, count:], axis=1) / size)))
+        return replace(self, path=_along(np.sqrt(t), np.concatenate([drifts, noises], axis=1))), missed
 
-    def _difference(self, flat, own, S, X):
-        """The largest relative difference of mean steps, E|Phi1' V + Phi0' U*|^2, or of noise along a curve."""
-        count = 2 * self.outputs**2
+    def _missed_drift(self, drifts, own, S, X):
+        """The largest relative difference of mean steps along a curve, in the size E|Phi1' V + Phi0' U*|^2."""
         B22 = np.broadcast_to(self.source.value.B22, S.shape)
         overlaps = np.block([[S, X], [np.swapaxes(X, 1, 2), B22]])
 
         def steps(rows):
-            Phi = rows[:, :count].reshape(len(rows), -1, self.outputs)
+            Phi = rows.reshape(len(rows), -1, self.outputs)
             return np.sqrt(np.maximum(np.einsum("tab,tac,tcb->t", Phi, overlaps, Phi), 0.0))
 
-        parts = [(steps(flat - own), steps(flat))]
-        parts.append([np.linalg.norm(rows[:, count:], axis=1) for rows in (flat - own, flat)])
-        return float(max(np.max(missed / (size + TINY)) for missed, size in parts))
-
-
-def _flat(Phi1, Phi0, psi, size):
-    return np.concatenate([Phi1.ravel() * size, Phi0.ravel() * size, psi.ravel()])
+        return float(np.max(steps(drifts - own) / (steps(drifts) + TINY)))
 
 
 def _along(x, values):
@@ -191,17 +214,12 @@ def softmax_law(rule, problem, batch_size: int) -> PathLaw:
     """The law of ``rule`` on a softmax regression, with the coefficients at theta0; ``rule`` None is SGD."""
     S, X = problem.initial_overlaps
     source = Source(rule, problem.loss.soft, batch_size, problem.target_overlaps, (S, X))
-    first, power, trace = source.at(S, X), 0 if rule is None else 1, float(np.trace(S))
-    origin = 0.0 if problem.loss.soft else _origin(problem, trace)
-    flat = _flat(*first, np.sqrt(max(trace + origin, TINY)) ** power)
+    power, H = 0 if rule is None else 1, problem.label_covariance
+    weights, origin = H @ H, 0.0 if problem.loss.soft else float(np.trace(H))
+    size = max(np.sum(S * weights) + origin, TINY) ** (power / 2)
+    flat = np.append(source.drifts(S[None], X[None]) * size, source.noises(S[None], X[None]))
     path = _along(np.linspace(0.0, 1.0, CELLS + 1), np.broadcast_to(flat, (CELLS + 1, flat.size)))
-    return PathLaw(problem.outputs, path, origin, power, basis_of(rule, batch_size), Aside(source))
-
-
-def _origin(problem, trace):
-    """tr S at which E|l|^2 is twice that at theta*, were it to grow in proportion."""
-    start, there = problem.initial_slope**2, problem.target_slope**2
-    return trace * there / max(start - there, 1e-3 * there) if trace > 0 else 1.0
+    return PathLaw(problem.outputs, path, weights, origin, power, basis_of(rule, batch_size), Aside(source))
 
 
 LEAST = 1e-3

@@ -53,8 +53,13 @@ class Slopes(NamedTuple):
         others = np.maximum(np.delete(self.p, b, axis=1).sum(axis=1), SMALLEST)
         return np.stack([-others, np.maximum(p, SMALLEST)]), np.stack([p_star, 1 - p_star])
 
-    def drawn(self, rng) -> Float[np.ndarray, "n m"]:
-        """l with one label drawn for each of the scores."""
+    def of_batches(self, batch_size: int, count: int) -> Float[np.ndarray, "b count m"]:
+        """l of ``count`` batches, one label drawn for each of the scores."""
+        rng = np.random.default_rng(0)
+        l = self._drawn(rng)  # noqa: E741
+        return np.stack([l[rng.permutation(len(l))[:count]] for _ in range(batch_size)])
+
+    def _drawn(self, rng):
         if not self.hard:
             return self.soft
         chosen = np.argmax(rng.random((len(self.z), 1)) < np.cumsum(self.p_star, axis=1), axis=1)
@@ -83,6 +88,6 @@ def slopes_at(S, X, B22, soft: bool) -> Slopes:
 
 
 def mirrored_normals(m: int) -> Float[np.ndarray, "n k"]:
-    """Normals z and z*, (n, 2m), with all four signs of each pair: what does not depend on z has no correlation with it."""
+    """Normals z and z*, (n, 2m), with all four pairs of signs: what does not depend on z is not correlated with it."""
     z = standard_normals(2 * m, PAIRS // 2)
     return np.concatenate([z, z * np.repeat([-1.0, 1.0], m)])

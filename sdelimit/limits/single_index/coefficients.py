@@ -146,7 +146,7 @@ def _sign_kernel(b: Weights, law: Law):
     x, psi, _ = _sign_transforms(law)
     log_psi = _log(psi)
     lag, ratio = -2 * np.log(b.decay), b.first / b.past
-    gamma = _Lags(lag, STEP)(lambda y: np.interp(y, x, log_psi), x[0], x[-1], 1.0)
+    gamma = Lags(lag, STEP)(lambda y: np.interp(y, x, log_psi), x[0], x[-1], 1.0)
     one, total = make_interp_spline(x, log_psi, k=3), gamma
 
     def psi_of(y):
@@ -184,7 +184,7 @@ def _sign_kernel(b: Weights, law: Law):
     return out
 
 
-class _Lags:
+class Lags:
     """sum_{j >= 0} decay^j f(x - j lag) of functions of x = log t on a grid."""
 
     def __init__(self, lag: float, step: float):
@@ -254,7 +254,7 @@ def _ratio_kernel(a: Weights, w: Weights, law: Law):
     """
     if w.now != 0:
         raise NotImplementedError("weights of squares must be geometric")
-    lags = _Lags(-np.log(w.decay), KERNEL_STEP)
+    lags = Lags(-np.log(w.decay), KERNEL_STEP)
     coarse = _binned_coarsely(law)
     x = np.arange(KERNEL_LOW + np.log(1 - w.decay), KERNEL_HIGH, lags.step)
     t, square, weight = np.exp(x), *coarse
