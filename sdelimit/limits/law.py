@@ -119,6 +119,10 @@ class Law(eqx.Module):
         """The rows of overlaps from which a problem makes its risk, of a law that ``reads_overlaps``."""
         return np.arange(2)
 
+    def known_overlaps(self, rows: Float[np.ndarray, "... k"]) -> Float[np.ndarray, "... k"]:
+        """The overlaps in these rows, not a number where the law does not know them."""
+        return rows
+
     def drift(self, eta, q, m) -> tuple[Float[Array, "k k"] | None, Float[Array, "p k k"]]:
         """A0 (None for zero) and A_p."""
         raise NotImplementedError

@@ -82,6 +82,9 @@ class DecayedLaw(Law):
     def observed_rows(self):
         return self.rule.observed_rows
 
+    def known_overlaps(self, rows):
+        return self.rule.known_overlaps(rows)
+
     def missed(self, t, *rows):
         """As of an ``OverlapLaw``."""
         better, error = self.rule.missed(t, *rows)
@@ -155,11 +158,15 @@ class DecayedLaw(Law):
         return q[np.array(kept)]
 
     def _pulled(self, constant, linear, step):
-        """The constant part of the drift with the pull towards -w*_i, (k + 1, k + 1); ``step`` is eta or eta / d."""
-        k = self.size - 1
+        """The constant part of the drift with the pull towards -w*_i, (k + m, k + m); ``step`` is eta or eta / d.
+
+        For m outputs, m = 1 of most rules.
+        """
+        m = self.outputs
+        k = self.size - m
         constant, linear = constant[:k, :k], linear[:k, :k]
-        pull = self.rate * linear[:, 0] if self.coupled else jnp.zeros(k).at[0].set(-step * self.rate)
-        return jnp.zeros((k + 1, k + 1)).at[:k, :k].set(constant.at[:, 0].add(pull)).at[:k, k].set(pull)
+        pull = self.rate * linear[:, :m] if self.coupled else -step * self.rate * jnp.eye(k, m)
+        return jnp.zeros((k + m, k + m)).at[:k, :k].set(constant.at[:, :m].add(pull)).at[:k, k:].set(pull)
 
     def drift(self, eta, q, m):
         constant, linear = self.rule.drift(eta, self._own(q), m)

@@ -113,7 +113,7 @@ def _solve_overlaps(problem, optimizer, limit, lr, times, given):
         out = {name: np.stack([one[name] for one, _ in outs]) for name in outs[0][0]}
     else:
         out = outs[0][0]
-    out |= _risks(problem, times, out)
+    out |= _risks(problem, laws[0], times, out)
     if np.any(out["blown_up"]):
         out["lr"] = lr.at(times)
     diverged_at, status = _report(out, times[-1], lr, optimizer, "delta' K delta / 2 =")
@@ -242,9 +242,9 @@ def _distance(S2):
     return float(np.sqrt(np.max(S2, where=np.isfinite(S2), initial=0.0)))
 
 
-def _risks(problem, times, out):
+def _risks(problem, law, times, out):
     """The problem's own risk along curves of overlaps, and its slope."""
-    risk, overlaps = problem.observed(out["overlaps"])
+    risk, overlaps = problem.observed(law.known_overlaps(out["overlaps"]))
     return {"risk": risk, "slope": slopes(times, risk), "overlaps": overlaps}
 
 

@@ -37,11 +37,11 @@ class LinearRegression(Regression):
 
     loss: ClassVar[Loss] = LeastSquares()
 
-    def __new__(cls, covariance=None, noise=None, theta0=None, theta_star=None, seed=0, **given):
-        # Subclasses have arguments of their own, and pickles none.
+    @classmethod
+    def _instead(cls, covariance=None, noise=None, theta0=None, theta_star=None, seed=0):
         if cls is LinearRegression and has_outputs(noise, theta0, theta_star):
-            return MultiOutputRegression(covariance, noise, theta0, theta_star, seed, **given)
-        return super().__new__(cls)
+            return MultiOutputRegression(covariance, noise, theta0, theta_star, seed)
+        return None
 
     def __repr__(self):
         inputs = f"d={self.d}, covariance={type(self.covariance).__name__}{self._noise_text()}"

@@ -24,8 +24,19 @@ RESULTS = 32
 """Results that a problem caches: its modes, and matrices of the rules that were run on it."""
 
 
+class Replaceable(ByContent):
+    """A class whose call may give an object of another one.
+
+    It is a class of its own so that the signature of those below is that of their ``__init__``.
+    """
+
+    def __new__(cls, *args, **kwargs):
+        found = cls._instead(*args, **kwargs) if "_instead" in vars(cls) else None
+        return object.__new__(cls) if found is None else found
+
+
 @dataclass(frozen=True, eq=False, init=False)
-class Regression(ByContent):
+class Regression(Replaceable):
     """Samples x ~ N(0, K) with labels that depend on <x, theta*>; see the subclasses."""
 
     covariance: Covariance

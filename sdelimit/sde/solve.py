@@ -15,6 +15,7 @@ from sdelimit.ode.integrate import Stepping
 from sdelimit.ode.limit_curve import largest_distance, refined_limit, solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
+from sdelimit.problem.multi_output import MultiOutput
 from sdelimit.problem.regression import Regression
 from sdelimit.results.curves import RiskCurves, mark_divergence
 from sdelimit.results.trust import path_warnings, with_drift_error
@@ -89,6 +90,11 @@ def solve_sde(
     Source: arXiv:2411.12135.
     """
     problem = check_problem(problem, Regression)
+    if isinstance(problem, MultiOutput):
+        raise TypeError(
+            f"problem must have one output for solve_sde, got a {type(problem).__name__}: paths of several outputs are "
+            "not known here; solve_ode gives their mean, simulate runs"
+        )
     optimizer = as_optimizer(optimizer)
     times = time_grid(t_max, t)
     n_paths = check.integer("n_paths", n_paths, minimum=1)

@@ -5,8 +5,6 @@ regression with the noise of that output, and so is the noise of each. What two 
 their errors have in common, E w_ia w_ib, on which neither the risk nor any coefficient depends.
 """
 
-from functools import partial
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -16,11 +14,13 @@ from sdelimit.limits.law import ScalarLaw
 from sdelimit.limits.multi_output.law import OutputsLaw
 from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.limits.noise_kernel import GENERAL_BASIS
+from sdelimit.limits.weight_decay import DecayedLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.noise.multivariate import MultivariateGaussian
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.problem.linear_regression import LinearRegression
 from sdelimit.problem.output_scores import standard_normals
 
 BATCHES = 2**12
@@ -71,10 +71,13 @@ class DecoupledLaw(OutputsLaw):
     def needs_fourth_moment(self):
         return any(law.needs_fourth_moment for law in self.laws)
 
-    @property
-    def knows_common_noise(self) -> bool:
-        """Whether overlaps of different outputs are known."""
-        return self.common is not None or self.outputs == 1
+    def known_overlaps(self, rows):
+        """Not a number for S_ab, a < b, where the noise in common is not known."""
+        if self.common is not None:
+            return rows
+        m = self.outputs
+        pairs = [a < b for a in range(m) for b in range(a, m)] + [False] * m**2
+        return np.where(pairs, np.nan, rows)
 
     def matrices(self, q, m):
         S, none = self.covariance_of(q), jnp.zeros(0)
@@ -134,17 +137,25 @@ class SignNoise(eqx.Module):
         return jnp.stack([weights.get(name, jnp.zeros(())) for name in GENERAL_BASIS])
 
 
-def decoupled_law(name: str, limit, problem, batch_size: int) -> DecoupledLaw:
+def decoupled_law(name: str, limit, problem, batch_size: int) -> DecoupledLaw | DecayedLaw:
     """The law of the rule ``name`` on a linear regression with several outputs, from its ``limit`` on one.
 
     NoLimitError for a rule whose memory is comparable to d, or that does not act on each coordinate by itself.
     """
-    laws = [limit(OneOutput(problem, a), batch_size).without_memory for a in range(problem.outputs)]
+    laws = [limit(_one_output(problem, a), batch_size).without_memory for a in range(problem.outputs)]
+    if isinstance(laws[0], DecayedLaw):
+        rules = DecoupledLaw(*_parts(name, [law.rule for law in laws], problem, batch_size))
+        return DecayedLaw(rules, laws[0].rate, laws[0].coupled)
+    return DecoupledLaw(*_parts(name, laws, problem, batch_size))
+
+
+def _parts(name, laws, problem, batch_size):
+    """What makes a ``DecoupledLaw``."""
     if not all(isinstance(law, ScalarLaw) and law.power is not None and not law.has_scalars for law in laws):
         raise _no_limit(name, problem)
     if len({(law.power, law.basis) for law in laws}) > 1 or (problem.outputs > 1 and not acts_on_coordinates(laws[0])):
         raise _no_limit(name, problem)
-    return DecoupledLaw(tuple(laws), _common_noise(laws[0], problem, batch_size), batch_size)
+    return tuple(laws), _common_noise(laws[0], problem, batch_size), batch_size
 
 
 def _no_limit(name, problem):
@@ -177,16 +188,7 @@ def _batches(batch_size):
     return z[:, :batch_size], z[:, batch_size:]
 
 
-class OneOutput:
-    """One output of a linear regression as a problem of its own, as far as limits read it."""
-
-    def __init__(self, problem, index: int):
-        self.noise = problem.loss.noise.marginals()[index]
-        self.covariance, self.d, self.seed = problem.covariance, problem.d, problem.seed
-        self.theta0, self.theta_star = problem.theta0[:, index], problem.theta_star[:, index]
-        self.initial_risk = float(problem.initial_overlaps[0][index, index]) / 2
-        self.cached = partial(_cached_for, problem, index)
-
-
-def _cached_for(problem, index, key, compute):
-    return problem.cached(("output", index, key), compute)
+def _one_output(problem, index: int) -> LinearRegression:
+    """One output as a problem of its own."""
+    given = problem.loss.noise.marginals()[index], problem.theta0[:, index], problem.theta_star[:, index], problem.seed
+    return problem.cached(("output", index), lambda: LinearRegression(problem.covariance, *given))

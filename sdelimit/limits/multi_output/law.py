@@ -29,7 +29,7 @@ CELLS = 32
 KERNELS = 5
 """States along a curve at which noise is computed where that is costly."""
 SETTLED = 0.03
-"""Relative change of drifts from one curve to the next from which on it is."""
+"""Relative change of drifts from one curve to the next below which it is; and then when they change ten times less."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Source:
         batch_size: samples of a step.
         B22: Theta*' K Theta*.
         start: S and X at theta0.
+        settled: relative change of drifts from one curve to the next below which costly noise is computed anew.
     """
 
     rule: object
@@ -49,6 +50,7 @@ class Source:
     batch_size: int
     B22: Float[np.ndarray, "m m"]
     start: tuple[Float[np.ndarray, "m m"], Float[np.ndarray, "m m"]]
+    settled: float = SETTLED
 
     def drifts(self, S, X) -> Float[np.ndarray, "n 2 m m"]:
         """Phi1 and Phi0 at the states S and X, (n, m, m) each."""
@@ -186,13 +188,14 @@ class PathLaw(OutputsLaw):
         own, count = evaluate_in_float64(self.path, np.sqrt(t)), drifts.shape[1]
         missed = self._missed_drift(drifts, own[:, :count], S, X)
         # Noise changes slowly, and where it is costly to compute it waits for the states to settle.
-        if missed > SETTLED and is_costly(self.source.value.rule, self.batch_size):
-            noises = own[:, count:]
-        else:
-            noises = self.source.value.noises(S, X).reshape(t.size, -1)
+        source, noises = self.source.value, own[:, count:]
+        if missed < source.settled or not is_costly(source.rule, source.batch_size):
+            source = replace(source, settled=missed / 10)
+            noises = source.noises(S, X).reshape(t.size, -1)
             size = np.linalg.norm(noises, axis=1) + TINY
             missed = max(missed, float(np.max(np.linalg.norm(noises - own[:, count:], axis=1) / size)))
-        return replace(self, path=_along(np.sqrt(t), np.concatenate([drifts, noises], axis=1))), missed
+        path = _along(np.sqrt(t), np.concatenate([drifts, noises], axis=1))
+        return replace(self, path=path, source=Aside(source)), missed
 
     def _missed_drift(self, drifts, own, S, X):
         """The largest relative difference of mean steps along a curve, in the size E|Phi1' V + Phi0' U*|^2."""
