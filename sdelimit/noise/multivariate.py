@@ -14,6 +14,9 @@ from sdelimit.support import arguments as check
 ROUNDING = 1e-10
 """Negative eigenvalues, and differences between K_ab and K_ba, relative to the largest, that count as rounding."""
 
+NEGLIGIBLE = 1e-9
+"""Standard deviation of an output without noise, relative to the largest."""
+
 
 class OutputNoise(eqx.Module):
     """The law of the label noise eps in R^m of a linear regression with m outputs."""
@@ -83,7 +86,11 @@ class MultivariateGaussian(OutputNoise):
         return jnp.einsum("...b,ab->...a", normals, jnp.asarray(self.root, dtype), precision=jax.lax.Precision.HIGHEST)
 
     def marginals(self):
-        return tuple(Gaussian(float(std)) if std > 0 else NoNoise() for std in np.sqrt(np.diag(self.matrix)))
+        """Outputs without noise beside others that have some get a negligible one, so that all laws are of one kind."""
+        stds = np.sqrt(np.diag(self.matrix))
+        if not stds.any():
+            return (NoNoise(),) * self.outputs
+        return tuple(Gaussian(float(std)) for std in np.maximum(stds, NEGLIGIBLE * stds.max()))
 
     @property
     def second_moment(self) -> float:

@@ -194,9 +194,9 @@ def _slopes_of_many(system, constant, linear, noise, moments):
     place[first, second] = place[second, first] = np.arange(first.size)
     Y, G = moments[place], jnp.einsum("pab,pd->abd", linear, system.rates)
     G = G if constant is None else G + constant[..., None]
-    moved = sum(G[:, c, None] * Y[None, c] for c in range(k))
+    half = sum(G[:, c, None] * Y[None, c] for c in range(k))
     added = system.weight * jnp.einsum("qn,qd->nd", noise[:, first, second], jnp.asarray(system.forcing))
-    return moved[first, second] + moved[second, first] + added
+    return half[first, second] + half[second, first] + added
 
 
 def mode_system(current: Modes, law: Law, d: int, times, rtol, atol, eta) -> ModeSystem:

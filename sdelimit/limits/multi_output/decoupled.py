@@ -6,6 +6,7 @@ their errors have in common, E w_ia w_ib, on which neither the risk nor any coef
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -23,7 +24,7 @@ from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.problem.linear_regression import LinearRegression
 from sdelimit.problem.output_scores import standard_normals
 
-BATCHES = 2**12
+BATCHES = 2**10
 """Pairs of quasi-random batches of which noise in common is a mean."""
 TAYLOR = 2 / np.pi * np.array([1.0, 1 / 6, 3 / 40])
 """Of (2/pi) arcsin x: coefficients of x, x^3 and x^5."""
@@ -34,11 +35,13 @@ class DecoupledLaw(OutputsLaw):
 
     Attributes:
         laws: of each output by itself.
+        stacked: the same as one law with a leading axis, for a short program; None if they are too different.
         common: (S, law's own noise coefficients) -> what noise outputs have in common; None if it is not known, and
             overlaps of different outputs then are not.
     """
 
     laws: tuple[ScalarLaw, ...]
+    stacked: ScalarLaw | None
     common: "GradientNoise | SignNoise | None"
     per_step: int = eqx.field(static=True)
 
@@ -82,10 +85,15 @@ class DecoupledLaw(OutputsLaw):
     def matrices(self, q, m):
         S, none = self.covariance_of(q), jnp.zeros(0)
         risks = jnp.maximum(jnp.diag(S) / 2, TINY)
-        each = list(zip(self.laws, risks, strict=True))
-        phi = jnp.stack([law.drift_coefficients(R, none)[0] for law, R in each])
-        psi = jnp.stack([law.noise_coefficients(R, none) for law, R in each], axis=-1)
-        own = jnp.eye(self.outputs) * psi[:, None]
+
+        def coefficients(law, R):
+            return law.drift_coefficients(R, none)[0], law.noise_coefficients(R, none)
+
+        if self.stacked is not None:
+            phi, psi = jax.vmap(coefficients)(self.stacked, risks)
+        else:
+            phi, psi = map(jnp.stack, zip(*map(coefficients, self.laws, risks), strict=True))
+        own = jnp.eye(self.outputs) * psi.T[:, None]
         return jnp.diag(phi), jnp.zeros_like(S), own if self.common is None else self.common(S, own)
 
     def drift_at_start(self, problem):
@@ -128,6 +136,8 @@ class SignNoise(eqx.Module):
 
     def _in_common(self, correlation):
         """Weights of the basis, for residuals of this correlation."""
+        if self.first.shape[1] == 1:
+            return 2 / jnp.pi * jnp.arcsin(correlation) * (np.array(GENERAL_BASIS) == "arcsin")
         x = self.first
         y = correlation * x + jnp.sqrt(jnp.maximum(1 - correlation**2, 0.0)) * self.second
         cosine = jnp.sum(x * y, axis=1) / jnp.sqrt(jnp.sum(x**2, axis=1) * jnp.sum(y**2, axis=1))
@@ -155,7 +165,16 @@ def _parts(name, laws, problem, batch_size):
         raise _no_limit(name, problem)
     if len({(law.power, law.basis) for law in laws}) > 1 or (problem.outputs > 1 and not acts_on_coordinates(laws[0])):
         raise _no_limit(name, problem)
-    return tuple(laws), _common_noise(laws[0], problem, batch_size), batch_size
+    return tuple(laws), _stacked(laws), _common_noise(laws[0], problem, batch_size), batch_size
+
+
+def _stacked(laws):
+    if len({jax.tree.structure(law) for law in laws}) > 1:
+        return None
+    leaves = [[np.asarray(leaf) for leaf in jax.tree.leaves(law)] for law in laws]
+    if len({tuple(leaf.shape for leaf in own) for own in leaves}) > 1:
+        return None
+    return jax.tree.unflatten(jax.tree.structure(laws[0]), [np.stack(same) for same in zip(*leaves, strict=True)])
 
 
 def _no_limit(name, problem):
