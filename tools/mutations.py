@@ -1147,7 +1147,7 @@ MUTATIONS = tuple(
             DATA,
         ),
         ("decay-pull", DECAY_PY, "at[0].set(-step * self.rate)", "at[0].set(-1.05 * step * self.rate)", DECAYED),
-        ("decay-coupled", DECAY_PY, "self.rate * linear[:, 0]", "1.05 * self.rate * linear[:, 0]", DECAY_COUPLED),
+        ("decay-coupled", DECAY_PY, "self.rate * entry[:k]", "1.05 * self.rate * entry[:k]", DECAY_COUPLED),
         ("decay-target", DECAY_PY, "at[:k, k].set(pull)", "at[:k, k].set(0.95 * pull)", DECAYED),
         (
             "decay-matrix",
@@ -1206,7 +1206,13 @@ MUTATIONS = tuple(
         ("overlap-sign-kernel", OVERLAP_PY, "4 / np.pi**2 * integral", "4.3 / np.pi**2 * integral", OVERLAP_KERNELS),
         ("overlap-lags", OVERLAP_PY, "newer = 2 * (lags", "newer = 2.1 * (lags", OVERLAP_KERNELS),
         ("overlap-misfit", OVERLAP_LAW_PY, "[[[phi1, phi0], [", "[[[phi1, 1.05 * phi0], [", OVERLAP_CURVES),
-        ("overlap-noise", OVERLAP_LAW_PY, "eta**2 * psi[:", "1.1 * eta**2 * psi[:", OVERLAP_CURVES),
+        (
+            "overlap-noise",
+            OVERLAP_LAW_PY,
+            "(eta * self.gain) ** 2 * psi[:",
+            "(1.05 * eta * self.gain) ** 2 * psi[:",
+            OVERLAP_CURVES,
+        ),
         (
             "overlap-risk",
             "sdelimit/problem/single_index.py",
@@ -1223,6 +1229,20 @@ MUTATIONS = tuple(
             OVERLAPS,
         ),
         ("overlap-settled", "sdelimit/analysis/settled_overlaps.py", "/ (2 * phi1)", "/ (2.1 * phi1)", OVERLAP_SETTLED),
+        (
+            "overlap-clip",
+            MEANS_PY,
+            "np.minimum(1.0, threshold",
+            "np.minimum(1.0, 1.05 * threshold",
+            ("tests/limits/test_single_index_clip.py::test_coefficients_are_those_of_brute_force",),
+        ),
+        (
+            "overlap-memory",
+            "sdelimit/limits/single_index/momentum.py",
+            "zero, -eta * g3, zero",
+            "zero, -1.05 * eta * g3, zero",
+            ("tests/limits/test_single_index_momentum.py::test_overlaps_are_those_of_their_six_equations",),
+        ),
         ("features-noise", FEATURES_PY, "abs(factor[d, d])", "1.05 * abs(factor[d, d])", FEATURES),
         ("features-target", FEATURES_PY, "solve_triangular(T, projected)", "T @ projected", FEATURES),
         (

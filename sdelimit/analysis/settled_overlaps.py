@@ -4,7 +4,8 @@ With a = -phi0 / phi1 the modes of delta settle around a times those of theta*, 
 
     S2 = a^2 B22 + eta sum_q psi_q F_q / (2 phi1),    X = a B22,    F_q = sum_i c_qi / d over modes with lambda_i > 0,
 
-where the coefficients are those at S2 and X. Rules that weigh samples of small |l| up have a > 0 under label noise.
+where the coefficients are those at S2 and X. With momentum eta is for each mode what section 16 has in its place.
+Rules that weigh samples of small |l| up have a > 0 under label noise.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import root
 
-from sdelimit.limits.single_index.law import OverlapLaw
 from sdelimit.limits.weight_decay import DecayedLaw
 from sdelimit.modes.decoupled import modes
 from sdelimit.numerics.precision import evaluate_in_float64
@@ -31,13 +31,15 @@ class SettledOverlaps(NamedTuple):
     X: float
 
 
-def settled_overlaps(problem, law: OverlapLaw, eta: float) -> SettledOverlaps:
+def settled_overlaps(problem, law, eta: float) -> SettledOverlaps:
     """Where ``law`` settles at a constant learning rate, found from small ones on."""
     if isinstance(law, DecayedLaw):
         raise ValueError("weight_decay must be 0 for stationary risks on this problem, got a rule with decay")
     current, B22 = modes(problem, law), problem.target_variance
     moving = current.decay > 0
-    power = current.forcing[:, moving].sum(axis=1) / problem.d
+    decay, forcing = current.decay[moving], current.forcing[:, moving] / problem.d
+    power, own = forcing.sum(axis=1), law
+    law = own.memoryless
     noise = np.sqrt(law.source.value.exact(np.array([1e-6 * max(B22, 1e-6)]), np.zeros(1))[0, 2])
     state = np.array([0.0, np.log(np.sqrt(power.sum() * EASED[0] * eta) * max(noise, 1e-6))])
 
@@ -48,7 +50,8 @@ def settled_overlaps(problem, law: OverlapLaw, eta: float) -> SettledOverlaps:
         phi1, phi0, psi = _coefficients(law, S2, X)
         if not phi1 > 0:
             return np.array([1e3, 1e3])
-        return np.array([a * phi1 + phi0, np.log(rate * (psi @ power) / (2 * phi1)) / 2 - state[1]])
+        variance = rate * psi @ (forcing @ own.settled_gain(rate, phi1 * decay)) / (2 * phi1)
+        return np.array([a * phi1 + phi0, np.log(variance) / 2 - state[1]])
 
     if abs(_coefficients(law, 1e-4 * B22 + 1e-12, 0.0)[0]) < 1e-9 * abs(_coefficients(law, B22 + 1e-12, 0.0)[1]):
         return SettledOverlaps(np.inf, np.inf)  # no force pulls theta back: signs of hard labels
@@ -72,6 +75,6 @@ def _coefficients(law, S2, X):
     return phi1 / np.sqrt(S2), phi0 / max(source.sd_target, 1e-300), psi * total / psi.sum()
 
 
-def overlap_stationary_risk(problem, law: OverlapLaw, eta: float) -> float:
+def overlap_stationary_risk(problem, law, eta: float) -> float:
     """The excess risk there."""
     return float(problem.risk_of(*settled_overlaps(problem, law, eta)))

@@ -77,7 +77,8 @@ class Law(eqx.Module):
         basis: names of the kernels b_q whose noise matrices are N_q = D^(1-p) b_q(Khat) D^(1-p); empty if ``power``
             is None.
         errors: relative standard errors of sampled coefficients, None where they are exact.
-        fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that B_q lacks; None if unknown.
+        fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that B_q lacks; None if unknown,
+            or before ``with_spread``.
         resolves_memory: whether the law holds for memories comparable to d, from the first step on.
         has_target: whether the last number of a mode is w*_i, the mode of theta*, which stays as it is.
         reads_overlaps: whether coefficients depend on theta' K theta* too (theory: section 20): the risk is then the
@@ -117,7 +118,7 @@ class Law(eqx.Module):
     @property
     def observed_rows(self) -> Float[np.ndarray, " rows"]:
         """The rows of overlaps from which a problem makes its risk, of a law that ``reads_overlaps``."""
-        return np.arange(2)
+        return np.array([0, self.size - 1])
 
     def known_overlaps(self, rows: Float[np.ndarray, "... k"]) -> Float[np.ndarray, "... k"]:
         """The overlaps in these rows, not a number where the law does not know them."""
@@ -150,16 +151,20 @@ class Law(eqx.Module):
         """r and target(q) of dm/dt = r (target - m)."""
         return jnp.zeros(0), jnp.zeros(0)
 
-    def along_mean(self, R) -> Float[Array, ""] | None:
-        """Gamma of laws with several numbers a mode: the gradient's noise has Gamma v v' beside B_q, v its mean.
+    def gradient_noise(self, eta, q, m) -> Float[Array, ""]:
+        """N of laws with several numbers a mode that know their ``fluctuations``.
 
-        The first kernel must be "rho", and its B_q that of the gradient; None if Gamma is not known.
+        Those are then of gradients: the first kernel is "rho", and its B_q is N f f' with f = ``entry``.
         """
-        return None
+        raise NotImplementedError
 
     def fluctuations_at(self, R, m):
         """``fluctuations`` at the scalars m."""
         return self.fluctuations(R)
+
+    def with_spread(self) -> "Law":
+        """This law with its ``fluctuations``, where they are known but computed when asked for only."""
+        return self
 
     @property
     def has_scalars(self) -> bool:
@@ -193,6 +198,15 @@ class Law(eqx.Module):
     def step(self, g, t) -> "LinearStep":
         """One step theta <- theta - g u at time t, of laws with a ``gradient_batch``."""
         raise NotImplementedError
+
+    @property
+    def linear_in_gradient(self) -> bool:
+        """Whether steps are linear in the gradients, so that what is added to them has a limit."""
+        return self.gradient_batch is not None
+
+    def entry(self, eta, q, m) -> Float[Array, " k"]:
+        """f: what a unit of gradient adds to the state in unit time."""
+        return self.drift(eta, q, m)[1][0, :, 0]
 
     def settled_gain(self, eta: float, decay: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
         """Weight of a gradient in all updates of each mode once the law has settled, with a ``gradient_batch``."""
@@ -268,6 +282,9 @@ class ScalarLaw(Law):
     def noise_coefficients(self, R, m) -> Float[Array, " q"]:
         """b_q."""
         raise NotImplementedError
+
+    def gradient_noise(self, eta, q, m):
+        return self.noise_coefficients(q[0] / 2, m)[0]
 
     def drift(self, eta, q, m):
         return None, -eta * self.drift_coefficients(q[0] / 2, m)[:, None, None]

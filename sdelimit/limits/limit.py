@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from sdelimit.limits.law import ScalarLaw
 from sdelimit.limits.response import Aside
+from sdelimit.limits.sampled.spread_along_mean import ScaledFluctuations
 
 
 class CoefficientErrors(eqx.Module):
@@ -40,7 +41,8 @@ class Limit(ScalarLaw):
         power: 0 or 1.
         basis: names of the kernels b_p in ``BASIS``.
         errors: of phi and kappa, where they were sampled.
-        fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that psi lacks; None if unknown.
+        fluctuations: R -> ``Fluctuation``, the part of the spread of R between runs that psi lacks; None if unknown,
+            or before ``with_spread``.
         correlated: the rule's ``Correlated`` response, where it is known.
     """
 
@@ -55,6 +57,12 @@ class Limit(ScalarLaw):
     def on(self, problem):
         law = replace(self, correlated=Aside(None))
         return super(Limit, law).on(problem)
+
+    def with_spread(self):
+        known = self.correlated.value
+        if self.fluctuations is not None or known is None or not (known.rule.scale_free and known.rule.responds):
+            return self
+        return replace(self, fluctuations=ScaledFluctuations(self.phi, known.relative_spread()))
 
     def response(self, risks):
         return None if self.correlated.value is None else self.correlated.value.table(risks)

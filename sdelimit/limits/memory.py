@@ -22,7 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from sdelimit.limits.exact.step_fluctuations import Fluctuation
 from sdelimit.limits.law import CLOCK, Law, ScalarLaw
+from sdelimit.limits.response import Aside
+from sdelimit.limits.sampled.spread_along_mean import RelativeSpread
 from sdelimit.numerics.precision import evaluate_in_float64
 
 
@@ -85,37 +88,14 @@ class RememberedRisk(eqx.Module):
         return jnp.where(started, E / -jnp.expm1(-jnp.where(started, x, 1.0)), R)
 
 
-class Residuals(eqx.Module):
-    """Moments of the label noise and the batch, which the spread of single runs depends on."""
-
-    second_moment: float
-    fourth_moment: float
-    batch_size: float
-
-    @classmethod
-    def of(cls, noise, batch_size: int) -> "Residuals | None":
-        """Those under a law, None if it has no fourth moment."""
-        moments = float(noise.second_moment), float(noise.fourth_moment)
-        return cls(*moments, float(batch_size)) if np.all(np.isfinite(moments)) else None
-
-    def along_mean(self, R):
-        """Gamma = -(1 - Var(l^2) / (4 (2P)^2)) / b, of rules that remember for long (theory: section 17).
-
-        A rule whose steps do not depend on the size of gradients sees of l z, the length along the mean of a gradient,
-        only what its own average of sizes does not take out again.
-        """
-        s2, m2, m4 = 2 * R, self.second_moment, self.fourth_moment
-        variance = 3 * s2**2 + 6 * s2 * m2 + m4 - (s2 + m2) ** 2
-        return -(1 - variance / (4 * (s2 + m2) ** 2)) / self.batch_size
-
-
 class _MemoryLaw(Law):
     """What the laws below have in common.
 
     Attributes:
         rule: the gains.
         stationary: the law for a memory that is short and has lasted for ever.
-        residuals: for the spread of single runs; None if the label noise has no fourth moment.
+        correlated: the rule's ``Correlated`` response.
+        relative_spread: of steps along their mean, in units of phi^2; None if unknown, or before ``with_spread``.
     """
 
     resolves_memory: ClassVar[bool] = True
@@ -124,8 +104,12 @@ class _MemoryLaw(Law):
     def kurtosis(self):
         return self.rule.kurtosis
 
-    def along_mean(self, R):
-        return None if self.residuals is None else self.residuals.along_mean(R)
+    def with_spread(self):
+        return replace(self, relative_spread=self.correlated.value.relative_spread())
+
+    @property
+    def fluctuations(self):
+        return None if self.relative_spread is None else self.fluctuations_at
 
     def initial_scalars(self):
         return self.rule.initial_scalars()
@@ -171,8 +155,9 @@ class FilteredLaw(_MemoryLaw):
     rule: Remembering
     rate: float
     stationary: Law
-    residuals: Residuals | None
     basis: tuple[str, ...] = eqx.field(static=True)
+    correlated: Aside = eqx.field(static=True)
+    relative_spread: RelativeSpread | None = None
 
     def drift(self, eta, q, m):
         gains, c = self.rule.gains(q, m), self.rate
@@ -192,8 +177,11 @@ class FilteredLaw(_MemoryLaw):
         return self.rule.gains(q, m).drift[None]
 
     def gradient_noise(self, eta, q, m):
-        """N of the first kernel."""
         return self.rule.gains(q, m, eta).noise[0]
+
+    def fluctuations_at(self, R, m):
+        zero = jnp.zeros_like(R)
+        return Fluctuation(self.relative_spread(R), zero, zero)
 
 
 class UnfilteredLaw(_MemoryLaw, ScalarLaw):
@@ -201,8 +189,9 @@ class UnfilteredLaw(_MemoryLaw, ScalarLaw):
 
     rule: Remembering
     stationary: Law
-    residuals: Residuals | None
     basis: tuple[str, ...] = eqx.field(static=True)
+    correlated: Aside = eqx.field(static=True)
+    relative_spread: RelativeSpread | None = None
 
     def drift_coefficients(self, R, m):
         return self.rule.gains(2 * R[None], m).drift[None]
@@ -210,6 +199,10 @@ class UnfilteredLaw(_MemoryLaw, ScalarLaw):
     def noise_coefficients(self, R, m):
         gains = self.rule.gains(2 * R[None], m)
         return gains.drift**2 * gains.noise + gains.rest
+
+    def fluctuations_at(self, R, m):
+        zero = jnp.zeros_like(R)
+        return Fluctuation(self.relative_spread(R) * self.drift_coefficients(R, m)[0] ** 2, zero, zero)
 
 
 LARGEST_KURTOSIS = 3.0

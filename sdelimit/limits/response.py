@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from sdelimit.limits.residual_law import noise_scale
+from sdelimit.limits.sampled.spread_along_mean import RelativeSpread, relative_spread
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.numerics.memo import memoized
@@ -230,6 +231,10 @@ class Correlated:
     rule: Any
     noise: NoiseLaw
     batch_size: int
+
+    def relative_spread(self) -> RelativeSpread:
+        """gamma / phi^2 at all risks, of scale-free rules."""
+        return relative_spread(self.rule, self.noise, self.batch_size)
 
     def table(self, risks: tuple[float, float]) -> ResponseTable:
         """g and k at all risks between two."""

@@ -59,6 +59,10 @@ class ScaleDependentLimit(eqx.Module):
         """The limit itself."""
         return self
 
+    def with_spread(self):
+        """The limit itself: how steps vary along their mean is not known."""
+        return self
+
     @property
     def without_memory(self):
         """The limit itself: it takes memories to be short."""

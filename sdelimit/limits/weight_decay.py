@@ -139,6 +139,10 @@ class DecayedLaw(Law):
         return self.rule.gradient_batch
 
     @property
+    def linear_in_gradient(self):
+        return self.rule.linear_in_gradient
+
+    @property
     def weight_decay(self):
         return 0.0 if self.coupled else self.rate
 
@@ -157,21 +161,22 @@ class DecayedLaw(Law):
         kept = [row for row, (_, b) in enumerate(moment_pairs(self.size)) if b < self.rule.size]
         return q[np.array(kept)]
 
-    def _pulled(self, constant, linear, step):
+    def _pulled(self, constant, entry, step):
         """The constant part of the drift with the pull towards -w*_i, (k + m, k + m); ``step`` is eta or eta / d.
 
-        For m outputs, m = 1 of most rules.
+        ``entry`` is what a unit of gradient adds to the state; m = 1 but for problems of several outputs.
         """
         m = self.outputs
         k = self.size - m
-        constant, linear = constant[:k, :k], linear[:k, :k]
-        pull = self.rate * linear[:, :m] if self.coupled else -step * self.rate * jnp.eye(k, m)
-        return jnp.zeros((k + m, k + m)).at[:k, :k].set(constant.at[:, :m].add(pull)).at[:k, k:].set(pull)
+        pull = self.rate * entry[:k, None] if self.coupled else -step * self.rate * jnp.eye(k, m)
+        constant = constant[:k, :k].at[:, :m].add(pull)
+        return jnp.zeros((k + m, k + m)).at[:k, :k].set(constant).at[:k, k:].set(pull)
 
     def drift(self, eta, q, m):
         constant, linear = self.rule.drift(eta, self._own(q), m)
         constant = jnp.zeros_like(linear[0]) if constant is None else constant
-        return self._pulled(constant, linear[0], eta), self._with_target(linear)
+        entry = self.rule.entry(eta, self._own(q), m) if self.coupled else None
+        return self._pulled(constant, entry, eta), self._with_target(linear)
 
     def noise(self, eta, q, m):
         return self._with_target(self.rule.noise(eta, self._own(q), m))
@@ -197,11 +202,13 @@ class DecayedLaw(Law):
         return self.rule.risk_noise(eta, self._own(q), m)
 
     def gradient_noise(self, eta, q, m):
-        """As of a law with memory."""
         return self.rule.gradient_noise(eta, self._own(q), m)
 
-    def along_mean(self, R):
-        return self.rule.along_mean(R)
+    def fluctuations_at(self, R, m):
+        return self.rule.fluctuations_at(R, m)
+
+    def with_spread(self):
+        return replace(self, rule=self.rule.with_spread())
 
     def response(self, risks):
         return self.rule.response(risks)
@@ -216,7 +223,7 @@ class DecayedLaw(Law):
 
     def step(self, g, t):
         one = self.rule.step(g, t)
-        constant = self._pulled(one.constant, one.linear, g).at[-1, -1].set(1.0)
+        constant = self._pulled(one.constant, one.linear[:, 0], g).at[-1, -1].set(1.0)
         return LinearStep(constant, self._with_target(one.linear), jnp.append(one.kick, 0.0))
 
     def _with_target(self, matrices: Float[Array, "*n k k"]) -> Float[Array, "*n l l"]:
@@ -238,9 +245,9 @@ def decayed_limit(limit, rate: float, coupled: bool, name: str) -> DecayedLaw:
     """The limit of a rule with decay, from its ``limit``. NoLimitError for decay that a rule takes for a gradient."""
     if isinstance(limit, DecayedLaw) and limit.coupled == coupled:
         return DecayedLaw(limit.rule, limit.rate + rate, coupled)
-    if limit.reads_overlaps and limit.power == 0:
+    if limit.reads_overlaps and limit.linear_in_gradient and not limit.resolves_memory:
         coupled = False  # SGD without memory adds its gradient to its decay either way
-    if coupled and limit.gradient_batch is None:
+    if coupled and not limit.linear_in_gradient:
         raise NoLimitError(
             f"coupled must be False for {name}: decay that enters the gradient has a limit for SGD and its momentum "
             "forms, got True (other rules divide it like the gradient, which is larger by d^(1/2))",

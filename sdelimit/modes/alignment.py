@@ -22,6 +22,7 @@ from scipy.integrate import cumulative_trapezoid
 
 from sdelimit.limits.law import operators_of
 from sdelimit.modes.decoupled import Modes, modes
+from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.jit import jit, shared_size
 from sdelimit.numerics.normal_mean import normal_quadrature
 from sdelimit.numerics.precision import evaluate_in_float64, x64
@@ -31,6 +32,8 @@ CLOCKS = np.concatenate([[0.0], np.geomspace(0.05, 800.0, 13)])
 SHARED_CLOCKS = 7
 """They are padded to a multiple of this many; see ``shared_size``."""
 MOST_FEATURES = 256
+BINS = 64
+"""Features whose correlations are that close, relative to the largest, are taken together."""
 NEGLIGIBLE = 0.002
 """A bound on the error below which it is not computed."""
 LONGEST_SPAN = 1e5
@@ -190,13 +193,29 @@ def _images_of_scores(problem):
 
 
 def _errors(response, R, r, variance, sigma):
+    r, sigma = _binned(r, sigma)
     x = np.clip(r[:, None] + np.sqrt(variance)[:, None, None] * HERMITE_X[:, None], -1.0, 1.0)
     extra = shared_size(R.size, SHARED_CLOCKS) - R.size
     with x64():
         padded = np.pad(R, (0, extra), mode="edge"), np.pad(x, ((0, extra), (0, 0), (0, 0)))
         factor = np.asarray(_factors(response, *padded))[: R.size]
-    weights = HERMITE_WEIGHTS[:, None] * sigma
+    weights = HERMITE_WEIGHTS[:, None] * sigma[:, None]
     return np.sum(weights * x**2 * (factor - 1), axis=(1, 2)) / np.sum(weights * x**2, axis=(1, 2))
+
+
+def _binned(r: Float[np.ndarray, "k d"], sigma: Float[np.ndarray, " d"]):
+    """Correlations of few features with the same sums of sigma_i and sigma_i r_i^2, and their sigma, (k, n) each."""
+    k, d = r.shape
+    if d <= BINS:
+        return r, np.broadcast_to(sigma, (k, d))
+    size = np.abs(r)
+    top = np.maximum(size.max(axis=1, keepdims=True), TINY)
+    place = (np.minimum((size * (BINS / top)).astype(int), BINS - 1) + BINS * np.arange(k)[:, None]).ravel()
+    total, square = (
+        np.bincount(place, weights.ravel(), BINS * k).reshape(k, BINS)
+        for weights in (np.broadcast_to(sigma, (k, d)), sigma * r**2)
+    )
+    return np.sqrt(np.divide(square, total, out=np.zeros((k, BINS)), where=total > 0)), total
 
 
 @jit

@@ -138,7 +138,11 @@ def noise_along_mean(problem: LinearRegression, limit: Law):
 
 
 def _noise_along_mean(problem, limit, name):
-    decay, factor = noise_modes(problem, limit).decay, noise_factor(problem, limit, name)
+    return against_mean(noise_factor(problem, limit, name), noise_modes(problem, limit).decay)
+
+
+def against_mean(factor, decay):
+    """F^-1 Lambda for the ``factor`` F, (d,) if it is diagonal; least squares where it is singular."""
     if factor.ndim == 1:
         return np.divide(decay, factor, out=np.zeros_like(decay), where=factor > 0)
     try:

@@ -5,6 +5,8 @@ simulator runs inside ``with precision(dtype):``, so that both give the same num
 user's own setting is.
 """
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +24,9 @@ def precision(dtype):
 
 def evaluate_in_float64(function, *arguments) -> np.ndarray:
     """Evaluate a JAX function on NumPy input in float64 and return NumPy, also while JAX traces something else."""
-    with jax.ensure_compile_time_eval(), x64():
+    # Only then: it also makes JAX evaluate, one by one, the constants of programs that are compiled meanwhile.
+    inside_a_trace = is_traced(jnp.zeros(()))
+    with jax.ensure_compile_time_eval() if inside_a_trace else contextlib.nullcontext(), x64():
         return np.asarray(function(*[jnp.asarray(a, jnp.float64) for a in arguments]))
 
 

@@ -1,6 +1,7 @@
 """The standard deviation of a single run's risk along a curve, when it is asked for (theory: section 18)."""
 
 import itertools
+import warnings
 from dataclasses import dataclass, field, replace
 
 import jax
@@ -22,6 +23,7 @@ from sdelimit.ode.spread_matrix import largest_drifts, spread_of_matrices
 from sdelimit.ode.system import System
 from sdelimit.optimizers.optimizer import Optimizer
 from sdelimit.problem.linear_regression import LinearRegression
+from sdelimit.results.trust import UNKNOWN_SPREAD, LimitWarning
 from sdelimit.schedules import LearningRate
 
 PROBE = 257
@@ -71,6 +73,9 @@ class Spread:
         ``exact`` keeps the moments E[w_i w_j] of different modes.
         """
         if exact not in self.found:
+            if self.limit.with_spread().fluctuations is None:
+                text = f"the spread of {self.optimizer.name} on {type(self.problem).__name__}: {UNKNOWN_SPREAD}"
+                warnings.warn(text, LimitWarning, stacklevel=4)
             if self.lr.count is None:
                 self.found[exact] = self._of(self.lr, exact)
             else:
@@ -108,7 +113,7 @@ class OneOf:
 def variance(spread: Spread, lr: LearningRate, exact: bool) -> Float[np.ndarray, " n"]:
     """Var R at the times of ``spread`` for one learning rate."""
     problem, times = spread.problem, spread.times
-    operators = operators_of(problem, spread.limit)
+    operators = operators_of(problem, spread.limit.with_spread())
     found = noise_coordinates(problem, operators) if exact else (coordinates(problem, operators), None)
     scan = lr.scan(times)
     stepping = Stepping.along(scan, *spread.optimizer.scans(times))

@@ -19,6 +19,8 @@ from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.ode.exponential_integrator import Exponential
 from sdelimit.ode.system import System, Tolerances, largest_rate, tolerances
 
+LOOKED_AT = 61
+"""Risks at which it is looked how fast modes decay."""
 SHARED_MODES = 64
 """Modes are padded to a multiple of this many; see ``shared_size``."""
 STIFF = 100
@@ -205,7 +207,8 @@ def mode_system(current: Modes, law: Law, d: int, times, rtol, atol, eta) -> Mod
     v0, forcing, rates = law.initial_state(current.w0, current.target), current.forcing / d, current.rates
     moments0 = np.stack([v0[a] * v0[b] for a, b in moment_pairs(law.size)])
     risk0 = float(current.decay @ sum(moments0[row] for row in law.risk_rows) / 2)
-    first = evaluate_in_float64(partial(_coefficients, law), [max(risk0, TINY_RISK)])[0]
+    # As many risks as ``_fastest_rate`` looks at: one program for both.
+    first = evaluate_in_float64(partial(_coefficients, law), np.full(LOOKED_AT, max(risk0, TINY_RISK)))[0]
     source = first[len(rates) :] @ forcing
     bounds = tolerances(risk0, float(current.decay @ source) / 2, d, rtol, atol, eta)
     stiff = False
@@ -235,7 +238,8 @@ def _without_faded_memory(law, current, times, eta) -> Law:
 
 def _effective_rates(law):
     """At the risk 1, where all that a law whose memory fades has to say of them is said."""
-    return evaluate_in_float64(lambda R: law.effective_rates(2 * R[None], jnp.zeros(0)), 1.0)
+    q = jnp.zeros(len(moment_pairs(law.size)))
+    return evaluate_in_float64(lambda R: law.effective_rates(q.at[0].set(2 * R), jnp.zeros(0)), 1.0)
 
 
 def _scalar_coefficients(law, R):
@@ -263,7 +267,7 @@ def _fastest_rate(law, rates, decay, forcing, risk0, bounds, eta) -> float:
     with R for every rule whose phi grows without bounds.
     """
     step, fastest = largest_rate(eta), rates.max()
-    risks = np.exp(np.linspace(np.log(bounds.floor), np.log(max(risk0, bounds.floor * 10)), 61))
+    risks = np.exp(np.linspace(np.log(bounds.floor), np.log(max(risk0, bounds.floor * 10)), LOOKED_AT))
     phi, *psi = evaluate_in_float64(partial(_coefficients, law), risks).T
     noise = (forcing @ decay / 2) @ psi
     falling = 2 * phi * fastest * risks > step * noise

@@ -7,7 +7,7 @@ added. So deviations from the mean grow by its Jacobian, and with p(t) = dR/dy a
 
 where p' N p ds is the variance of p' dy in a time ds: with P_i = dp/dv_i, so that P_i v_i multiplies the noise of v_i,
 
-    p' N p = (1/d) sum_q sum_ij N_q,ij tr(B_q P_j E[v_j v_i'] P_i) + (what ``Law.fluctuations`` or ``along_mean`` adds).
+    p' N p = (1/d) sum_q sum_ij N_q,ij tr(B_q P_j E[v_j v_i'] P_i) + (what ``Law.fluctuations`` adds).
 
 The terms i = j need O(d) numbers; ``exact`` adds the others, which need d x d matrices. F couples modes through the
 overlaps and scalars alone, so that over a step, with coefficients held at its middle, p of each mode has a closed form.
@@ -21,7 +21,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sdelimit.limits.law import Law, moment_pairs
-from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.matrices import exponentials
 from sdelimit.ode.modes import ModeSystem
@@ -191,20 +190,17 @@ def _beside(system, law: Law, along, q, d):
         """What a step of v_ai by lambda_i w_i does to the moments."""
         return jnp.stack([decay * ((a == e) * Y[f][0] + (a == f) * Y[e][0]) for e, f in pairs])
 
-    if k - law.has_target == 1:
-        if law.fluctuations is None:
-            return None
-        gamma, length_variance, coupling = law.undecayed.fluctuations_at(q[0] / 2, along.m)
-        eta = along.eta
-        added = law.noise(eta, q, along.m)[:, 0, 0] @ jnp.asarray(system.forcing)
-        L = jnp.stack([moved(0), jnp.zeros_like(along.Y).at[0].set(added)])
-        A = jnp.array([[eta**2 * gamma, -eta * coupling], [-eta * coupling, length_variance]]) / d
-        return L, A
-    if law.along_mean(jnp.ones(())) is None:
+    if law.fluctuations is None:
         return None
-    N = jnp.maximum(law.gradient_noise(along.eta, q, along.m), TINY)
-    A = law.along_mean(q[0] / 2) / (N * d) * law.noise(along.eta, q, along.m)[0]
-    return jnp.stack([moved(a) for a in range(k)]), A
+    gamma, length_variance, coupling = law.undecayed.fluctuations_at(q[0] / 2, along.m)
+    noise, forcing = law.noise(along.eta, q, along.m), jnp.asarray(system.forcing)
+    if k - law.has_target == 1:
+        kick, added = jnp.zeros(k).at[0].set(along.eta), jnp.zeros_like(along.Y).at[0].set(noise[:, 0, 0] @ forcing)
+    else:
+        kick, added = -law.entry(along.eta, q, along.m), jnp.stack([noise[0, a, b] * forcing[0] for a, b in pairs])
+    A = jnp.zeros((k + 1, k + 1)).at[:k, :k].set(gamma * jnp.outer(kick, kick))
+    A = A.at[:k, k].set(-coupling * kick).at[k, :k].set(-coupling * kick).at[k, k].set(length_variance)
+    return jnp.stack([*(moved(a) for a in range(k)), added]), A / d
 
 
 def _of_parabola(A, start, end, mean):

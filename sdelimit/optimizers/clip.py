@@ -10,12 +10,13 @@ from jaxtyping import Array, Int
 from sdelimit.limits.exact.clip_coordinate import ClipCoordinateLimit
 from sdelimit.limits.exact.clip_norm import clip_norm_limit
 from sdelimit.limits.exact.scheduled_clip import scheduled_clip_limit
+from sdelimit.limits.single_index.law import NormClip, no_limit
 from sdelimit.numerics.jit import by_computation_in
 from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import x64
 from sdelimit.optimizers.formula import ClipNormUpdate
 from sdelimit.optimizers.named import named
-from sdelimit.optimizers.optimizer import Optimizer, of_noise
+from sdelimit.optimizers.optimizer import ByModel, Optimizer, of_noise, overlap_limit
 from sdelimit.schedules import Constant, PositiveFunction
 from sdelimit.support import arguments as check
 
@@ -53,7 +54,8 @@ def clip_norm(threshold) -> Optimizer:
     def transform(problem, batch_size):
         return _clip_by_norm(C * np.sqrt(problem.covariance.trace))
 
-    limit, formula = of_noise(clip_norm_limit, C), ClipNormUpdate(transform, C)
+    limit = ByModel("clip_norm", of_noise(clip_norm_limit, C), overlap_limit(NormClip(C)))
+    formula = ClipNormUpdate(transform, C)
     return Optimizer("clip_norm", transform, limit, {"threshold": C}, formula=formula)
 
 
@@ -68,7 +70,10 @@ def _of_function(threshold):
             schedule = by_computation_in(C.schedule)
         return _clip_by_norm_of_t(schedule, np.sqrt(problem.covariance.trace), problem.d)
 
-    limit = of_noise(scheduled_clip_limit, C.schedule)
+    def single_index(problem, batch_size):
+        raise no_limit("clip_norm with a function of t as its threshold", problem)
+
+    limit = ByModel("clip_norm", of_noise(scheduled_clip_limit, C.schedule), single_index)
     return Optimizer("clip_norm", transform, limit, {"threshold": threshold}, scheduled=(C,))
 
 

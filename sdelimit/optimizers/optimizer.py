@@ -11,7 +11,7 @@ from sdelimit.limits.law import Law
 from sdelimit.limits.limit import Limit
 from sdelimit.limits.measured.step_counts import StartUp
 from sdelimit.limits.multi_output.decoupled import decoupled_law
-from sdelimit.limits.multi_output.law import softmax_law
+from sdelimit.limits.multi_output.law import no_output_limit, softmax_law
 from sdelimit.limits.single_index.law import no_limit, overlap_law
 from sdelimit.limits.weight_decay import decayed_limit
 from sdelimit.numerics.memo import memoized
@@ -21,6 +21,7 @@ from sdelimit.problem.multi_output import MultiOutputRegression, SoftmaxRegressi
 from sdelimit.problem.single_index import SingleIndex
 from sdelimit.schedules import LearningRate, Scan
 from sdelimit.support import arguments as check
+from sdelimit.support.html import as_html
 from sdelimit.support.structure import may_be_called
 
 DECAYED = {"adam": "adamw", "nadam": "nadamw"}
@@ -34,17 +35,23 @@ class ByModel:
     Attributes:
         name: of the rule.
         linear: its limit on a ``LinearRegression``, and on what stands for one of infinite dimension.
-        single_index: its limit on a ``SingleIndex`` problem, or a ``SoftmaxRegression``; None if that is not known.
+        single_index: its limit on a ``SingleIndex`` problem; None if that is not known.
+        softmax: its limit on a ``SoftmaxRegression``; None if that is not known.
     """
 
     name: str
     linear: Callable[..., Limit]
     single_index: Callable[..., Law] | None = None
+    softmax: Callable[..., Law] | None = None
 
     def __call__(self, problem, batch_size):
         if isinstance(problem, MultiOutputRegression):
             return decoupled_law(self.name, self.linear, problem, batch_size)
-        if not isinstance(problem, SingleIndex | SoftmaxRegression):
+        if isinstance(problem, SoftmaxRegression):
+            if self.softmax is None:
+                raise no_output_limit(self.name, problem)
+            return self.softmax(problem, batch_size)
+        if not isinstance(problem, SingleIndex):
             limit = self.linear(problem, batch_size)
             problem.require_isotropic(self.name, limit)
             return limit
@@ -102,6 +109,13 @@ class Optimizer:
         if self.call is not None:
             return str(self.call)
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.hyperparameters.items())})"
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows: a table of what it is."""
+        numbers = ", ".join(f"{name} = {value!r}" for name, value in self.hyperparameters.items())
+        averages = {"gradients averaged over": self.memory, "their sizes over": self.size_memory}
+        facts = {name: f"{steps:.4g} steps" for name, steps in averages.items() if steps > 1}
+        return as_html({"rule": repr(self), "numbers": numbers, **facts})
 
     def __reduce__(self):
         """By the call that made it; of any other rule all that it holds, which only cloudpickle takes."""
@@ -221,7 +235,7 @@ def _decayed(optimizer: Optimizer, rate: float, coupled: bool) -> Optimizer:
         optimizer,
         name=DECAYED.get(optimizer.name, kept),
         transform=chained(optimizer.transform) if fixed else rule,
-        limit=ByModel(optimizer.name, limit, limit),
+        limit=ByModel(optimizer.name, limit, limit, limit),
         hyperparameters={**settings, "coupled": True} if coupled else settings,
         formula=None,
     )
@@ -249,14 +263,23 @@ def overlap_limit(rule):
     """(problem, batch_size) -> the limit of ``rule`` on single-index problems, its memory short; None is SGD."""
 
     def limit_on_problem(problem, batch_size):
-        return law_of_scores(rule, problem, batch_size)
+        return overlap_law(rule, problem, batch_size)
 
     return limit_on_problem
 
 
-def law_of_scores(rule, problem, batch_size):
-    """The law of ``rule`` on a problem with one or several scores; None is SGD."""
-    return (softmax_law if isinstance(problem, SoftmaxRegression) else overlap_law)(rule, problem, batch_size)
+def softmax_limit(rule):
+    """(problem, batch_size) -> the limit of ``rule`` on softmax regressions, its memory short; None is SGD."""
+
+    def limit_on_problem(problem, batch_size):
+        return softmax_law(rule, problem, batch_size)
+
+    return limit_on_problem
+
+
+def of_scores(name: str, linear, rule) -> ByModel:
+    """The limits of a ``rule``, None for SGD, that has one on every problem whose gradient depends on scores."""
+    return ByModel(name, linear, overlap_limit(rule), softmax_limit(rule))
 
 
 def as_optimizer(value, name: str = "optimizer") -> Optimizer:

@@ -10,9 +10,10 @@ from jaxtyping import Array, Float, Int
 
 from sdelimit.limits.exact.sgd import sgd_limit
 from sdelimit.limits.exact.sgd_momentum import dana_limit, momentum_limit
+from sdelimit.limits.single_index.momentum import overlap_dana_limit, overlap_momentum_limit
 from sdelimit.optimizers.formula import GradientUpdate
 from sdelimit.optimizers.named import named
-from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, overlap_limit
+from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, of_scores
 from sdelimit.schedules import Constant, LearningRate
 from sdelimit.support import arguments as check
 
@@ -43,7 +44,7 @@ def sgd(*, momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
     momentum, nesterov = decay_rate("momentum", momentum), check.flag("nesterov", nesterov)
     if momentum == 0:
         transform = optax.identity()
-        limit = ByModel("sgd", of_noise(sgd_limit), overlap_limit(None))
+        limit = of_scores("sgd", of_noise(sgd_limit), None)
         return Optimizer("sgd", transform, limit, needs_variance=True, formula=GradientUpdate(transform))
     name = "sgd_nesterov" if nesterov else "sgd_momentum"
     return momentum_optimizer(name, optax.trace(momentum, nesterov=nesterov), momentum, nesterov)
@@ -55,9 +56,13 @@ def momentum_optimizer(name, transform, beta, nesterov=False, scale=1.0, debias=
     def limit(problem, batch_size):
         return momentum_limit(beta, nesterov, scale, debias, problem, batch_size)
 
+    def single_index(problem, batch_size):
+        return overlap_momentum_limit(beta, nesterov, scale, debias, problem, batch_size)
+
     given = {"momentum": beta, "nesterov": nesterov}
     if scale != 1 or debias:
         given |= {"scale": scale, "debias": debias}
+    limit = ByModel(name, limit, single_index)
     return Optimizer(name, transform, limit, given, memory=1 / (1 - beta), needs_variance=True)
 
 
@@ -90,11 +95,15 @@ def dana(g2, g3, delta, g1=1.0) -> Optimizer:
     def limit(problem, batch_size):
         return dana_limit(**schedules, problem=problem, batch_size=batch_size)
 
+    def single_index(problem, batch_size):
+        return overlap_dana_limit(**schedules, problem=problem, batch_size=batch_size)
+
     def rule(problem, batch_size):
         return _dana(*schedules.values(), problem.d)
 
     numbers = {name: f.value for name, f in schedules.items() if isinstance(f, Constant)}
     changing = tuple(f for f in functions.values() if not isinstance(f.schedule, Constant))
+    limit = ByModel("dana", limit, single_index)
     return Optimizer("dana", rule, limit, numbers, needs_variance=True, scheduled=changing)
 
 

@@ -94,6 +94,10 @@ class Loss(eqx.Module):
         """The v at which l changes sign, jumps or has a kink, for one of the outcomes."""
         return np.zeros((0, u_star.size))
 
+    def kinks(self, u_star: Float[np.ndarray, " n"], label) -> Float[np.ndarray, "E n"]:
+        """Further v at which l has a kink but no change of sign."""
+        return np.zeros((0, u_star.size))
+
     def moments(self, S2, X, B22):
         """h1, h0 and E l^2 where they are known in closed form (theory: section 20), in JAX; None otherwise."""
         return None
@@ -304,6 +308,47 @@ class OwnLoss(Loss):
     @property
     def classifies(self):
         return self.classified
+
+
+class Clipped(Loss):
+    """The loss whose gradient is clipped: l where |l| < ``threshold``, and of that size beyond."""
+
+    smooth: ClassVar[bool] = False
+    loss: Loss
+    threshold: float
+
+    def slope(self, v, u_star, label):
+        return jnp.clip(self.loss.slope(v, u_star, label), -self.threshold, self.threshold)
+
+    def draws(self, noise):
+        return self.loss.draws(noise)
+
+    def label(self, draw, u_star):
+        return self.loss.label(draw, u_star)
+
+    def outcomes(self, noise, u_star):
+        return self.loss.outcomes(noise, u_star)
+
+    def edges(self, u_star, label):
+        return self.loss.edges(u_star, label)
+
+    def kinks(self, u_star, label):
+        level = _Excess(self.loss, self.threshold)
+        return _sign_changes(level, u_star, np.broadcast_to(label, u_star.shape))
+
+    @property
+    def of_residual(self):
+        return self.loss.of_residual
+
+
+class _Excess(Loss):
+    """|l| - ``threshold`` in the place of a gradient, for its changes of sign."""
+
+    loss: Loss
+    threshold: float
+
+    def slope(self, v, u_star, label):
+        return jnp.abs(self.loss.slope(v, u_star, label)) - self.threshold
 
 
 @memoized(size=512)

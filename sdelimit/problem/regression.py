@@ -18,6 +18,8 @@ from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.numerics.sums import dot
 from sdelimit.problem.sample_stream import GaussianStream, Stream
 from sdelimit.support import arguments as check
+from sdelimit.support.brief import brief
+from sdelimit.support.html import as_html
 from sdelimit.support.structure import ByContent
 
 RESULTS = 32
@@ -94,6 +96,11 @@ class Regression(Replaceable):
     def _arguments(self) -> dict[str, str]:
         """The class's own arguments as texts."""
         return {}
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows: a table of what it is."""
+        facts = {"model": self.model, "d": str(self.d), "covariance": brief(self.covariance), "noise": repr(self.noise)}
+        return as_html({**facts, "data": self.data_name or "", "R(0)": f"{self.initial_risk:.4g}"})
 
     @property
     def d(self) -> int:

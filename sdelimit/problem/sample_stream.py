@@ -32,6 +32,11 @@ class Stream(eqx.Module):
         """eps of shape (steps, runs, batch_size)."""
         raise NotImplementedError
 
+    @property
+    def of_features(self) -> "Stream":
+        """The same stream for features alone: without what only ``noise`` reads, so that programs are shared."""
+        return self
+
     per_run = ("keys",)
     """The arrays whose first axis counts the runs."""
 
@@ -48,8 +53,12 @@ class GaussianStream(Stream):
     """x ~ N(0, K) and eps from its law, fresh at every step; the numbers are drawn in float32 whatever the dtype."""
 
     covariance: Covariance
-    law: eqx.Module
+    law: eqx.Module | None
     generator: str = "threefry"
+
+    @property
+    def of_features(self):
+        return dataclasses.replace(self, law=None)
 
     def random(self, index, batch_size):
         words = jax.random.key_data(self.keys)

@@ -19,7 +19,7 @@ from sdelimit.noise.base import NoiseLaw
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import evaluate_in_float64
-from sdelimit.problem.losses import KINKS, Loss, Residual
+from sdelimit.problem.losses import KINKS, Clipped, Loss, Residual
 
 ORDER = 8
 """Gauss-Legendre points of a panel."""
@@ -85,6 +85,23 @@ def histogram(loss: Loss, noise: NoiseLaw, B22: float, s, c, batch_size: int = 1
     """The law of the gradient's length over a batch, Lambda^2 = sum_j l_j^2 / b^2, and of sum_j l_j Q_j / b with it."""
     rows = [_batch(_histogram(loss, noise, B22, *state), batch_size) for state in zip(s, c, strict=True)]
     return Histogram(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def clipped_moments(loss: Loss, noise: NoiseLaw, B22: float, s, c, threshold: float, batch_size: int = 1) -> Moments:
+    """Those of SGD whose gradient is multiplied by min(1, threshold / Lambda), and the mean square of its length.
+
+    Lambda^2 = sum_j l_j^2 / b^2 over a batch. Batches of two and more are taken from their histogram, to about 1e-4
+    where Lambda has a smooth law.
+    """
+    if batch_size == 1:
+        return moments(Clipped(loss, threshold), noise, B22, s, c)
+    rows = histogram(loss, noise, B22, s, c, batch_size)
+    factor = np.minimum(1.0, threshold * np.exp(-rows.log_square / 2))
+    square = np.sum(rows.weight * np.exp(rows.log_square) * factor**2, axis=1)
+    across, along = np.sum(rows.across * factor, axis=1), np.sum(rows.along * factor, axis=1)
+    s, c, sd = np.asarray(s), np.asarray(c), np.sqrt(B22)
+    h1 = across / (s * np.sqrt(1 - c**2))
+    return Moments(h1, np.zeros_like(h1) if B22 == 0 else along / sd - c * s / sd * h1, square)
 
 
 @memoized(size=4096)
@@ -175,6 +192,7 @@ def _slopes(loss, noise, B22, s, c):
         special = loss.edges(outer, label)
         edges = [mean + tau * x for x in NORMAL] + [x - outer for x in OWN]
         edges += [place + tau * x for place in special for x in graded_edges]
+        edges += list(loss.kinks(outer, label))
         edges = np.sort(np.clip(edges, mean + tau * NORMAL[0], mean + tau * NORMAL[-1]), axis=0)
         v, width = _panels(edges)
         z = (v - mean) / tau
@@ -193,7 +211,8 @@ def _residual_slopes(loss, noise, s, c):
     edges += [
         np.full_like(sd, place) + sd * x for place in loss.edges(np.zeros(1), np.zeros(1)).ravel() for x in GRADED
     ]
-    if not isinstance(loss, Residual):
+    edges += [np.full_like(sd, place) for place in loss.kinks(np.zeros(1), np.zeros(1)).ravel()]
+    if not isinstance(getattr(loss, "loss", loss), Residual):
         edges += [np.full_like(sd, place) for place in (*-KINKS, *KINKS)]
     edges = np.sort(np.clip(edges, -means + sd * NORMAL[0], -means + sd * NORMAL[-1]), axis=0)
     r, width = _panels(edges)

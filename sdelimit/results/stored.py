@@ -5,8 +5,8 @@ import warnings
 
 import numpy as np
 
-from sdelimit.results.html import as_html
 from sdelimit.support.files import FileError, as_path, read_npz, reading, replacing
+from sdelimit.support.html import as_html
 from sdelimit.support.structure import OURS, ByContent, name_of, put_together, take_apart
 from sdelimit.support.versions import version_info
 

@@ -15,6 +15,7 @@
 | features correlated with the residual | theory, paths | error of the linear drift (theory: section 15) |
 | averages of gradients made of signal | theory, paths | signal over noise in them (theory: section 17) |
 | few directions whose fluctuations carry the risk | theory, paths | variance of the risk of a run (section 15) |
+| steps whose variance along their mean is not known | paths, ``std`` | the law has no ``fluctuations`` (section 17) |
 | coefficients sampled too crudely | theory, paths | standard errors of phi and kappa(1) along the curve (section 6) |
 
 Section numbers are those of the theory. Noise without a second moment, where a rule has no limit at all, is an error.
@@ -55,6 +56,13 @@ FAR = 1e20
 """A risk this many times that of the problem, at which coefficients grow as they do at infinity."""
 
 
+UNKNOWN_SPREAD = (
+    "how the steps of this rule vary along their own mean is not known and left out: the mean is right, and the risk "
+    "of single runs may vary by up to a quarter less than here"
+)
+"""Of laws without ``fluctuations``: signSGD's runs spread up to a quarter less without that, rules with memory less."""
+
+
 def theory_warnings(curve, limit) -> tuple[str, ...]:
     """Reasons why ``limit`` may be inaccurate along a risk curve, one text each."""
     found = (
@@ -76,6 +84,8 @@ def theory_warnings(curve, limit) -> tuple[str, ...]:
 def path_warnings(curve, limit) -> tuple[str, ...]:
     """The same for SDE paths around that curve, and reasons why their spread may be wrong."""
     noise, texts = curve.problem.noise, theory_warnings(curve, limit)
+    if limit.fluctuations is None and not np.any(curve.aligned):
+        texts = (*texts, UNKNOWN_SPREAD)
     if limit.reads_overlaps:
         return texts
     if np.isfinite(noise.fourth_moment) or not np.isfinite(_edge(curve, limit)):

@@ -7,18 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdelimit.limits.law import Law, moment_pairs
-from sdelimit.modes.decoupled import Modes, noise_along_mean
+from sdelimit.modes.decoupled import Modes
 from sdelimit.numerics.floors import NEGLIGIBLE, TINY
 from sdelimit.numerics.jit import jit
 from sdelimit.numerics.matrices import exponentials
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.sde.noise_increments import (
     after_weight_decay,
-    float32_transpose,
     mean_decay,
     noise_increments,
     risks_of,
-    row_products,
     standard_normals,
 )
 
@@ -30,14 +28,13 @@ def mode_stepper(problem, law: Law, current: Modes, factors, theory):
     two halves of decoupled weight decay.
     """
     pull = None if law.weight_decay == 0 else (law.weight_decay, current.target)
-    along = None if law.fluctuations is None else float32_transpose(noise_along_mean(problem, law))
     law = law.undecayed
-    increments = noise_increments(law, current, factors, theory)
+    increments = noise_increments(problem, law, current, factors, theory)
     floor = NEGLIGIBLE * max(float(theory.risk[0]), float(theory.lr.max()) ** 2 * current.decay.max(), TINY)
     arrays = current.decay, current.rates, current.forcing / problem.d
     state = current.w0 if law.size == 1 else law.initial_state(current.w0, current.target)
     state = (state, law.initial_scalars()) if law.has_scalars else state
-    return partial(_advance, law, *arrays, increments, along, floor, pull), state, _fastest(law, current, theory)
+    return partial(_advance, law, *arrays, increments, floor, pull), state, _fastest(law, current, theory)
 
 
 def _fastest(law, current, theory):
@@ -52,8 +49,12 @@ def _fastest(law, current, theory):
     return float(np.max(rates.max(axis=1) * current.decay.sum() / rates.sum(axis=1)))
 
 
+OTHER = 2**31
+"""Added to the number of a step: the key of the random length of its gradients."""
+
+
 @jit
-def _advance(law, decay, rates, forcing, increments, along, floor, pull, state, keys, index, dt, eta):
+def _advance(law, decay, rates, forcing, increments, floor, pull, state, keys, index, dt, eta):
     d, step_of = decay.shape[0], _scalar_step if law.size == 1 else _vector_step
 
     def step(state, inputs):
@@ -64,7 +65,7 @@ def _advance(law, decay, rates, forcing, increments, along, floor, pull, state, 
             if law.size == 1
             else w.at[:, 0].set(after_weight_decay(pull, half, w[:, 0]))
         )
-        w, scalars = step_of(law, decay, rates, forcing, increments, along, floor, d, w, scalars, keys, inputs)
+        w, scalars = step_of(law, decay, rates, forcing, increments, floor, d, w, scalars, keys, inputs)
         w = (
             after_weight_decay(pull, half, w)
             if law.size == 1
@@ -79,7 +80,7 @@ def _advance(law, decay, rates, forcing, increments, along, floor, pull, state, 
     return jax.lax.scan(step, state, (index, dt, eta))
 
 
-def _scalar_step(law, decay, rates, forcing, increments, along, floor, d, w, scalars, keys, inputs):
+def _scalar_step(law, decay, rates, forcing, increments, floor, d, w, scalars, keys, inputs):
     """One step of laws with one number a mode: decay and the variance of the noise exactly."""
     index, dt, eta = inputs
     drift, noise = jax.vmap(law.drift_coefficients), jax.vmap(law.noise_coefficients)
@@ -98,9 +99,9 @@ def _scalar_step(law, decay, rates, forcing, increments, along, floor, d, w, sca
     b = noise(R, middle)
     z = standard_normals(keys, index, (d + 1,))
     z, other = z[:, :-1], z[:, -1:]
-    if along is not None:
-        mean = row_products(along, w) / jnp.sqrt(b)
-        z = _with_fluctuations(law, R, middle, b, d * dt, mean, z, other)
+    if law.fluctuations is not None:
+        mean = increments.against(R, b, decay, w)
+        z = _with_fluctuations(law, R, middle, b.sum(axis=1, keepdims=True), d * dt, mean, z, other)
     increment = eta * jnp.sqrt(dt / d) * increments(R, b, z)
     w = jnp.exp(-exponent) * w + jnp.sqrt(mean_decay(2 * exponent)) * increment
     return w, _relax(law, scalars, 2 * R[:, None], dt)
@@ -112,7 +113,7 @@ def _relax(law, scalars, q, dt):
     return scalars - jnp.expm1(-rate * dt) * (target - scalars)
 
 
-def _vector_step(law, decay, rates, forcing, increments, along, floor, d, v, scalars, keys, inputs):
+def _vector_step(law, decay, rates, forcing, increments, floor, d, v, scalars, keys, inputs):
     """One step of laws with k numbers a mode: half the drift, the noise, the other half; second order in law."""
     index, dt, eta = inputs
     pairs = moment_pairs(law.size)
@@ -137,32 +138,33 @@ def _vector_step(law, decay, rates, forcing, increments, along, floor, d, v, sca
     middle = _relax(law, scalars, (start + ahead) / 2, dt / 2)
     B = jax.vmap(lambda q, m: law.noise(eta, q, m))(ahead, middle)
     z = standard_normals(keys, index, (B.shape[1], law.size, d))
-    if law.along_mean(jnp.ones(())) is not None:
-        z = z.at[:, 0].set(_along_gradient(law, decay, eta, ahead, middle, v[:, 0], z[:, 0]))
+    if law.fluctuations is not None:
+        other = standard_normals(keys, index + np.uint32(OTHER), (1,))
+        z = z.at[:, 0].set(_of_gradients(law, decay, eta, ahead, middle, d * dt, v[:, 0], z[:, 0], other))
     half = half_drift(ahead, middle)
     v = move(half, move(half, v) + jnp.sqrt(dt / d) * increments.of_vectors(B, z))
     return v, _relax(law, scalars, ahead, dt)
 
 
-def _along_gradient(law, decay, eta, q, m, w, z):
-    """Normals whose noise, of the covariance N Lambda of gradients in the modes, has Gamma (Lambda w) (Lambda w)' more.
+def _of_gradients(law, decay, eta, q, m, steps, w, z, other):
+    """Normals for the k numbers that make the noise of gradients ``_with_fluctuations``.
 
-    (I + (Gamma / N) b b')^(1/2) z with b = Lambda^(1/2) w, where I is N Lambda in units of itself. A variance that is
-    negative counts as 0.
+    That noise, of the covariance N Lambda in the modes, is along ``Law.entry`` in every mode: one normal a mode counts.
     """
-    N = jax.vmap(lambda q, m: law.gradient_noise(eta, q, m))(q, m)[:, None, None]
-    gamma = jax.vmap(lambda q: law.along_mean(q[0] / 2))(q)[:, None, None]
-    b = (jnp.sqrt(decay) * w)[:, None]
-    square = jnp.maximum(jnp.sum(b**2, axis=-1, keepdims=True), TINY)
-    along = jnp.sum(b * z, axis=-1, keepdims=True) / square * b
-    return z + (jnp.sqrt(jnp.maximum(1 + gamma * square / jnp.maximum(N, TINY), 0.0)) - 1) * along
+    N = jax.vmap(lambda q, m: law.gradient_noise(eta, q, m))(q, m)[:, None]
+    kick = -jax.vmap(lambda q, m: law.entry(eta, q, m))(q, m)
+    unit = kick / jnp.sqrt(jnp.maximum(jnp.sum(kick**2, axis=1, keepdims=True), TINY))
+    gradient = jnp.einsum("na,nad->nd", unit, z)
+    b = jnp.sqrt(decay) * w / jnp.sqrt(jnp.maximum(N, TINY))
+    moved = _with_fluctuations(law, q[:, 0] / 2, m, N, steps, b, gradient, other)
+    return unit[:, :, None] * moved[:, None]
 
 
 def _with_fluctuations(law, R, m, psi, steps, b, z, other):
     """The noise of ``steps`` steps of the rule in place of standard normals z; see limits/exact/step_fluctuations.py.
 
-    With L the only factor and b = L^-1 v / sqrt(psi) in the coordinates of the modes, (I + gamma b b')^(1/2) z makes
-    the covariance psi L L' + gamma v v'. Its part across b is scaled by the root of G, the mean of E over these steps
+    With L the factor of the noise and b = L^-1 v in the coordinates of the modes, (I + gamma b b')^(1/2) z makes the
+    covariance L L' + gamma v v'. Its part across b is scaled by the root of G, the mean of E over these steps
     relative to psi: lognormal, of variance length_variance / steps. Variances that rounding or sampling makes negative
     count as 0.
     """

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sdelimit.modes.decoupled import Modes
+from sdelimit.modes.decoupled import Modes, against_mean, noise_along_mean
 from sdelimit.numerics import normals
 from sdelimit.numerics.floors import TINY_RISK
 from sdelimit.numerics.matrices import semidefinite_root
@@ -33,6 +33,11 @@ class IndependentIncrements(eqx.Module):
         """Increments of paths at the risks ``R`` from standard normals."""
         return jnp.sqrt(jnp.maximum(b @ self.variances, 0.0)) * z
 
+    def against(self, R, b, decay, w):
+        """x with self(R, b, x) = Lambda w, the mean update in the modes: least squares where the noise is singular."""
+        root = jnp.sqrt(jnp.maximum(b @ self.variances, 0.0))
+        return jnp.where(root > 0, decay * w / jnp.where(root > 0, root, 1.0), 0.0)
+
     def of_vectors(self, B: Float[Array, "n q k k"], z: Float[Array, "n q k d"]) -> Float[Array, "n k d"]:
         """Increments of k numbers a mode with the covariance sum_q B_q c_qi."""
         return jnp.einsum("nqab,qd,nqbd->nad", _roots(B), jnp.sqrt(jnp.maximum(self.variances, 0.0)), z)
@@ -50,15 +55,26 @@ class MixingIncrements(eqx.Module):
         shapes: F' with F F' = shape: (k, d) if all kernels are diagonal in the modes, else (k, d, d).
         noise_power: tr(Lambda N_q).
         factors: F_q' with F_q F_q' = N_q, one for each kernel, for laws with several numbers a mode.
+        inverses: (F^-1 Lambda)' of the shapes, for laws that know the covariance of steps along their mean.
     """
 
     log_R: Float[np.ndarray, " k"]
     shapes: Float[Array, "k d"] | Float[Array, "k d d"]
     noise_power: Float[np.ndarray, " q"]
     factors: tuple = ()
+    inverses: Float[Array, "k d"] | Float[Array, "k d d"] | None = None
 
     def __call__(self, R: Float[Array, " n"], b: Float[Array, "n q"], z: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """Increments of paths at the risks ``R`` from standard normals."""
+        return jnp.sqrt(b @ self.noise_power)[:, None] * self._product(self.shapes, R, z)
+
+    def against(self, R, b, decay, w):
+        """x with self(R, b, x) = Lambda w, the mean update in the modes: least squares where the noise is singular."""
+        del decay  # it is in the inverses
+        return self._product(self.inverses, R, w) / jnp.sqrt(b @ self.noise_power)[:, None]
+
+    def _product(self, shapes, R, z):
+        """The matrix of the nearest risk times each row of ``z``."""
         nearest = jnp.clip(jnp.rint((jnp.log(R) - self.log_R[0]) / SPACING), 0, len(self.log_R) - 1)
 
         def add(total, knot):
@@ -67,12 +83,10 @@ class MixingIncrements(eqx.Module):
             product = lambda: row_products(factor, jnp.where(mine, z, 0.0))  # noqa: E731
             return total + jax.lax.cond(jnp.any(mine), product, lambda: jnp.zeros_like(total)), None
 
-        shapes = jnp.asarray(self.shapes)
+        shapes = jnp.asarray(shapes)
         if len(shapes) == 1:
-            total = row_products(shapes[0], z)
-        else:
-            total, _ = jax.lax.scan(add, jnp.zeros_like(z), (jnp.arange(len(shapes)), shapes))
-        return jnp.sqrt(b @ self.noise_power)[:, None] * total
+            return row_products(shapes[0], z)
+        return jax.lax.scan(add, jnp.zeros_like(z), (jnp.arange(len(shapes)), shapes))[0]
 
     def of_vectors(self, B: Float[Array, "n q k k"], z: Float[Array, "n q k d"]) -> Float[Array, "n k d"]:
         """Increments of k numbers a mode with the covariance sum_q B_q N_q."""
@@ -87,8 +101,8 @@ def _roots(B):
     return jnp.einsum("...ai,...i,...bi->...ab", vectors, jnp.sqrt(jnp.maximum(values, 0.0)), vectors)
 
 
-def noise_increments(law, current: Modes, factors, theory):
-    """The noise of ``law`` in the modes ``current`` for paths near the mean risk of ``theory``.
+def noise_increments(problem, law, current: Modes, factors, theory):
+    """The noise of ``law`` in the modes ``current`` of ``problem`` for paths near the mean risk of ``theory``.
 
     ``factors`` of its noise matrices as ``modes.noise_coordinates`` gives them.
     """
@@ -98,8 +112,12 @@ def noise_increments(law, current: Modes, factors, theory):
     noise_power = np.stack(variances) @ current.decay
     if law.size > 1:
         return MixingIncrements(np.zeros(1), np.zeros((1, 1)), noise_power, tuple(map(float32_transpose, factors)))
+    fluctuates = law.fluctuations is not None
     if len(factors) == 1:
-        return MixingIncrements(np.zeros(1), float32_transpose(factors[0] / np.sqrt(noise_power[0]))[None], noise_power)
+        root = np.sqrt(noise_power[0])
+        inverses = float32_transpose(noise_along_mean(problem, law) * root)[None] if fluctuates else None
+        shape = float32_transpose(factors[0] / root)[None]
+        return MixingIncrements(np.zeros(1), shape, noise_power, inverses=inverses)
     low, high = np.log(risks_of(theory)) + np.array([-MARGIN, MARGIN])
     log_R = low + SPACING * np.arange(np.ceil((high - low) / SPACING) + 1)
     scalars = jnp.asarray(law.initial_scalars())
@@ -108,8 +126,11 @@ def noise_increments(law, current: Modes, factors, theory):
     if np.ptp(parts, axis=0).max() < SAME_SHAPE:
         parts, log_R = parts[:1], log_R[:1]
     covariances = [f**2 if f.ndim == 1 else f @ f.T for f in factors]
-    shapes = [float32_transpose(_factor_of_sum(part / noise_power, covariances)) for part in parts]
-    return MixingIncrements(log_R, jnp.stack(shapes), noise_power)
+    shapes = [_factor_of_sum(part / noise_power, covariances) for part in parts]
+    inverses = None
+    if fluctuates:
+        inverses = jnp.stack([float32_transpose(against_mean(shape, current.decay)) for shape in shapes])
+    return MixingIncrements(log_R, jnp.stack(list(map(float32_transpose, shapes))), noise_power, inverses=inverses)
 
 
 def _factor_of_sum(weights, covariances):

@@ -115,6 +115,7 @@ def solve_sde(
         limit = limit.widened(REACH * largest_distance(theory))
         given = {"batch_size": batch_size, "rtol": 1e-4, "atol": None, "save_modes": False}
         limit = refined_limit(problem, optimizer, limit, lr, times, given)
+    limit = limit.with_spread()
     advance, state, fastest = path_stepper(problem, limit, theory, answering)
     edges, saved = _steps(theory, times, step_tolerance, fastest, limit.weight_decay, breaks, stepping.longest)
     middle = lr.at((edges[1:] + edges[:-1]) / 2)
@@ -196,7 +197,7 @@ def _steps(theory, times, tolerance, fastest, weight_decay, breaks, longest):
 
 def _run(advance, state, start, dt, eta, n_paths, seed, progress):
     """What ``advance`` gives of every path at every step edge, (n_paths, steps + 1, ...), ``start`` at the first."""
-    keys = jax.vmap(partial(normals.run_key, seed))(jnp.arange(n_paths, dtype=jnp.uint32))
+    keys = jax.vmap(partial(normals.run_key, seed))(np.arange(n_paths, dtype=np.uint32))
     state = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_paths, *x.shape)), state)
     risks = [np.broadcast_to(start, (1, n_paths, *np.shape(start)))]
     with progress_bar(progress, dt.size, "step", leave=False) as bar:

@@ -23,8 +23,9 @@ def chunk(e, start, length, block, group, stream, state):
     theta_star = e.problem.stacked(e.problem.theta_star).astype(e.dtype)
     state, measured = _advance(
         rules=rules, batch_size=e.batch_size, sharpness=e.sharpness, covariance=e.problem.covariance,
-        loss=e.problem.loss, K_target=e.problem.target_image(e.dtype), stream=stream,
-        theta_star=theta_star, per_unit=tuple(np.asarray(1 / unit, e.dtype) for unit in e.units), state=state,
+        loss=e.problem.loss, K_target=e.problem.target_image(e.dtype), stream=stream.of_features,
+        eps=_label_noise(stream, index, e.batch_size, e.dtype), theta_star=theta_star,
+        per_unit=tuple(np.asarray(1 / unit, e.dtype) for unit in e.units), state=state,
         index=index, take=take, rate=rate,
     )  # fmt: skip
 
@@ -42,7 +43,7 @@ def start(e, group, block):
     """The stream of a group, and its state: for each rule (delta, optimizer state), each with leading axes (runs, m),
     and the random numbers of the first block of steps.
     """
-    keys = jax.vmap(partial(normals.run_key, e.seed))(jnp.arange(group.rows, dtype=jnp.uint32) + group.first)
+    keys = jax.vmap(partial(normals.run_key, e.seed))(np.arange(group.rows, dtype=np.uint32) + np.uint32(group.first))
     stream = e.problem.stream(keys, (e.slots - 1) * e.batch_size, e.generator).on_devices(group.place)
     ends = e.problem.theta_star, e.problem.delta0
     theta_star, delta0 = (e.problem.stacked(v).astype(e.dtype) for v in ends)
@@ -58,13 +59,20 @@ def start(e, group, block):
 
 
 @jit
+def _label_noise(stream, index, batch_size, dtype):
+    """eps of each step, (blocks, steps, runs, batch_size), a program of its own: ``_advance`` serves all noise laws."""
+    return _in_blocks(stream.noise(index.reshape(-1), batch_size, dtype), index.shape[1])
+
+
+@jit
 def _random(stream, index, batch_size):
     return stream.random(index, batch_size)
 
 
 @jit
 def _advance(
-    rules, batch_size, sharpness, covariance, loss, K_target, stream, theta_star, per_unit, state, index, take, rate
+    rules, batch_size, sharpness, covariance, loss, K_target, stream, eps, theta_star, per_unit, state,
+    index, take, rate,
 ):  # fmt: skip
     """Advance every rule by blocks of steps; ``per_unit`` multiplies the gradients that each is given.
 
@@ -73,7 +81,6 @@ def _advance(
     ``take``; zero elsewhere.
     """
     dtype, block = theta_star.dtype, index.shape[1]
-    eps = _in_blocks(stream.noise(index.reshape(-1), batch_size, dtype), block)
     step = partial(_step, rules, loss, partial(_measure, covariance, K_target, sharpness), stream, theta_star, per_unit)
 
     def advance(state, random, inputs):

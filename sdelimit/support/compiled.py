@@ -19,6 +19,8 @@ from jax.experimental.compilation_cache import compilation_cache
 from sdelimit.support.files import as_path, writable_folder
 
 VARIABLE = "SDELIMIT_CACHE"
+LARGEST = 2**30
+"""Bytes that the programs in a folder may take; beyond, those used the longest ago go until half of that is left."""
 OFF = ("off", "no", "none", "false", "0")
 
 
@@ -26,8 +28,9 @@ def enable_cache(folder=None) -> Path | None:
     """Keep compiled programs in a folder, so that other processes need not compile them again.
 
     It sets options of JAX for this process, from here on: all that JAX compiles is kept, your own programs too. Call it
-    once, before the first solve. Results do not change. The folder may be removed at any time; of several machines
-    that share it each kind of processor has its own part.
+    once, before the first solve. Results do not change. The folder may be removed at any time. Where its programs take
+    more than 1 GiB, those used the longest ago are removed. Of several machines that share it each kind of processor
+    has its own part.
 
     Args:
         folder: where; default the folder that the environment variable SDELIMIT_CACHE names, and without it one of this
@@ -55,8 +58,32 @@ def enable_cache(folder=None) -> Path | None:
     except (ValueError, RuntimeError) as error:  # of expanduser, where there is no home
         warnings.warn(f"compiled programs are not kept: {error}", stacklevel=2)
         return None
+    drop_oldest(place, LARGEST)
     keep_in(place)
     return place
+
+
+def drop_oldest(place, largest: int):
+    """Where the files of a folder take more than ``largest`` bytes, remove those used the longest ago, to half of that.
+
+    Another process that looks for one of them at this moment compiles it anew.
+    """
+    found = []
+    for path in place.iterdir():
+        try:
+            if path.is_file():
+                facts = path.stat()
+                found.append((max(facts.st_atime, facts.st_mtime), facts.st_size, path))
+        except OSError:  # another process has removed it
+            continue
+    total = sum(size for _, size, _ in found)
+    if total <= largest:
+        return
+    for _, size, path in sorted(found):
+        if total <= largest // 2:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
 
 
 def keep_in(place):

@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ def read_table(path) -> Table:
 
     In a text, numbers are separated by commas, semicolons, tabs or blanks, whichever the first line has; fields may be
     in double quotes; blank lines and lines that begin with # are ignored. The first line is a header if it holds a text
-    above a number, or texts alone.
+    above a number, or texts alone; a warning says so if it holds numbers too, and may be a row with a mistyped number.
 
     Raises:
         ValueError: for an entry that is missing or no finite number, with its line (from 1, as an editor shows it) and
@@ -121,6 +122,12 @@ def _parse(records) -> Table:
         raise ValueError("it has no rows")
     names = _names(*(fields for _, fields in first))
     top, width = first[0][0], len(first[0][1])
+    if names is not None and any(_number(name) is not None for name in names):
+        texts = [name for name in names if _number(name) is None and not _is_missing(name)]
+        warnings.warn(
+            f"line {top} is taken for a header, not for a row, because of {texts[0]!r} in it; it holds numbers too",
+            stacklevel=2,
+        )
     values, places = array.array("d"), array.array("q")
     for line, fields in itertools.chain(first if names is None else first[1:], records):
         if len(fields) != width:

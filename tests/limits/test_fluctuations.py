@@ -6,6 +6,10 @@ import pytest
 
 import sdelimit as sl
 from sdelimit.limits.exact.step_fluctuations import SignFluctuations, sampled_fluctuations, sgd_fluctuations
+from sdelimit.limits.sampled.ratio import RatioRule
+from sdelimit.limits.sampled.sign_of_average import SignedRule
+from sdelimit.limits.sampled.spread_along_mean import at_one_risk
+from sdelimit.limits.sampled.weights import Weights
 from sdelimit.numerics.precision import evaluate_in_float64
 
 R, V, N = 0.3, 0.5, 2_000_000
@@ -14,7 +18,7 @@ NOISE = sl.noise.Gaussian(V)
 
 
 def by_drawing(weight, batch_size, factor=1.0):
-    """gamma, spread and coupling as limits/fluctuations.py defines them, and the standard error of each."""
+    """gamma, spread and coupling as limits/exact/step_fluctuations.py defines them, and the standard error of each."""
     z, eps = np.random.default_rng(0).standard_normal((2, 20, N // 20, batch_size))
     residual = S * z - V * eps
     length = np.sqrt(np.sum(residual**2, axis=-1)) / batch_size
@@ -62,3 +66,68 @@ def test_those_of_sgd_do_not_jump_where_a_diffusion_cannot():
     """Without a fourth moment the risk moves by jumps: only the finite part is left."""
     gamma, spread, coupling = sgd_fluctuations(sl.noise.StudentT(3.0, 0.5), 2)(jnp.asarray(R))
     assert gamma == 0.5 and spread == 0 and coupling == 0
+
+
+def by_gradient_histories(rule, variances, risk, steps=1000, histories=1000, copies=3, memory=45):
+    """gamma / phi^2 and its standard error, for noise of normals with random ``variances``.
+
+    A_s = E[dW_s / d xi_s | l] with W_s = g_s sum_m a_m V_{s+m}^(-1/2), and E[z | l, tau] = s q / tau where l = tau q.
+    So gamma = LRV(q A / tau) - E[A^2 / tau^2], the first from sums over long windows. Products of means over
+    different copies of xi are those of conditional means.
+    """
+    a, w = ([x.now + x.past, *(x.past * x.decay**j for j in range(1, memory))] for x in (rule.a, rule.w))
+    rng = np.random.default_rng(0)
+    tau = np.sqrt(2 * risk + variances(rng, (histories, steps)))
+    q = rng.normal(size=tau.shape)
+    l = tau * q  # noqa: E741
+    A = np.zeros((2, *l.shape))
+    for copy in range(2 * copies):
+        g = l * rng.normal(size=l.shape)
+        V = sum(w[j] * np.roll(g**2, j, axis=1) for j in range(memory))
+        first, third = V**-0.5, V**-1.5
+        for m in range(memory):
+            A[copy % 2] += a[m] * l * (np.roll(first, -m, axis=1) - w[m] * g**2 * np.roll(third, -m, axis=1)) / copies
+    window = np.sin(np.pi * (np.arange(steps) + 0.5) / steps) ** 2
+    X = q * A / tau
+    products = np.prod([(window * (one - X.mean())).sum(axis=1) for one in X], axis=0) / np.sum(window**2)
+    gamma, phi2 = products.mean() - np.mean(A[0] * A[1] / tau**2), X.mean() ** 2
+    return gamma / phi2, np.std(products) / np.sqrt(histories) / phi2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("noise", "variances", "risk"),
+    [
+        (sl.noise.Laplace(0.5), lambda rng, shape: 2 * 0.5**2 * rng.exponential(size=shape), 0.02),
+        (sl.noise.Gaussian(0.5), lambda rng, shape: np.full(shape, 0.5**2), 0.5),
+    ],
+    ids=["laplace", "gaussian"],
+)
+def test_those_of_rules_with_memory_are_those_of_gradient_histories(noise, variances, risk):
+    rule = RatioRule(Weights(0.0, 0.2, 0.8), Weights(0.0, 0.15, 0.85), 2)
+    expected, error = by_gradient_histories(rule, variances, risk)
+    assert error < 0.1
+    assert at_one_risk(rule, noise, risk, 1) == pytest.approx(expected, abs=4 * error)
+
+
+def test_that_of_long_memories_is_half_that_of_signs():
+    """gamma / phi^2 is -1 for signs, and -(1 - Var(l^2) / (4 (2P)^2)) / b for long memories: -1/2 at b = 1."""
+    none = sl.noise.NoNoise()
+    assert at_one_risk(SignedRule(Weights(1.0, 0.0, 0.0)), none, 0.5, 1) == pytest.approx(-1.0, abs=2e-3)
+    for b in (1, 4):
+        long = [SignedRule(Weights(0.0, 1.0, 0.99)), RatioRule(Weights(0.0, 0.1, 0.9), Weights(0.0, 0.01, 0.99), 2)]
+        for rule in long:
+            assert at_one_risk(rule, none, 0.5, b) == pytest.approx(-0.5 / b, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("rule", "gamma"),
+    [
+        (RatioRule(Weights(1.0, 0.0, 0.0), Weights(0.0, 0.1, 0.9), 2), -0.385 / 0.865993**2),
+        (SignedRule(Weights(0.0, 1.0, 0.9)), -6.27 / 3.501**2),
+    ],
+    ids=["rmsprop", "signum"],
+)
+def test_that_of_rmsprop_and_signum_is_as_sampled(rule, gamma):
+    """Of sampled histories, good to 0.02 of E[A^2]: kappa'(0) / phi^2 is 1.02 for both."""
+    assert at_one_risk(rule, sl.noise.NoNoise(), 0.5, 1) == pytest.approx(gamma, abs=0.03)

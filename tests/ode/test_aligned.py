@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from conftest import heteroscedastic
 from scipy import stats
@@ -367,10 +368,14 @@ def test_the_mean_of_clipped_gradients_at_a_correlation_is_that_of_a_loop(noise,
 
 
 @pytest.mark.parametrize(
-    ("rule", "lr"), [(sl.clip_coordinate(0.3), 0.3), (sl.adam(0.5, 0.9, eps=0.3), 0.1)], ids=["clip", "adam"]
+    ("rule", "lr"),
+    [(sl.clip_coordinate(0.3), 0.3), (sl.adam(0.5, 0.9, eps=0.3), 0.1), ("tanh", 0.1)],
+    ids=["clip", "adam", "measured"],
 )
 def test_rules_with_a_scale_of_their_own_are_warned_of(rule, lr):
     """The estimate is the error of the first part of the curve, within 20% of itself."""
+    if rule == "tanh":
+        rule = sl.from_optax(optax.stateless(lambda g, _: jnp.tanh(g / 0.3)), name="tanh")
     problem = sl.LinearRegression(sl.covariance.identity(250), sl.noise.Gaussian(0.1), theta_star=sparse(250, 1))
     with pytest.warns(sl.LimitWarning, match="features are correlated"):
         curve = sl.solve_ode(problem, rule, lr, t=[0.0, 0.1, 0.5])

@@ -1,12 +1,12 @@
 """The spread of single runs along a curve (theory: section 18), against equations that share no code with it."""
 
-import jax.numpy as jnp
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
 import sdelimit as sl
-from sdelimit.limits.exact.sgd_momentum import MomentumLaw
 
 D = 64
 TIMES = np.linspace(0.0, 4.0, 9)
@@ -86,33 +86,18 @@ def test_signsgd_on_the_sphere_obeys_its_scalar_equation():
     assert sl.solve_ode(sphere(), sl.sign_sgd(), ETA, t=TIMES).std == pytest.approx(expected, rel=1e-3)
 
 
-FIELDS = ("g1", "g2", "g3", "delta", "g3_of_steps", "d", "noise_variance", "batch", "follows_time")
-
-
-class AlongMean(MomentumLaw):
-    """With gradients of the covariance 2P K + (K delta) (K delta)'."""
-
-    def along_mean(self, R):
-        return jnp.ones_like(R)
-
-    def gradient_noise(self, eta, q, m):
-        return q[0] + self.noise_variance
-
-
-def with_mean(rule):
-    """SGD with momentum, by that law."""
-
-    def limit(problem, batch_size):
-        law = rule.limit(problem, batch_size)
-        return AlongMean(**{name: getattr(law, name) for name in FIELDS})
-
-    return sl.Optimizer("with mean", rule.transform, limit)
+def without_fluctuations(rule):
+    """The same rule with gradients of the covariance 2P K and nothing else."""
+    return sl.Optimizer("without", rule.transform, lambda *given: replace(rule.limit(*given), fluctuations=None))
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("along", [0.0, 1.0])
-def test_momentum_on_the_sphere_obeys_the_equation_of_its_three_overlaps(along):
-    """f = (w'w, w'y, y'y): df = J f dt + noise, with a 3 x 3 covariance; gradients have 2P I, and w w' perhaps."""
+@pytest.mark.parametrize("whole", [False, True])
+def test_momentum_on_the_sphere_obeys_the_equation_of_its_three_overlaps(whole):
+    """f = (w'w, w'y, y'y): df = J f dt + noise, with a 3 x 3 covariance; gradients have 2P I.
+
+    The ``whole`` of l x has the variance 2 (E l z)^2 along w too, and a length of variance 2 (2P)^2 that goes with it.
+    """
     beta, lr, d = 0.9, 0.3, D
     rate = -d * np.log(beta)
 
@@ -124,8 +109,11 @@ def test_momentum_on_the_sphere_obeys_the_equation_of_its_three_overlaps(along):
         slope[2] += rate**2 * S2
         # y moves by rate xi: 2 w'dw has no noise, w'dy = rate w'xi and d(y'y) = 2 rate y'xi.
         a, b, c = f
-        cov = np.array([[0, 0, 0], [0, a, 2 * b], [0, 2 * b, 4 * c]]) * n * d
-        return slope, J, rate**2 * (cov + along * np.outer([0, a, 2 * b], [0, a, 2 * b])) / d
+        cov = rate**2 * np.array([[0, 0, 0], [0, a, 2 * b], [0, 2 * b, 4 * c]]) * n * d
+        if whole:
+            moved, added = rate * np.array([0, a, 2 * b]), rate**2 * np.array([0, 0, n * d])
+            cov += np.outer(moved, moved + 2 * added) + 2 * np.outer(added, moved + added)
+        return slope, J, cov / d
 
     def field(t, y):
         slope, J, q = blocks(y[:3])
@@ -134,7 +122,7 @@ def test_momentum_on_the_sphere_obeys_the_equation_of_its_three_overlaps(along):
 
     start = np.concatenate([[2 * sphere().initial_risk], np.zeros(11)])
     found = solve_ivp(field, (0, 4.0), start, t_eval=TIMES, rtol=1e-8, atol=1e-12, method="LSODA")
-    rule = with_mean(sl.sgd(momentum=beta)) if along else sl.sgd(momentum=beta)
+    rule = sl.sgd(momentum=beta) if whole else without_fluctuations(sl.sgd(momentum=beta))
     curve = sl.solve_ode(sphere(), rule, lr * (1 - beta), t=TIMES, aligned=False)
     assert curve.risk == pytest.approx(found.y[0] / 2, rel=1e-3)
     assert curve.std == pytest.approx(np.sqrt(found.y[3]) / 2, rel=2e-3)

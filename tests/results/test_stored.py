@@ -307,6 +307,10 @@ def test_a_report_as_a_table():
 def test_jupyter_shows_a_table():
     shown = CURVE._repr_html_()
     assert shown.startswith("<table>") and "sign_sgd()" in shown and "&lt;LinearRegression" in shown
+    shown = sl.LogisticRegression(sl.covariance.identity(7), labels="soft")._repr_html_()
+    assert shown.startswith("<table>") and "soft" in shown and ">7<" in shown and "R(0)" in shown
+    shown = sl.adam(0.9, 0.99)._repr_html_()
+    assert "adam(b1=0.9, b2=0.99" in shown and "10 steps" in shown
 
 
 def test_what_is_not_saved_is_named():

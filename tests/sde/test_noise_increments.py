@@ -24,7 +24,7 @@ PSI = {
 def increments_of(problem, limit, risks):
     """The noise of paths near those risks."""
     found = noise_coordinates(problem, limit.on(problem))
-    return noise_increments(limit, *found, SimpleNamespace(risk=np.array(risks)))
+    return noise_increments(problem, limit, *found, SimpleNamespace(risk=np.array(risks)))
 
 
 def covariance_of(increments, R, psi, d):

@@ -68,6 +68,19 @@ def test_solves_have_no_callbacks_and_diffrax_keeps_its_own():
     assert without_callbacks(np.sort) is np.sort  # what is made otherwise stays as it is
 
 
+def test_programs_used_the_longest_ago_go_first(tmp_path):
+    for age in range(10):
+        path = tmp_path / f"program-{age}"
+        path.write_bytes(bytes(100))
+        os.utime(path, (1e9 - age, 1e9 - age))
+    (tmp_path / "of another processor").mkdir()
+    compiled.drop_oldest(tmp_path, 1000)
+    assert len(list(tmp_path.iterdir())) == 11
+    compiled.drop_oldest(tmp_path, 900)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"of another processor", *(f"program-{age}" for age in range(4))}
+
+
 def test_where_the_folder_of_a_user_is(monkeypatch):
     monkeypatch.delenv("SDELIMIT_CACHE", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")

@@ -28,7 +28,7 @@ def write(folder, text, name="table.csv"):
         ("  1   2.5\n-3 4e-3  \n", None),
         ('"x one" y\n1 "2.5"\n-3 4e-3\n', ("x one", "y")),
         ('"x, one", "y ""two"""\n"1", 2.5\n-3,4e-3\n', ("x, one", 'y "two"')),
-        ("# measured\n2019,price\n1,2.5\n# more\n-3,4e-3\n", ("2019", "price")),
+        ("# measured\nyear,price\n1,2.5\n# more\n-3,4e-3\n", ("year", "price")),
         ("\ufeffx,y\n1,2.5\n-3,4e-3\n", ("x", "y")),
         (",y\n1,2.5\n-3,4e-3\n", ("", "y")),
     ],
@@ -36,6 +36,14 @@ def write(folder, text, name="table.csv"):
 @pytest.mark.parametrize("name", ["table.csv", "table.txt", "table.tsv.gz"])
 def test_separator_header_and_quotes_are_found(text, names, name, tmp_path):
     table = read_table(write(tmp_path, text, name))
+    assert table.names == names
+    np.testing.assert_array_equal(table.values, ROWS)
+
+
+@pytest.mark.parametrize(("first", "names"), [("2019,price", ("2019", "price")), ("1..5,2", ("1..5", "2"))])
+def test_a_header_that_may_be_a_row_is_warned_of(first, names, tmp_path):
+    with pytest.warns(UserWarning, match=r"line 1 is taken for a header, not for a row, because of '(price|1\.\.5)'"):
+        table = read_table(write(tmp_path, f"{first}\n1,2.5\n-3,4e-3\n"))
     assert table.names == names
     np.testing.assert_array_equal(table.values, ROWS)
 

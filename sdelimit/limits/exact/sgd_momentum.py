@@ -13,6 +13,7 @@ gradients; the numbers may be functions of t.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 import equinox as eqx
@@ -22,6 +23,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from sdelimit.limits.exact.sgd import amplified_limit, noise_variance
+from sdelimit.limits.exact.step_fluctuations import SgdFluctuations, sgd_fluctuations
 from sdelimit.limits.law import CLOCK, Law, LinearStep
 from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.numerics.jit import by_computation
@@ -49,6 +51,7 @@ class MomentumLaw(Law):
         g3_of_steps: g3 at the steps of the rule, if that is another function.
         follows_time: whether t is a scalar, because coefficients change or nothing is forgotten.
         batch: b.
+        fluctuations: of gradients.
     """
 
     size: ClassVar[int] = 2
@@ -64,6 +67,7 @@ class MomentumLaw(Law):
     follows_time: bool = eqx.field(static=True)
     power: int = eqx.field(static=True, default=0)
     basis: tuple[str, ...] = eqx.field(static=True, default=("rho",))
+    fluctuations: SgdFluctuations | None = None
 
     def at(self, t):
         """s g1, g2, g3 and r at time t."""
@@ -97,6 +101,9 @@ class MomentumLaw(Law):
         g1, g2, *_ = self.at(self.time(m))
         kick = jnp.stack([-eta * g2, g1 + 0.0 * eta])
         return (kick[:, None] * kick[None, :] * (q[0] + self.noise_variance) / self.batch)[None]
+
+    def gradient_noise(self, eta, q, m):
+        return (q[0] + self.noise_variance) / self.batch
 
     def gain(self, t, past):
         """The weight in u of the gradients of a time ``past``, were the coefficients all along what they are at t."""
@@ -179,15 +186,21 @@ def dana_limit(g2, g3, delta, g1, problem, batch_size: int) -> MomentumLaw:
             "problem must have a dimension for DANA, whose memory lasts a fraction of d steps, got d = inf",
             "it has no coefficients phi(R) and kappa(rho; R)",
         )
+    law = dana_law(g2, g3, delta, g1, problem.d, variance, batch_size)
+    return replace(law, fluctuations=sgd_fluctuations(problem.noise, batch_size))
+
+
+def dana_law(g2, g3, delta, g1, d: int, variance: float, batch_size: int) -> MomentumLaw:
+    """DANA's law in d dimensions under label noise of that variance. ValueError for delta >= d."""
     coefficients = (g1, g2, g3, delta)
     with jax.ensure_compile_time_eval(), x64():
         largest = float(jnp.max(jax.vmap(delta)(jnp.asarray(SAMPLED_TIMES)) + jnp.zeros(SAMPLED_TIMES.size)))
         fixed = [jax.tree.map(lambda leaf: by_computation(leaf) if callable(leaf) else leaf, f) for f in coefficients]
-    if not largest < problem.d:
-        raise ValueError(f"delta must be < d = {problem.d}, got {largest:g}: y <- (1 - delta/d) y + g1 g")
+    if not largest < d:
+        raise ValueError(f"delta must be < d = {d}, got {largest:g}: y <- (1 - delta/d) y + g1 g")
     changes = not all(isinstance(f, Constant) for f in coefficients) or float(delta.value) == 0
     g1, g2, g3, delta = fixed
-    return MomentumLaw(g1, g2, g3, delta, g3, float(problem.d), variance, batch_size, changes)
+    return MomentumLaw(g1, g2, g3, delta, g3, float(d), variance, batch_size, changes)
 
 
 def momentum_limit(beta: float, nesterov: bool, scale: float, debias: bool, problem, batch_size: int):
@@ -195,10 +208,16 @@ def momentum_limit(beta: float, nesterov: bool, scale: float, debias: bool, prob
 
     With ``debias`` u is divided by 1 - beta^k at the k-th step.
     """
-    variance, weight = noise_variance(problem.noise), scale / (1 - beta)
+    variance = noise_variance(problem.noise)
     if np.isinf(problem.d):
-        return amplified_limit(weight, variance, batch_size)
-    c, d = problem.d * (1 - beta), float(problem.d)
+        return amplified_limit(scale / (1 - beta), variance, batch_size)
+    law = momentum_law(beta, nesterov, scale, debias, problem.d, variance, batch_size)
+    return replace(law, fluctuations=sgd_fluctuations(problem.noise, batch_size))
+
+
+def momentum_law(beta, nesterov, scale, debias, d: int, variance: float, batch_size: int) -> MomentumLaw:
+    """The law of that rule in d dimensions under label noise of that variance."""
+    weight, c, d = scale / (1 - beta), d * (1 - beta), float(d)
     g2, g3 = (scale, beta * weight) if nesterov else (0.0, weight)
     later = stepwise = Constant(g3)
     if debias:

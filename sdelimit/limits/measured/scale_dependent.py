@@ -14,18 +14,22 @@ Residuals without noise, or with Gaussian noise, have one shape at every R; othe
 from typing import NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy.interpolate import CubicSpline
 
 from sdelimit.limits.measured.gradient_scales import interpolation_matrices, memory_by_size, size_nodes
 from sdelimit.limits.measured.monte_carlo import MAX_CHAIN_STEPS, probe_sizes
 from sdelimit.limits.measured.rule_checks import ProbeReport
+from sdelimit.limits.measured.scalar_gradients import joint_trajectory
 from sdelimit.limits.measured.scale_free import memory_over_risks, require_variance
 from sdelimit.limits.noise_kernel import RHO
 from sdelimit.limits.residual_law import noise_scale, typical_residual
+from sdelimit.limits.sampled.gradient_histories import estimates
 from sdelimit.limits.sampled.kernel_family import EXPONENTS, KernelTable, at_risk, interpolate_kernels, kernel_table
+from sdelimit.limits.sampled.long_run_variance import mean_update
 from sdelimit.limits.scale_dependent import ScaleDependentLimit
 from sdelimit.noise.base import NoiseLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
@@ -41,6 +45,22 @@ SLOW_GROWTH = 0.45
 """Power of the gradients' size up to which a rule is taken to bound what a heavy tail does."""
 SPARING = 2.0
 """Errors at each of ``RISKS`` may be so many times larger than where one risk is enough."""
+
+
+BENT, BEND_SAMPLES = 6, 250_000
+"""Features at which the mean update is sampled where they are correlated with the residual, and gradients at each."""
+
+
+class _Sized(eqx.Module):
+    """A rule on gradients that are so many times larger."""
+
+    transform: optax.GradientTransformation = eqx.field(static=True)
+    size: float
+
+    def direction(self, g: Float[Array, "T n"]) -> Float[Array, "T n"]:
+        """Updates along histories that are repeated, once they have been seen."""
+        seen = jnp.concatenate([g, g]) * self.size
+        return joint_trajectory(self.transform, seen, jnp.zeros(g.shape[1]))[g.shape[0] :]
 
 
 class SizeTable(NamedTuple):
@@ -84,6 +104,30 @@ class ProbedSizesLimit(ScaleDependentLimit):
         constant, straight = interpolation_matrices(table.log_sizes, np.log(sigma * unit / np.sqrt(self.batch_size)))
         phi = np.exp(straight @ log_drift) / (sigma * unit)
         return phi, interpolate_kernels(correlations, constant, np.exp(straight @ log_size))
+
+    def bend(self, R, sigma, r):
+        """Sampled at the first ``BENT`` features, less two standard errors; at the others in proportion to r^2."""
+        transform, _, seed = self.name
+        phi, s = self.coefficients(R, sigma)[0], np.sqrt(2 * R)
+        first = np.flatnonzero(r)[:BENT]
+        size = sigma[first] * (s + noise_scale(self.noise)) / self.batch_size
+        memory = memory_over_risks(transform, self.noise, np.array([R]), self.batch_size, seed)
+
+        def evaluate(draws, s, unit):
+            return tuple(
+                mean_update(draws, s, unit, _Sized(transform, float(scale)), float(one))
+                for scale, one in zip(size, np.abs(r[first]), strict=True)
+            )
+
+        longest = max(memory.window, memory.burn_in, 1)
+        ((mean, error),) = estimates(evaluate, self.noise, [R], self.batch_size, longest, BEND_SAMPLES, seed)
+        linear = phi[first] * sigma[first] * s * np.abs(r[first])
+        found = np.array(mean) / linear - 1
+        found = np.sign(found) * np.maximum(np.abs(found) - 2 * np.array(error) / np.abs(linear), 0.0)
+        bent = np.sum(found) / np.sum(r[first] ** 2) * r**2 if first.size else np.zeros(r.size)
+        bent = np.maximum(bent, -1.0)
+        bent[first] = found
+        return bent
 
     def risk_range(self, sigma):
         low, high = np.exp(self.table.log_sizes[[0, -1]]) * np.sqrt(self.batch_size)

@@ -97,6 +97,11 @@ class ProbedRule:
         """Adam with as much memory."""
         return RatioRule(*(Weights(0.0, 1 - b, b) for b in (self.b1, self.b2)), 2)
 
+    @property
+    def weights(self):
+        """Those of Adam with as much memory."""
+        return self._like.weights
+
     def response(self, noise: NoiseLaw, R: float, batch_size: int, r):
         """The mean update G(r), in any unit, sampled (theory: section 15)."""
         G = self._like.response(noise, R, batch_size, r)

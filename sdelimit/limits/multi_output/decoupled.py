@@ -155,7 +155,7 @@ def decoupled_law(name: str, limit, problem, batch_size: int) -> DecoupledLaw | 
     laws = [limit(_one_output(problem, a), batch_size).without_memory for a in range(problem.outputs)]
     if isinstance(laws[0], DecayedLaw):
         rules = DecoupledLaw(*_parts(name, [law.rule for law in laws], problem, batch_size))
-        return DecayedLaw(rules, laws[0].rate, laws[0].coupled)
+        return DecayedLaw(rules, laws[0].rate)  # decay that SGD adds to its gradient is decoupled
     return DecoupledLaw(*_parts(name, laws, problem, batch_size))
 
 

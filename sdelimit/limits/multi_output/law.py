@@ -18,6 +18,7 @@ from scipy.interpolate import PchipInterpolator, make_interp_spline
 
 from sdelimit.limits.law import CLOCK, Law, moment_pairs
 from sdelimit.limits.multi_output.coefficients import basis_of, drift_at, is_costly, noise_at
+from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.limits.response import Aside
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, cubic_hermite
@@ -235,3 +236,12 @@ def smallest_output_slope(problem, batch_size: int) -> float:
     given = problem.target_overlaps, problem.loss.soft
     squares = [np.diag(softmax_moments(f**2 * S, f * X, *given)[2]).min() for f in (LEAST, 1.0)]
     return float(np.sqrt(min(squares) / batch_size))
+
+
+def no_output_limit(name: str, problem):
+    """What solvers raise for a rule whose limit on softmax regressions is not known."""
+    return NoLimitError(
+        f"optimizer must be SGD without momentum, sign_sgd, signum, lion, rmsprop, adam or nadam (eps = 0) on "
+        f"{type(problem).__name__}, got {name}",
+        "its limit for several outputs is not known here; simulate runs it",
+    )

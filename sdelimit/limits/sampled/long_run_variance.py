@@ -42,7 +42,9 @@ def sampled_response(rule, like, noise, R: float, batch_size: int, memory: float
     sampled = r[1::2]
 
     def evaluate(draws, s, unit):
-        return tuple((_mean(draws, s, unit, rule, one), _mean(draws, s, unit, like, one)) for one in sampled)
+        return tuple(
+            (mean_update(draws, s, unit, rule, one), mean_update(draws, s, unit, like, one)) for one in sampled
+        )
 
     ((means, _),) = estimates(evaluate, noise, [R], batch_size, memory, SAMPLES, 0)
     own, other = np.array(means).T
@@ -52,8 +54,8 @@ def sampled_response(rule, like, noise, R: float, batch_size: int, memory: float
 
 
 @jit
-def _mean(draws, s, unit, rule, r):
-    """Mean update at correlation r."""
+def mean_update(draws, s, unit, rule, r):
+    """The mean update at correlation r, with histories and their mirror images."""
     l = residuals(draws.z, draws.eps, s, unit)  # noqa: E741
     own, mirrored = (r * l.slope + jnp.sqrt(1 - r**2) * l.radius * xi for xi in (draws.xi, -draws.xi))
     return jnp.mean(jnp.mean(rule.direction(own), axis=0) + jnp.mean(rule.direction(mirrored), axis=0)) / 2

@@ -39,6 +39,13 @@ class RatioRule:
     w: Weights
     p: float
 
+    @property
+    def weights(self) -> tuple[Weights, Weights, bool]:
+        """Those of numerator and denominator of the same rule with p = 2; of signs where it has no memory."""
+        if self.a.past * self.a.decay == self.w.past * self.w.decay == 0:
+            return Weights(1.0, 0.0, 0.0), Weights(0.0, 1.0, 0.0), True
+        return self.a, self.w, False
+
     def unit(self, noise: NoiseLaw) -> float:
         """A length comparable to the noise."""
         return noise_scale(noise)

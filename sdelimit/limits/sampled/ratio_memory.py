@@ -24,7 +24,7 @@ from scipy.interpolate import PchipInterpolator
 
 from sdelimit.limits.law import Law
 from sdelimit.limits.limit import Limit
-from sdelimit.limits.memory import FilteredLaw, Gains, RememberedRisk, Residuals, UnfilteredLaw, signal_kurtosis
+from sdelimit.limits.memory import FilteredLaw, Gains, RememberedRisk, UnfilteredLaw, signal_kurtosis
 from sdelimit.limits.noise_kernel import SPLIT_BASIS
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.response import Aside
@@ -153,10 +153,10 @@ def ratio_memory_limit(rule: RatioRule, correction: Callable, problem, batch_siz
         d=float(d),
         correlated=stationary.correlated,
     )
-    short, residuals = stationary if short is None else short, Residuals.of(noise, batch_size)
+    short = stationary if short is None else short
     if unfiltered:
-        return UnfilteredLaw(gains, short, residuals, split.basis)
-    return FilteredLaw(gains, momentum, short, residuals, split.basis)
+        return UnfilteredLaw(gains, short, split.basis, stationary.correlated)
+    return FilteredLaw(gains, momentum, short, split.basis, stationary.correlated)
 
 
 @memoized

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sdelimit.limits.limit import Limit
-from sdelimit.limits.memory import FilteredLaw, Gains, RememberedRisk, Residuals, signal_kurtosis
+from sdelimit.limits.memory import FilteredLaw, Gains, RememberedRisk, signal_kurtosis
 from sdelimit.limits.noise_kernel import SPLIT_BASIS
 from sdelimit.limits.residual_law import noise_scale
 from sdelimit.limits.response import Aside
@@ -191,7 +191,7 @@ def sign_memory_limit(rule: SignedRule, problem, batch_size: int):
         signal_decay=problem.cached("signal decay", lambda: _signal_decay(problem)),
         d=float(d),
     )
-    return FilteredLaw(gains, rate, stationary, Residuals.of(noise, batch_size), split.basis)
+    return FilteredLaw(gains, rate, stationary, split.basis, stationary.correlated)
 
 
 def _signal_decay(problem) -> float:

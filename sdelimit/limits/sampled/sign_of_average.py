@@ -48,6 +48,12 @@ class SignedRule:
         total = b.first + b.past * b.decay / (1 - b.decay)
         return total**2 / (b.first**2 + (b.past * b.decay) ** 2 / (1 - b.decay**2))
 
+    @property
+    def weights(self) -> tuple[Weights, Weights, bool]:
+        """b and b^2, of which drifts and spreads are sums; True for signs."""
+        b = self.b
+        return b, Weights(b.first**2 - b.past**2, b.past**2, b.decay**2), True
+
     def unit(self, noise: NoiseLaw) -> float:
         """A length comparable to the noise."""
         return noise_scale(noise)

@@ -29,7 +29,7 @@ from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.piecewise_polynomial import PiecewisePolynomial, cubic_hermite
 from sdelimit.numerics.precision import evaluate_in_float64
 from sdelimit.problem.losses import Loss, OwnLoss
-from sdelimit.problem.score_means import histogram, moments
+from sdelimit.problem.score_means import clipped_moments, histogram, moments
 from sdelimit.problem.single_index import grid_of, moment_values
 from sdelimit.problem.state_table import (
     Grid,
@@ -53,11 +53,18 @@ KERNELS = 7
 
 
 @dataclass(frozen=True)
+class NormClip:
+    """SGD whose gradient is clipped where its length over (tr K)^(1/2) exceeds ``threshold``."""
+
+    threshold: float
+
+
+@dataclass(frozen=True)
 class Source:
     """What a law's tables are made of.
 
     Attributes:
-        rule: None for SGD.
+        rule: None for SGD, a ``NormClip`` for that with clipping.
         loss, noise, B22, batch_size: the problem's.
         reach: the largest s of the tables.
         rough: whether they may be off by more than 1e-3 somewhere.
@@ -75,6 +82,11 @@ class Source:
     def sd_target(self):
         return float(np.sqrt(self.B22))
 
+    @property
+    def along_gradient(self) -> bool:
+        """Whether steps are multiples of the gradient."""
+        return self.rule is None or isinstance(self.rule, NormClip)
+
     def wider(self, largest: float) -> "OverlapLaw":
         """The same law with tables that reach further."""
         return _law(self.rule, self.loss, self.noise, self.B22, self.batch_size, ROOM * largest)
@@ -83,9 +95,9 @@ class Source:
         """phi1 s, phi0 sd(u*) and kappa(1) at the states, without tables."""
         s, sd = np.sqrt(np.maximum(S2, TINY)), self.sd_target
         c = np.clip(X / np.maximum(s * sd, TINY), -1 + OFF_AXIS, 1 - OFF_AXIS)
-        if self.rule is None:
-            h1, h0, square = moments(self.loss, self.noise, self.B22, s, c)
-            return np.stack([h1 * s, h0 * sd, square / self.batch_size], axis=1)
+        if self.along_gradient:
+            h1, h0, psi = _gradient_moments(self.rule, self.loss, self.noise, self.B22, s, c, self.batch_size)
+            return np.stack([h1 * s, h0 * sd, psi], axis=1)
         rows = histogram(self.loss, self.noise, self.B22, s, c, self.batch_size)
         laws = [coefficients.law_at(rows, row) for row in range(s.size)]
         drifts = np.array([coefficients.drift(self.rule, law) for law in laws])
@@ -104,6 +116,7 @@ class OverlapLaw(Law):
         source: what the tables are of: a ``Source``.
         correction: root of t -> what is added to the series of ``coefficients``, and the factor of psi, along one
             curve; None without.
+        gain: the weight of a gradient in all updates together.
     """
 
     size: ClassVar[int] = 2
@@ -115,9 +128,10 @@ class OverlapLaw(Law):
     basis: tuple[str, ...] = eqx.field(static=True)
     source: Aside = eqx.field(static=True)
     correction: PiecewisePolynomial | None = None
+    gain: float = 1.0
 
     def values(self, S2, X, t):
-        """phi1, phi0 and psi."""
+        """phi1, phi0 and psi, at a gain of 1."""
         if self.correction is None:
             found = self.coefficients(S2, X)
             return found[:2], found[2:] if self.noise_table is None else self.noise_table(S2, X)
@@ -130,14 +144,14 @@ class OverlapLaw(Law):
 
     def drift(self, eta, q, m):
         (phi1, phi0), _ = self.values(q[0], q[1], self._time(m))
-        return None, -eta * jnp.array([[[phi1, phi0], [0.0, 0.0]]])
+        return None, -eta * self.gain * jnp.array([[[phi1, phi0], [0.0, 0.0]]])
 
     def noise(self, eta, q, m):
         _, psi = self.values(q[0], q[1], self._time(m))
-        return eta**2 * psi[:, None, None] * jnp.array([[1.0, 0.0], [0.0, 0.0]])
+        return (eta * self.gain) ** 2 * psi[:, None, None] * jnp.array([[1.0, 0.0], [0.0, 0.0]])
 
     def effective_rates(self, q, m):
-        return self.values(q[0], q[1], self._time(m))[0][:1]
+        return self.gain * self.values(q[0], q[1], self._time(m))[0][:1]
 
     def initial_scalars(self):
         return np.zeros(0 if self.correction is None else 1)
@@ -160,9 +174,21 @@ class OverlapLaw(Law):
         return self.source.value.batch_size
 
     @property
+    def linear_in_gradient(self):
+        return self.source.value.rule is None
+
+    @property
+    def memoryless(self) -> "OverlapLaw":
+        """The law of the same rule that takes the newest gradient alone: its own."""
+        return self
+
+    def settled_gain(self, eta, decay):
+        return np.full_like(decay, self.gain)
+
+    @property
     def nonlinearity(self):
         rule = self.source.value.rule
-        return 0.0 if rule is None else self.batch_size * max(0.25, rule.steps / 6)
+        return 0.0 if self.source.value.along_gradient else self.batch_size * max(0.25, rule.steps / 6)
 
     def drift_at_start(self, problem) -> tuple[float, float]:
         """phi1 and phi0 at theta0."""
@@ -203,7 +229,7 @@ class OverlapLaw(Law):
 
 
 def overlap_law(rule, problem, batch_size: int) -> OverlapLaw:
-    """The law of ``rule`` on a single-index problem; ``rule`` None is SGD."""
+    """The law of ``rule`` on a single-index problem; ``rule`` None is SGD, a ``NormClip`` that with clipping."""
     B22 = problem.target_variance
     start = float(np.sqrt(problem.initial_overlaps[0]))
     return _law(rule, problem.loss, problem.noise, B22, batch_size, ROOM * max(start, np.sqrt(B22), 1e-3))
@@ -212,6 +238,8 @@ def overlap_law(rule, problem, batch_size: int) -> OverlapLaw:
 @memoized
 def _law(rule, loss: Loss, noise, B22: float, batch_size: int, largest: float) -> OverlapLaw:
     grid = grid_of(loss, noise, B22, largest)
+    if isinstance(rule, NormClip):
+        return _clipped_law(rule, loss, noise, B22, batch_size, grid)
     sgd = moment_values(loss, noise, B22, grid)
     origin = float(sgd[2, 0].mean())
     # Beyond that, tables are coarse where u or u* is of order 1; rules other than SGD have more to be coarse about.
@@ -236,6 +264,27 @@ def _law(rule, loss: Loss, noise, B22: float, batch_size: int, largest: float) -
     return OverlapLaw(table, psi, 1, GENERAL_BASIS, Aside(source))
 
 
+def _clipped_law(rule, loss, noise, B22, batch_size, grid):
+    """The law of clipping; its tables are checked along every curve."""
+    _require_resolved(rule, loss, noise, B22, batch_size)
+    found = _gradient_moments(rule, loss, noise, B22, *grid.states, batch_size)
+    values = np.stack([part.reshape(grid.log_s.size, grid.c.size) for part in found])
+    if not np.all(np.isfinite(values)):
+        raise NoLimitError("loss must have a finite gradient, got one that is not", "no rule has a limit")
+    origin = float(values[2, 0].mean())
+    table = state_table(grid, values, (0.0, 0.0, 2.0), origin, np.sqrt(B22))
+    source = Source(rule, loss, noise, B22, batch_size, float(np.exp(grid.log_s[-1])), True)
+    return OverlapLaw(table, None, 0, ("rho",), Aside(source))
+
+
+def _gradient_moments(rule, loss, noise, B22, s, c, batch_size):
+    """h1, h0 and the mean square of a step's length over (tr K)^(1/2), (n,) each, of SGD and of clipping."""
+    if rule is None:
+        h1, h0, square = moments(loss, noise, B22, s, c)
+        return h1, h0, square / batch_size
+    return clipped_moments(loss, noise, B22, s, c, rule.threshold, batch_size)
+
+
 def _require_resolved(rule, loss, noise, B22, batch_size):
     """NoLimitError unless nodes of eps are enough for an own loss: near theta* they may miss where l changes sign."""
     if not isinstance(loss, OwnLoss) or loss.of_residual or isinstance(noise, NoNoise):
@@ -243,8 +292,8 @@ def _require_resolved(rule, loss, noise, B22, batch_size):
     s, c = NEAR * min(np.sqrt(B22), 1.0) if B22 > 0 else NEAR, np.zeros(NEAR.size)
 
     def pull(of):
-        if rule is None:
-            return moments(of, noise, B22, s, c).h1
+        if rule is None or isinstance(rule, NormClip):
+            return _gradient_moments(rule, of, noise, B22, s, c, batch_size)[0]
         laws = histogram(of, noise, B22, s, c, batch_size)
         return np.array([coefficients.drift(rule, coefficients.law_at(laws, row))[0] for row in range(s.size)]) / s
 
@@ -327,7 +376,8 @@ def closed_form(loss: Loss, batch_size: int, sd_target: float):
 def no_limit(name: str, problem):
     """What solvers raise for a rule whose limit on single-index problems is not known."""
     return NoLimitError(
-        f"optimizer must be SGD without momentum, sign_sgd, signum, lion, rmsprop, adam or nadam (eps = 0) on "
+        f"optimizer must be sgd (with momentum too), dana, clip_norm at a number, sign_sgd, signum, lion, rmsprop, "
+        f"adam or nadam (eps = 0) on "
         f"{type(problem).__name__}, got {name}",
         "its limit on problems other than least squares is not known here; simulate runs it",
     )

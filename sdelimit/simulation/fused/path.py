@@ -20,7 +20,7 @@ from sdelimit.simulation.fused.samplers import fused_sampler
 def start(e, group, block):
     """The stream of a group, and its state: for each rule the halves of delta and of the rule's own arrays."""
     del block
-    keys = jax.vmap(partial(normals.run_key, e.seed))(jnp.arange(group.rows, dtype=jnp.uint32) + group.first)
+    keys = jax.vmap(partial(normals.run_key, e.seed))(np.arange(group.rows, dtype=np.uint32) + np.uint32(group.first))
     stream = e.problem.stream(keys, e.slots - 1, e.generator).on_devices(group.place)
     half, length = ceil_div(e.problem.d, 2), _sampler(e.problem).half
     delta0 = [np.pad(part, (0, length - part.size)) for part in np.split(e.problem.delta0.astype(np.float32), [half])]

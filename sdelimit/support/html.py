@@ -1,4 +1,4 @@
-"""What Jupyter shows of a result."""
+"""What Jupyter shows of results, problems and rules."""
 
 import base64
 import html
