@@ -108,6 +108,7 @@ def test_noise_in_common_of_two_equal_outputs_is_their_own():
         assert RHO[0] == 0 and signed[0] == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("rule", [sl.sgd(), sl.sign_sgd(), sl.adam(0.9, 0.95, memory="fixed")], ids=lambda r: r.name)
 @pytest.mark.filterwarnings("ignore::sdelimit.LimitWarning")
@@ -118,6 +119,7 @@ def test_one_column_has_the_curve_of_a_vector(rule, batch_size):
     np.testing.assert_allclose(column.risk, vector.risk, rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::sdelimit.LimitWarning")
 def test_outputs_of_a_linear_regression_decouple():
     """The risk is the sum of those of each output, with or without weight decay; correlated noise does not matter."""
@@ -130,6 +132,7 @@ def test_outputs_of_a_linear_regression_decouple():
         np.testing.assert_allclose(together.risk, apart, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_overlaps_of_outputs_are_left_open_where_noise_in_common_is_not_known():
     problem = sl.LinearRegression(sl.covariance.identity(400), sl.noise.Cauchy(0.3), theta0=np.zeros((400, 2)))
     curve = sl.solve_ode(problem, sl.sign_sgd(), 0.3, 1.0)

@@ -69,6 +69,7 @@ def test_the_risk_of_a_softmax_regression_is_the_mean_divergence():
     assert problem.error_rate_of(*problem._overlaps(theta)) == pytest.approx(wrong, abs=5e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("labels", ["hard", "soft"])
 @pytest.mark.parametrize("rule", [sl.sgd(), sl.sign_sgd()], ids=["sgd", "sign"])
 def test_two_classes_are_a_logistic_regression_at_twice_the_rate(rule, labels):
