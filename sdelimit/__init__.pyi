@@ -35,6 +35,7 @@ from .optimizers import (
     signum,
 )
 from .problem.linear_regression import LinearRegression
+from .problem.multi_output import MultiOutputRegression, SoftmaxRegression
 from .problem.random_features import power_law_random_features
 from .problem.single_index import (
     LogisticRegression,
@@ -60,6 +61,7 @@ __all__ = [
     "LimitWarning",
     "LinearRegression",
     "LogisticRegression",
+    "MultiOutputRegression",
     "OptimalClipping",
     "OptimizedSchedule",
     "Optimizer",
@@ -74,6 +76,7 @@ __all__ = [
     "RobustRegression",
     "ScalingLaw",
     "SingleIndex",
+    "SoftmaxRegression",
     "Sweep",
     "adam",
     "adamw",

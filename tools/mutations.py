@@ -862,16 +862,16 @@ MUTATIONS = tuple(
         (
             "ode-risk-half",
             "sdelimit/ode/modes.py",
-            "return jnp.sum(self.decay * energies / self.weight, axis=-1) / 2",
-            "return jnp.sum(self.decay * energies / self.weight, axis=-1) / 2.1",
+            "return jnp.sum(self.decay * self.energies(y) / self.weight, axis=-1) / 2",
+            "return jnp.sum(self.decay * self.energies(y) / self.weight, axis=-1) / 2.1",
             MODES,
         ),
         ("ode-memory-decay", "sdelimit/ode/modes.py", "moved = sum(", "moved = 1.05 * sum(", SLOW_MEMORY),
         (
             "ode-memory-forcing",
             "sdelimit/ode/modes.py",
-            "return moved + self.weight",
-            "return moved + 1.05 * self.weight",
+            "return moved + system.weight",
+            "return moved + 1.05 * system.weight",
             SLOW_MEMORY,
         ),
         (
@@ -891,8 +891,8 @@ MUTATIONS = tuple(
         (
             "ode-diagonal-forcing",
             "sdelimit/ode/modes.py",
-            "return moved + self.weight",
-            "return moved + 1.05 * self.weight",
+            "return moved + system.weight",
+            "return moved + 1.05 * system.weight",
             COORDINATES,
         ),
         (
@@ -1170,9 +1170,9 @@ MUTATIONS = tuple(
             "1.1 * c**2 * (below + above)",
             DATA,
         ),
-        ("decay-pull", DECAY_PY, "at[0].set(-step * self.rate)", "at[0].set(-1.05 * step * self.rate)", DECAYED),
-        ("decay-coupled", DECAY_PY, "self.rate * entry[:k]", "1.05 * self.rate * entry[:k]", DECAY_COUPLED),
-        ("decay-target", DECAY_PY, "at[:k, k].set(pull)", "at[:k, k].set(0.95 * pull)", DECAYED),
+        ("decay-pull", DECAY_PY, "-step * self.rate * jnp.eye", "-1.05 * step * self.rate * jnp.eye", DECAYED),
+        ("decay-coupled", DECAY_PY, "self.rate * entry[:k, None]", "1.05 * self.rate * entry[:k, None]", DECAY_COUPLED),
+        ("decay-target", DECAY_PY, "at[:k, k:].set(pull)", "at[:k, k:].set(0.95 * pull)", DECAYED),
         (
             "decay-matrix",
             "sdelimit/ode/matrix.py",

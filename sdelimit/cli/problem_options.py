@@ -21,9 +21,9 @@ OPTIONS = {
     "model": (
         ("--model",),
         {"default": "linear"},
-        "linear, logistic:hard (labels 0 and 1), logistic:soft (their probabilities), probit, poisson, phase:OVERLAP "
-        "(phase retrieval from a theta0 with this cosine to theta*, 0.5 if none is given), huber:THRESHOLD or absolute "
-        "(linear regression with these losses).",
+        "linear, logistic:hard (labels 0 and 1), logistic:soft (their probabilities), softmax:hard,M (M classes, 3 if "
+        "none is given), softmax:soft,M, probit, poisson, phase:OVERLAP (phase retrieval from a theta0 with this "
+        "cosine to theta*, 0.5 if none is given), huber:THRESHOLD or absolute (linear regression with these losses).",
     ),
     "noise": (
         ("--noise", "-n"),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sdelimit import covariance, data, noise, optimizers, schedules
 from sdelimit.experiments import specs
 from sdelimit.experiments.spec_text import NO_DEFAULT, parameters
-from sdelimit.problem import single_index
+from sdelimit.problem import multi_output, single_index
 from sdelimit.problem.random_features import power_law_random_features
 from sdelimit.problem.regression import Regression
 
@@ -62,10 +62,10 @@ def _public(room, *left_out):
 
 
 def _models():
-    classes = inspect.getmembers(single_index, lambda thing: inspect.isclass(thing) and issubclass(thing, Regression))
-    return {name: one for name, one in classes if one is not Regression} | {
-        power_law_random_features.__name__: power_law_random_features
-    }
+    found = [pair for room in (single_index, multi_output) for pair in inspect.getmembers(room, inspect.isclass)]
+    left_out = Regression, multi_output.MultiOutput
+    classes = [(name, one) for name, one in found if issubclass(one, Regression) and one not in left_out]
+    return dict(classes) | {power_law_random_features.__name__: power_law_random_features}
 
 
 KINDS = {
@@ -107,7 +107,10 @@ def entries(what: str) -> list[Entry]:
     """What a text can say, then what only Python can. ``what`` is one of ``KINDS``."""
     kind = KINDS[what]
     said = [_entry(name, make, kind) for name, make in kind.texts.items()]
-    made = {getattr(make, "func", make) for make in kind.texts.values()} | {single_index.PhaseRetrieval}
+    made = {getattr(make, "func", make) for make in kind.texts.values()} | {
+        single_index.PhaseRetrieval,
+        multi_output.SoftmaxRegression,
+    }
     return said + [
         Entry(f"{kind.prefix}.{name}", _defaults(make), first_sentence(make), None)
         for name, make in kind.public.items()

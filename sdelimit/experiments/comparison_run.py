@@ -144,7 +144,8 @@ def _theory(problem, rule, lr, n_paths, seed, given, bar, which):
     curve = solve_ode(problem, rule, lr, **{**given, "t": theory_times(given["t"])}, save_modes=False)
     bar.update()
     bar.set_description(f"SDE of {which}")
-    paths = solve_sde(problem, rule, lr, n_paths=n_paths, seed=seed, **given)
+    several = isinstance(problem, MultiOutput)  # of which there are no paths
+    paths = None if several else solve_sde(problem, rule, lr, n_paths=n_paths, seed=seed, **given)
     bar.update()
     return _at(curve, given["t"]), paths
 

@@ -19,6 +19,7 @@ from sdelimit import covariance, noise, optimizers, schedules
 from sdelimit.experiments.spec_text import NO_DEFAULT, Call, bind, known_name, parameters, plain, read
 from sdelimit.numerics.floors import TINY
 from sdelimit.problem.linear_regression import LinearRegression
+from sdelimit.problem.multi_output import SoftmaxRegression
 from sdelimit.problem.regression import Regression
 from sdelimit.problem.single_index import (
     LogisticRegression,
@@ -44,7 +45,7 @@ def _snake_case(name):
 
 COVARIANCES = _functions(covariance, covariance.as_covariance, covariance.from_data)
 """Those made of numbers, most of them of the dimension d too, which is given elsewhere."""
-OTHER_NOISES = "NoiseLaw", "NoNoise", "Density", "Empirical"
+OTHER_NOISES = "NoiseLaw", "NoNoise", "Density", "Empirical", "MultivariateGaussian"
 NOISES = {"none": noise.NoNoise} | {
     _snake_case(name): getattr(noise, name) for name in noise.__all__ if name not in OTHER_NOISES
 }
@@ -68,12 +69,21 @@ def phase(covariance, *, overlap=OVERLAP, theta_star=None, seed=0):
     return PhaseRetrieval(covariance, theta0=theta0, theta_star=target, seed=seed)
 
 
+def softmax(covariance, *, labels="hard", outputs=3, theta_star=None, seed=0):
+    """``SoftmaxRegression`` with this number of classes."""
+    return SoftmaxRegression(covariance, labels=labels, outputs=outputs, theta_star=theta_star, seed=seed)
+
+
 START = 1
 """Beside the seed, of theta0."""
 MODELS = {
     _snake_case(model.__name__).removesuffix("_regression"): model
     for model in (LinearRegression, LogisticRegression, ProbitRegression, PoissonRegression)
-} | {"phase": phase, **{loss: partial(RobustRegression, loss=loss) for loss in ("huber", "absolute")}}
+} | {
+    "softmax": softmax,
+    "phase": phase,
+    **{loss: partial(RobustRegression, loss=loss) for loss in ("huber", "absolute")},
+}
 """Problems by name: 'linear', 'logistic', ..., and robust regression by its losses."""
 COMMON = tuple(inspect.signature(LinearRegression).parameters)
 """Arguments that are no part of a model's text: covariance, noise, theta0, theta_star, seed."""

@@ -83,6 +83,8 @@ class Law(eqx.Module):
         has_target: whether the last number of a mode is w*_i, the mode of theta*, which stays as it is.
         reads_overlaps: whether coefficients depend on theta' K theta* too (theory: section 20): the risk is then the
             problem's own function of both overlaps, and q_00 / 2 that of least squares.
+        reaches_all: whether coefficients that read overlaps are known everywhere, without tables that end.
+        rounds: how often coefficients that are rough are computed anew along a curve.
         weight_decay: omega of decoupled decay, the rate at which eta pulls theta to zero; 0 without.
         kurtosis: of the signal over features, where the law accounts for mean steps that fall as it grows; 0 where it
             takes them to be linear.
@@ -94,11 +96,33 @@ class Law(eqx.Module):
     resolves_memory: ClassVar[bool] = False
     has_target: ClassVar[bool] = False
     reads_overlaps: ClassVar[bool] = False
+    reaches_all: ClassVar[bool] = False
+    rounds: ClassVar[int] = 8
     # Not annotated: fields of some laws, which a dataclass would otherwise order among those of this class.
     errors = None
     fluctuations = None
     kurtosis = 0.0
     weight_decay = 0.0
+
+    @property
+    def outputs(self) -> int:
+        """How many of a mode's numbers, the first ones, are modes of theta - theta*: one for each column of theta."""
+        return 1
+
+    @property
+    def risk_rows(self) -> list[int]:
+        """The rows of moments that make the risk of least squares, half their sum."""
+        pairs = moment_pairs(self.size)
+        return [pairs.index((a, a)) for a in range(self.outputs)]
+
+    @property
+    def observed_rows(self) -> Float[np.ndarray, " rows"]:
+        """The rows of overlaps from which a problem makes its risk, of a law that ``reads_overlaps``."""
+        return np.array([0, self.size - 1])
+
+    def known_overlaps(self, rows: Float[np.ndarray, "... k"]) -> Float[np.ndarray, "... k"]:
+        """The overlaps in these rows, not a number where the law does not know them."""
+        return rows
 
     def drift(self, eta, q, m) -> tuple[Float[Array, "k k"] | None, Float[Array, "p k k"]]:
         """A0 (None for zero) and A_p."""

@@ -66,9 +66,28 @@ class DecayedLaw(Law):
         wider = self.rule.widened(largest)
         return self if wider is self.rule else replace(self, rule=wider)
 
-    def missed(self, t, S2, X):
+    @property
+    def reaches_all(self):
+        return self.rule.reaches_all
+
+    @property
+    def rounds(self):
+        return self.rule.rounds
+
+    @property
+    def outputs(self):
+        return self.rule.outputs
+
+    @property
+    def observed_rows(self):
+        return self.rule.observed_rows
+
+    def known_overlaps(self, rows):
+        return self.rule.known_overlaps(rows)
+
+    def missed(self, t, *rows):
         """As of an ``OverlapLaw``."""
-        better, error = self.rule.missed(t, S2, X)
+        better, error = self.rule.missed(t, *rows)
         return replace(self, rule=better), error
 
     @property
@@ -143,14 +162,15 @@ class DecayedLaw(Law):
         return q[np.array(kept)]
 
     def _pulled(self, constant, entry, step):
-        """The constant part of the drift with the pull towards -w*_i, (k + 1, k + 1); ``step`` is eta or eta / d.
+        """The constant part of the drift with the pull towards -w*_i, (k + m, k + m); ``step`` is eta or eta / d.
 
-        ``entry`` is what a unit of gradient adds to the state.
+        ``entry`` is what a unit of gradient adds to the state; m = 1 but for problems of several outputs.
         """
-        k = self.size - 1
-        constant = constant[:k, :k]
-        pull = self.rate * entry[:k] if self.coupled else jnp.zeros(k).at[0].set(-step * self.rate)
-        return jnp.zeros((k + 1, k + 1)).at[:k, :k].set(constant.at[:, 0].add(pull)).at[:k, k].set(pull)
+        m = self.outputs
+        k = self.size - m
+        pull = self.rate * entry[:k, None] if self.coupled else -step * self.rate * jnp.eye(k, m)
+        constant = constant[:k, :k].at[:, :m].add(pull)
+        return jnp.zeros((k + m, k + m)).at[:k, :k].set(constant).at[:k, k:].set(pull)
 
     def drift(self, eta, q, m):
         constant, linear = self.rule.drift(eta, self._own(q), m)

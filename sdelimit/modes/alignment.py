@@ -159,7 +159,7 @@ def infinitesimal_error(current: Modes, batch_size: int, gain=1.0) -> float:
     y_i = w_i(0)^2, and of the noise once that has settled, (1 + 1/b)/2 sum_i lambda_i^2 / sum_i lambda_i. With the
     ``gain`` of a memory, the weight of a gradient in all updates together, in each mode: an estimate from above.
     """
-    decay, y = current.decay, current.w0**2
+    decay, y = current.decay, np.sum(np.atleast_2d(current.w0) ** 2, axis=0)
     start = np.sum(decay**3 * y) / np.sum(decay**2 * y) if y.any() else 0.0
     settled = np.sum(gain * decay**2) / np.sum(decay)
     return float(max((1 - 1 / batch_size) / 2 * np.max(gain) * start, (1 + 1 / batch_size) / 2 * settled))
@@ -175,20 +175,21 @@ def overlap_drift_error(problem, law, lr, phi) -> float:
         g = float(np.max(lr * phi, where=np.isfinite(lr * phi), initial=0.0)) / problem.d
         return g * infinitesimal_error(modes(problem, law), law.batch_size)
     sigma, images = problem.covariance.std, problem.cached("images of scores", lambda: _images_of_scores(problem))
-    phi1, phi0 = law.drift_at_start(problem)
-    steps = np.abs(phi1 * images[0] + phi0 * images[1]) / sigma
-    h1, h0, slope = problem.initial_moments
-    square = (h1 * images[0] + h0 * images[1]) ** 2 / (sigma**2 * slope) if slope > 0 else np.zeros_like(sigma)
+    phi1, phi0, h1, h0, slope = map(np.atleast_2d, (*law.drift_at_start(problem), *problem.initial_moments))
+    steps = np.abs(phi1.T @ images[0] + phi0.T @ images[1]) / sigma
+    slope = np.diag(slope)[:, None]
+    gradient = (h1.T @ images[0] + h0.T @ images[1]) ** 2
+    square = np.divide(gradient, sigma**2 * slope, out=np.zeros_like(gradient), where=slope > 0)
     weight = sigma * steps**2
     if not weight.sum() > 0:
         return 0.0
-    return float(weight @ np.minimum(1.0, law.nonlinearity * square) / weight.sum())
+    return float(np.sum(weight * np.minimum(1.0, law.nonlinearity * square)) / weight.sum())
 
 
 def _images_of_scores(problem):
-    """K (theta0 - theta*) and K theta*."""
-    scores = np.stack([problem.delta0, problem.theta_star])
-    return evaluate_in_float64(lambda v: jax.vmap(problem.covariance.apply)(v), scores)
+    """K (theta0 - theta*) and K theta*, (m, d) each for m outputs."""
+    scores = np.stack([np.atleast_2d(v) for v in problem.followed])
+    return evaluate_in_float64(lambda v: jax.vmap(jax.vmap(problem.covariance.apply))(v), scores)
 
 
 def _errors(response, R, r, variance, sigma):

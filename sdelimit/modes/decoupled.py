@@ -26,11 +26,11 @@ class Modes:
 
     Attributes:
         decay: lambda_i, (d,), in any order: R = 1/2 sum_i lambda_i w_i^2.
-        w0: initial coordinates w_i(0), (d,).
+        w0: initial coordinates w_i(0), (d,); (m, d) for problems of m outputs.
         forcing: c_qi, (q, d), one row for each noise matrix of the limit.
         vectors: Q, (d, d); None where Q = I or is not written out.
         member_rates: rates at which the modes decay, one row for each coefficient of the drift; None for lambda_i.
-        target: w*_i, the coordinates of theta*, (d,), for laws that have them.
+        target: w*_i, the coordinates of theta*, as ``w0``, for laws that have them.
     """
 
     decay: Float[np.ndarray, " d"]
@@ -161,17 +161,22 @@ def _read_only(found: Modes) -> Modes:
 def _compute(problem, limit):
     _require_variance(problem.covariance.std, limit)
     found = structured_modes(problem.covariance, limit.power, limit.basis, _followed(problem, limit))
-    return dense_modes(problem, limit) if found is None else _read_only(_modes_of(found, None))
+    return dense_modes(problem, limit) if found is None else _read_only(_modes_of(found, None, problem))
 
 
 def _followed(problem, limit) -> Float[np.ndarray, "v d"]:
-    """theta_0 - theta*, and theta* where the law follows it."""
-    return np.stack([problem.delta0, problem.theta_star] if limit.has_target else [problem.delta0])
+    """theta_0 - theta*, and theta* where the law follows it; a row for each of several outputs."""
+    start, target = map(np.atleast_2d, problem.followed)
+    return np.concatenate([start, target] if limit.has_target else [start])
 
 
-def _modes_of(found, vectors) -> Modes:
-    decay, (w0, *target), forcing = found
-    return Modes(decay, w0, forcing, vectors, target=target[0] if target else None)
+def _modes_of(found, vectors, problem) -> Modes:
+    decay, w, forcing = found
+    if problem.delta0.ndim == 1:
+        w0, target = w[0], w[1:]
+        return Modes(decay, w0, forcing, vectors, target=target[0] if len(target) else None)
+    w0, target = w[: problem.outputs], w[problem.outputs :]
+    return Modes(decay, w0, forcing, vectors, target=target if len(target) else None)
 
 
 def _compute_dense(problem, limit):
@@ -179,7 +184,7 @@ def _compute_dense(problem, limit):
     _require_variance(covariance.std, limit)
     pair = problem.cached(("eigh", power), lambda: dense.eigenpairs(covariance, power))
     found = in_eigenvectors(covariance, power, limit.basis, _followed(problem, limit), *pair)
-    return _read_only(_modes_of(found, pair[1]))
+    return _read_only(_modes_of(found, pair[1], problem))
 
 
 def _noise_factor(problem, limit, name):

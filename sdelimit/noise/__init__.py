@@ -15,6 +15,7 @@ from sdelimit.noise.bounded import TwoPoint, Uniform
 from sdelimit.noise.density import Density
 from sdelimit.noise.empirical import Empirical
 from sdelimit.noise.gaussian import Gaussian, GaussianMixture, NoNoise
+from sdelimit.noise.multivariate import MultivariateGaussian
 from sdelimit.noise.scale_mixtures import Cauchy, Laplace, StudentT
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Gaussian",
     "GaussianMixture",
     "Laplace",
+    "MultivariateGaussian",
     "NoNoise",
     "NoiseLaw",
     "StudentT",

@@ -19,7 +19,7 @@ from sdelimit.ode.integrate import MAX_STEPS, Stepping, integrate
 from sdelimit.ode.modes import EXPLICIT_REACH
 from sdelimit.ode.recursion import solve_recursion
 from sdelimit.ode.system import largest_rate
-from sdelimit.results.curves import RiskCurve, overlaps_of
+from sdelimit.results.curves import RiskCurve
 from sdelimit.results.trust import LimitWarning
 from sdelimit.schedules import LearningRate
 
@@ -27,8 +27,8 @@ MOST_SAVED = 2**22
 MOST_MODES = 2**10
 WIDENINGS = 12
 """Times that tables of coefficients are made to reach further, each time by a factor."""
-CHECKED, REFINEMENTS, TABLE_ERROR = 33, 8, 3e-4
-"""States along a curve at which rough tables are checked, how often, and the relative error they may have."""
+CHECKED, TABLE_ERROR = 33, 3e-4
+"""States along a curve at which rough tables are checked, and the relative error they may have."""
 
 
 def solve_limit(
@@ -113,7 +113,7 @@ def _solve_overlaps(problem, optimizer, limit, lr, times, given):
         out = {name: np.stack([one[name] for one, _ in outs]) for name in outs[0][0]}
     else:
         out = outs[0][0]
-    out |= _risks(problem, times, out)
+    out |= _risks(problem, laws[0], times, out)
     if np.any(out["blown_up"]):
         out["lr"] = lr.at(times)
     diverged_at, status = _report(out, times[-1], lr, optimizer, "delta' K delta / 2 =")
@@ -150,30 +150,31 @@ def refined_limit(problem, optimizer, limit, lr, times, given):
     of a function that the curve it came from hardly changes. LimitWarning if that does not settle.
     """
     given = {**given, "save_modes": False}
-    for _ in range(WIDENINGS):
+    for _ in range(0 if limit.reaches_all else WIDENINGS):
         out, _ = _out_of_overlaps(problem, optimizer, limit, lr, times, given)
         wider = limit.widened(_distance(out["overlaps"][..., 0]))
-        if wider is limit or np.any(out["blown_up"]):
+        if np.any(out["blown_up"]):
+            return limit
+        if wider is limit:
             break
         limit = wider
-    if not limit.is_rough or np.any(out["blown_up"]):
+    if not limit.is_rough:
         return limit
     if lr.count is not None:
         rates = [LearningRate.of(float(value)) for value in lr.at(times[:1])[:, 0]]
         return [refined_limit(problem, optimizer, limit, one, times, given) for one in rates]
     t = times[-1] * np.linspace(0.0, 1.0, CHECKED) ** 2
-    for _ in range(REFINEMENTS):
+    for _ in range(limit.rounds):
         out, _ = _out_of_overlaps(problem, optimizer, limit, lr, t, given)
-        S2, X = np.moveaxis(out["overlaps"], -1, 0)
         if np.any(out["blown_up"]):
             return limit
-        better, error = limit.missed(t, S2, X)
+        better, error = limit.missed(t, *np.moveaxis(out["overlaps"], -1, 0))
         if error < TABLE_ERROR:
             return limit
         limit = better
     warnings.warn(
         f"solve_ode({optimizer.name}): coefficients tabulated for {type(problem).__name__} still change by {error:.1%} "
-        f"after {REFINEMENTS} rounds of computing them anew along the curve",
+        f"after {limit.rounds} rounds of computing them anew along the curve",
         LimitWarning,
         stacklevel=4,
     )
@@ -241,11 +242,10 @@ def _distance(S2):
     return float(np.sqrt(np.max(S2, where=np.isfinite(S2), initial=0.0)))
 
 
-def _risks(problem, times, out):
+def _risks(problem, law, times, out):
     """The problem's own risk along curves of overlaps, and its slope."""
-    S2, X = np.moveaxis(out["overlaps"], -1, 0)
-    risk = problem.risk_of(S2, X)
-    return {"risk": risk, "slope": slopes(times, risk), "overlaps": overlaps_of(problem, S2, X)}
+    risk, overlaps = problem.observed(law.known_overlaps(out["overlaps"]))
+    return {"risk": risk, "slope": slopes(times, risk), "overlaps": overlaps}
 
 
 def _residual(problem, risk):

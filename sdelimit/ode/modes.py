@@ -31,6 +31,8 @@ FADED = 3e-4
 """A memory that lasts this fraction of the fastest mode's decay time is left out where it costs many steps."""
 SUDDEN = 1e8
 """A risk that grows by a factor within this part of the time so far is about to be infinite."""
+FEW = 3
+"""Numbers a mode whose moments are followed entry by entry."""
 MANY_STEPS = 1000
 """So many, that only keep an explicit method stable."""
 
@@ -88,32 +90,26 @@ class ModeSystem(System):
         q = self.overlaps(moments)
         constant, linear = self.law.drift(eta, q, scalars)
         noise, k = self.law.noise(eta, q, scalars), self.law.size
-        entry = {pair: row for pair, row in zip(moment_pairs(k), moments, strict=True)}
-        Y = [[entry[min(a, b), max(a, b)] for b in range(k)] for a in range(k)]
-        G = [[linear[:, a, b] @ self.rates for b in range(k)] for a in range(k)]
-        if constant is not None:
-            G = [[G[a][b] + constant[a, b] for b in range(k)] for a in range(k)]
-
-        def slope(a, b):
-            moved = sum(G[a][c] * Y[c][b] + G[b][c] * Y[a][c] for c in range(k))
-            return moved + self.weight * (noise[:, a, b] @ self.forcing)
-
         rate, target = self.law.relaxation(q)
-        return self.join(jnp.stack([slope(a, b) for a, b in moment_pairs(k)]), rate * (target - scalars))
+        of_pairs = _slopes_of_few if k <= FEW else _slopes_of_many
+        slopes = of_pairs(self, constant, linear, noise, moments)
+        return self.join(slopes, rate * (target - scalars))
+
+    def energies(self, y):
+        """weight_i E|w_i|^2."""
+        moments = y[0] if self.law.has_scalars else y
+        return moments if self.law.size == 1 else sum(moments[row] for row in self.law.risk_rows)
 
     def risk(self, y):
-        energies = y[0] if self.law.has_scalars else y
-        energies = energies if self.law.size == 1 else energies[0]
-        return jnp.sum(self.decay * energies / self.weight, axis=-1) / 2
+        return jnp.sum(self.decay * self.energies(y) / self.weight, axis=-1) / 2
 
     def observe(self, eta, y, save_modes):
         moments, scalars = self.split(y)
         phi = self.law.effective_rates(self.overlaps(moments), scalars) @ self.mean_rates
-        energies = moments[0] / self.weight if save_modes else jnp.zeros(())
+        energies = self.energies(y) / self.weight if save_modes else jnp.zeros(())
         out = {"modes": energies, "phi": phi, "slope": self.risk(self.field(eta, y))}
         if self.law.reads_overlaps:
-            q = self.overlaps(moments)
-            out["overlaps"] = jnp.stack([q[0], q[self.law.size - 1]])
+            out["overlaps"] = self.overlaps(moments)[self.law.observed_rows]
         if self.law.resolves_memory:
             out["saturation"] = self.law.saturation(self.overlaps(moments), scalars)
         return {**out, "scalars": scalars} if self.law.has_scalars else out
@@ -176,12 +172,41 @@ class ModeSystem(System):
         return super(ModeSystem, replace(self, **arrays, tolerances=bounds)).with_shared_shapes()
 
 
+def _slopes_of_few(system, constant, linear, noise, moments):
+    """dY/dt of every mode, a row for each of ``moment_pairs``: each entry by itself."""
+    k = system.law.size
+    entry = {pair: row for pair, row in zip(moment_pairs(k), moments, strict=True)}
+    Y = [[entry[min(a, b), max(a, b)] for b in range(k)] for a in range(k)]
+    G = [[linear[:, a, b] @ system.rates for b in range(k)] for a in range(k)]
+    if constant is not None:
+        G = [[G[a][b] + constant[a, b] for b in range(k)] for a in range(k)]
+
+    def slope(a, b):
+        moved = sum(G[a][c] * Y[c][b] + G[b][c] * Y[a][c] for c in range(k))
+        return moved + system.weight * (noise[:, a, b] @ system.forcing)
+
+    return jnp.stack([slope(a, b) for a, b in moment_pairs(k)])
+
+
+def _slopes_of_many(system, constant, linear, noise, moments):
+    """The same for many numbers a mode, whose program would be long: entries of a row at once."""
+    k = system.law.size
+    first, second = np.array(moment_pairs(k)).T
+    place = np.zeros((k, k), int)
+    place[first, second] = place[second, first] = np.arange(first.size)
+    Y, G = moments[place], jnp.einsum("pab,pd->abd", linear, system.rates)
+    G = G if constant is None else G + constant[..., None]
+    half = sum(G[:, c, None] * Y[None, c] for c in range(k))
+    added = system.weight * jnp.einsum("qn,qd->nd", noise[:, first, second], jnp.asarray(system.forcing))
+    return half[first, second] + half[second, first] + added
+
+
 def mode_system(current: Modes, law: Law, d: int, times, rtol, atol, eta) -> ModeSystem:
     """The risk ODE of ``law`` in given coordinates."""
     law = _without_faded_memory(law, current, times, eta)
     v0, forcing, rates = law.initial_state(current.w0, current.target), current.forcing / d, current.rates
     moments0 = np.stack([v0[a] * v0[b] for a, b in moment_pairs(law.size)])
-    risk0 = float(current.decay @ moments0[0] / 2)
+    risk0 = float(current.decay @ sum(moments0[row] for row in law.risk_rows) / 2)
     # As many risks as ``_fastest_rate`` looks at: one program for both.
     first = evaluate_in_float64(partial(_coefficients, law), np.full(LOOKED_AT, max(risk0, TINY_RISK)))[0]
     source = first[len(rates) :] @ forcing

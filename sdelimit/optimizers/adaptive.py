@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from sdelimit.limits.exact.long_memory_adam import long_memory_adam_limit, quasi_stationary_adam_limit
+from sdelimit.limits.multi_output.law import smallest_output_slope, softmax_law
 from sdelimit.limits.residual_law import typical_residual
 from sdelimit.limits.sampled.adam_eps import AdamEpsLimit
 from sdelimit.limits.sampled.ratio import RatioRule
@@ -18,7 +19,7 @@ from sdelimit.limits.single_index.law import no_limit, overlap_law, smallest_slo
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.optimizers.formula import AdamUpdate, ScaleFreeUpdate
 from sdelimit.optimizers.named import named
-from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, overlap_limit
+from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, of_scores
 from sdelimit.support import arguments as check
 
 TINY = 1e-20
@@ -109,12 +110,17 @@ def adam(
         start = partial(_adam_start if bias_correction else _uncorrected_adam_start, b1=b1, b2=b2)
         return ratio_memory_limit(rule, start, problem, batch_size, short)
 
-    def single_index(problem, batch_size):
-        if memory == "long":
-            raise no_limit("adam with memory='long'", problem)
-        if eps > 0 and eps > NEGLIGIBLE * np.min(problem.covariance.std) * smallest_slope(problem, batch_size):
-            raise no_limit(f"adam with eps = {eps:g}", problem)
-        return overlap_law(rule, problem, batch_size)
+    def with_small_eps(law, smallest):
+        """(problem, batch_size) -> ``law`` of the rule where eps is negligible beside gradients of the ``smallest``."""
+
+        def limit_on_problem(problem, batch_size):
+            if memory == "long":
+                raise no_limit("adam with memory='long'", problem)
+            if eps > 0 and eps > NEGLIGIBLE * np.min(problem.covariance.std) * smallest(problem, batch_size):
+                raise no_limit(f"adam with eps = {eps:g}", problem)
+            return law(rule, problem, batch_size)
+
+        return limit_on_problem
 
     settings = {"b1": b1, "b2": b2, "eps": eps, "memory": memory}
     if not bias_correction:
@@ -125,7 +131,12 @@ def adam(
     return Optimizer(
         "adam",
         transform,
-        ByModel("adam", limit, single_index),
+        ByModel(
+            "adam",
+            limit,
+            with_small_eps(overlap_law, smallest_slope),
+            with_small_eps(softmax_law, smallest_output_slope),
+        ),
         settings,
         memory=1 / (1 - b1),
         size_memory=1 / (1 - b2),
@@ -270,7 +281,7 @@ def _limit_of(rule: RatioRule, start, memory: str):
         return ratio_memory_limit(rule, start, problem, batch_size)
 
     known = rule.p == 2 and rule.w.now == 0
-    return ByModel("this rule", limit, overlap_limit(rule) if known else None)
+    return of_scores("this rule", limit, rule) if known else ByModel("this rule", limit)
 
 
 def _unless_auto(memory: str) -> dict:

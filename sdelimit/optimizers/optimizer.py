@@ -10,11 +10,14 @@ import optax
 from sdelimit.limits.law import Law
 from sdelimit.limits.limit import Limit
 from sdelimit.limits.measured.step_counts import StartUp
+from sdelimit.limits.multi_output.decoupled import decoupled_law
+from sdelimit.limits.multi_output.law import no_output_limit, softmax_law
 from sdelimit.limits.single_index.law import no_limit, overlap_law
 from sdelimit.limits.weight_decay import decayed_limit
 from sdelimit.numerics.memo import memoized
 from sdelimit.optimizers.formula import UpdateFormula
 from sdelimit.optimizers.named import Call
+from sdelimit.problem.multi_output import MultiOutputRegression, SoftmaxRegression
 from sdelimit.problem.single_index import SingleIndex
 from sdelimit.schedules import LearningRate, Scan
 from sdelimit.support import arguments as check
@@ -33,13 +36,21 @@ class ByModel:
         name: of the rule.
         linear: its limit on a ``LinearRegression``, and on what stands for one of infinite dimension.
         single_index: its limit on a ``SingleIndex`` problem; None if that is not known.
+        softmax: its limit on a ``SoftmaxRegression``; None if that is not known.
     """
 
     name: str
     linear: Callable[..., Limit]
     single_index: Callable[..., Law] | None = None
+    softmax: Callable[..., Law] | None = None
 
     def __call__(self, problem, batch_size):
+        if isinstance(problem, MultiOutputRegression):
+            return decoupled_law(self.name, self.linear, problem, batch_size)
+        if isinstance(problem, SoftmaxRegression):
+            if self.softmax is None:
+                raise no_output_limit(self.name, problem)
+            return self.softmax(problem, batch_size)
         if not isinstance(problem, SingleIndex):
             limit = self.linear(problem, batch_size)
             problem.require_isotropic(self.name, limit)
@@ -224,7 +235,7 @@ def _decayed(optimizer: Optimizer, rate: float, coupled: bool) -> Optimizer:
         optimizer,
         name=DECAYED.get(optimizer.name, kept),
         transform=chained(optimizer.transform) if fixed else rule,
-        limit=ByModel(optimizer.name, limit, limit),
+        limit=ByModel(optimizer.name, limit, limit, limit),
         hyperparameters={**settings, "coupled": True} if coupled else settings,
         formula=None,
     )
@@ -255,6 +266,20 @@ def overlap_limit(rule):
         return overlap_law(rule, problem, batch_size)
 
     return limit_on_problem
+
+
+def softmax_limit(rule):
+    """(problem, batch_size) -> the limit of ``rule`` on softmax regressions, its memory short; None is SGD."""
+
+    def limit_on_problem(problem, batch_size):
+        return softmax_law(rule, problem, batch_size)
+
+    return limit_on_problem
+
+
+def of_scores(name: str, linear, rule) -> ByModel:
+    """The limits of a ``rule``, None for SGD, that has one on every problem whose gradient depends on scores."""
+    return ByModel(name, linear, overlap_limit(rule), softmax_limit(rule))
 
 
 def as_optimizer(value, name: str = "optimizer") -> Optimizer:

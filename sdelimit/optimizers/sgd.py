@@ -13,7 +13,7 @@ from sdelimit.limits.exact.sgd_momentum import dana_limit, momentum_limit
 from sdelimit.limits.single_index.momentum import overlap_dana_limit, overlap_momentum_limit
 from sdelimit.optimizers.formula import GradientUpdate
 from sdelimit.optimizers.named import named
-from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, overlap_limit
+from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, of_scores
 from sdelimit.schedules import Constant, LearningRate
 from sdelimit.support import arguments as check
 
@@ -44,7 +44,7 @@ def sgd(*, momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
     momentum, nesterov = decay_rate("momentum", momentum), check.flag("nesterov", nesterov)
     if momentum == 0:
         transform = optax.identity()
-        limit = ByModel("sgd", of_noise(sgd_limit), overlap_limit(None))
+        limit = of_scores("sgd", of_noise(sgd_limit), None)
         return Optimizer("sgd", transform, limit, needs_variance=True, formula=GradientUpdate(transform))
     name = "sgd_nesterov" if nesterov else "sgd_momentum"
     return momentum_optimizer(name, optax.trace(momentum, nesterov=nesterov), momentum, nesterov)

@@ -10,7 +10,7 @@ from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
 from sdelimit.optimizers.formula import ScaleFreeUpdate, SignUpdate
 from sdelimit.optimizers.named import named
-from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, overlap_limit
+from sdelimit.optimizers.optimizer import Optimizer, decay_rate, of_noise, of_scores
 from sdelimit.support import arguments as check
 
 
@@ -26,7 +26,7 @@ def sign_sgd() -> Optimizer:
     'sign_sgd'
     """
     transform = optax.scale_by_sign()
-    limit = ByModel("sign_sgd", of_noise(sign_limit), overlap_limit(SignedRule(Weights(1.0, 0.0, 0.0))))
+    limit = of_scores("sign_sgd", of_noise(sign_limit), SignedRule(Weights(1.0, 0.0, 0.0)))
     return Optimizer("sign_sgd", transform, limit, formula=SignUpdate(transform))
 
 
@@ -103,4 +103,4 @@ def limit_with_memory(rule: SignedRule, memory: str):
             return without_memory(problem, batch_size)
         return sign_memory_limit(rule, problem, batch_size)
 
-    return ByModel("sign of an average", limit, overlap_limit(rule))
+    return of_scores("sign of an average", limit, rule)

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from sdelimit.problem.losses import LeastSquares, Loss
+from sdelimit.problem.multi_output import MultiOutputRegression, has_outputs
 from sdelimit.problem.regression import Regression, excess_risk
 from sdelimit.support import arguments as check
 
@@ -26,12 +27,21 @@ class LinearRegression(Regression):
         theta_star: (d,) target; default drawn from N(0, I/d) with ``seed``.
         seed: seed of the default target.
 
+    A (d, m) ``theta_star`` or ``theta0``, or a ``sl.noise.MultivariateGaussian``, makes a ``MultiOutputRegression``
+    with m outputs instead.
+
     Raises:
         TypeError, ValueError: naming the argument, for a wrong type or shape, a non-finite entry, a
             covariance that is not symmetric positive semidefinite, or one that is zero.
     """
 
     loss: ClassVar[Loss] = LeastSquares()
+
+    @classmethod
+    def _instead(cls, covariance=None, noise=None, theta0=None, theta_star=None, seed=0):
+        if cls is LinearRegression and has_outputs(noise, theta0, theta_star):
+            return MultiOutputRegression(covariance, noise, theta0, theta_star, seed)
+        return None
 
     def __repr__(self):
         inputs = f"d={self.d}, covariance={type(self.covariance).__name__}{self._noise_text()}"

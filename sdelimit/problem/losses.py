@@ -21,6 +21,7 @@ from sdelimit.numerics.jit import jit
 from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.normal_mean import normal_quadrature
 from sdelimit.numerics.precision import evaluate_in_float64
+from sdelimit.numerics.sums import products
 
 SMALLEST_SLOPE = 1e-35
 """Of |l| where it has a sign: products with features stay normal numbers of float32."""
@@ -61,6 +62,21 @@ class Loss(eqx.Module):
         at = (jnp.asarray(x, v.dtype) + 1) / 2
         slopes = self.slope(v[..., None] * at, u_star[..., None], self.label(label, u_star)[..., None])
         return v * (slopes @ jnp.asarray(weights / 2, v.dtype))
+
+    def slopes_of(self, x, draw, theta_star, delta) -> Float[Array, "runs m b"]:
+        """l of every sample, for x (runs, b, d), what was drawn for its label (runs, b) and errors (runs, m, d).
+
+        Losses of several outputs have a row of l for each, and (runs, m, outputs d) errors.
+        """
+        v = products(delta, x)
+        if not self.needs_target:
+            return self.slope(v, None, draw[:, None])
+        u_star = (x @ theta_star)[:, None]
+        return self.slope(v, u_star, self.label(draw[:, None], u_star))
+
+    def mean_value(self, x, draw, theta_star, theta) -> Float[Array, ""]:
+        """The mean of ``value`` over samples x (b, d)."""
+        return jnp.mean(self.value(x @ (theta - theta_star), x @ theta_star, draw))
 
     def draws(self, noise: NoiseLaw):
         """What a simulation draws beside features, with a method ``sample(key, shape, dtype)``."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -25,8 +26,19 @@ RESULTS = 32
 """Results that a problem caches: its modes, and matrices of the rules that were run on it."""
 
 
+class Replaceable(ByContent):
+    """A class whose call may give an object of another one.
+
+    It is a class of its own so that the signature of those below is that of their ``__init__``.
+    """
+
+    def __new__(cls, *args, **kwargs):
+        found = cls._instead(*args, **kwargs) if "_instead" in vars(cls) else None
+        return object.__new__(cls) if found is None else found
+
+
 @dataclass(frozen=True, eq=False, init=False)
-class Regression(ByContent):
+class Regression(Replaceable):
     """Samples x ~ N(0, K) with labels that depend on <x, theta*>; see the subclasses."""
 
     covariance: Covariance
@@ -38,29 +50,35 @@ class Regression(ByContent):
 
     def __init__(self, covariance, noise=None, theta0=None, theta_star=None, seed=0):
         covariance = as_covariance(covariance)
-        noise = NoNoise() if noise is None else as_noise(noise)
+        noise = self._checked_noise(noise)
         with np.errstate(over="ignore"):
             trace = covariance.trace
         if not np.isfinite(trace):
             raise ValueError(f"covariance must have a finite trace, got tr K = {trace}")
         if trace <= 0:
             raise ValueError("covariance must not be zero, got tr K = 0")
-        d = covariance.d
-        seed = check.seed("seed", seed)
-        if theta0 is None:
-            theta0 = np.zeros(d)
-        if theta_star is None:
-            theta_star = np.random.default_rng(seed).standard_normal(d) / np.sqrt(d)
         put = object.__setattr__
         put(self, "covariance", covariance)
         put(self, "noise", noise)
-        put(self, "theta0", check.read_only(check.array("theta0", theta0, shape=(d,))))
-        put(self, "theta_star", check.read_only(check.array("theta_star", theta_star, shape=(d,))))
+        seed, shape = check.seed("seed", seed), self._theta_shape()
+        if theta0 is None:
+            theta0 = np.zeros(shape)
+        if theta_star is None:
+            theta_star = np.random.default_rng(seed).standard_normal(shape) / np.sqrt(covariance.d)
+        put(self, "theta0", check.read_only(check.array("theta0", theta0, shape=shape)))
+        put(self, "theta_star", check.read_only(check.array("theta_star", theta_star, shape=shape)))
         put(self, "seed", seed)
         put(self, "_cache", Memo(RESULTS))
         start = self._half_norm(self.delta0)
         if not np.isfinite(start):
             raise ValueError(f"theta0 and theta_star must give a finite initial risk, got {start}")
+
+    def _checked_noise(self, noise):
+        """The law of the label noise; TypeError or ValueError if ``noise`` is none."""
+        return NoNoise() if noise is None else as_noise(noise)
+
+    def _theta_shape(self) -> tuple[int, ...]:
+        return (self.covariance.d,)
 
     def __hash__(self):
         ends = self.theta0[[0, -1]] + 0.0, self.theta_star[[0, -1]] + 0.0  # -0 is 0
@@ -108,6 +126,26 @@ class Regression(ByContent):
     def target_image(self, dtype):
         """K theta*, for problems whose risk is not a function of delta' K delta alone; None for the others."""
         return None
+
+    def stacked(self, theta) -> Float[np.ndarray, " n"]:
+        """The vector of theta's entries that an update rule sees."""
+        return theta
+
+    @property
+    def followed(self) -> tuple[Float[np.ndarray, "*m d"], Float[np.ndarray, "*m d"]]:
+        """theta0 - theta* and theta*, with features along the last axis."""
+        return self.delta0, self.theta_star
+
+    overlap_axis: ClassVar[int] = -1
+    """Where a curve's ``overlaps`` hold theta' K theta, theta' K theta* and theta*' K theta*."""
+
+    def observed(self, rows: Float[np.ndarray, "... k"]):
+        """The risk and the ``overlaps`` of a curve, from the overlaps that its law reads."""
+        raise NotImplementedError
+
+    def recorded(self, values):
+        """The risk, the ``overlaps`` of curves (None without) and the rest of what a simulation recorded."""
+        return values[0], None, values[1:]
 
     @property
     def label_draws(self):

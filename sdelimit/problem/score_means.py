@@ -122,10 +122,10 @@ def _histogram(loss, noise, B22, s, c) -> Histogram:
     # Smaller ones than the bins tell apart count as these: rules that are scale-free see their sign.
     l = np.sign(l) * np.maximum(np.abs(l), np.abs(l).max() * np.exp(-BIN * (BINS - 5) / 2))  # noqa: E741
     signs = np.array([np.sum(w * np.sign(l) * z), np.sum(w * np.sign(l) * unit)])
-    return Histogram(*_binned(l**2, w, w * l * z, w * l * unit), signs, np.sum(w * (l != 0)) / np.sum(w))
+    return Histogram(*bins_of(l**2, w, w * l * z, w * l * unit), signs, np.sum(w * (l != 0)) / np.sum(w))
 
 
-def _binned(square, *weights):
+def bins_of(square, *weights):
     """The bins, and weights spread over the four nearest: sums over bins of cubics in log l^2 are exact."""
     top = np.log(square.max()) if square.max() > 0 else 0.0
     grid = top + 2 * BIN - BIN * np.arange(BINS)[::-1]
@@ -141,16 +141,26 @@ def _binned(square, *weights):
 
 def _batch(one: Histogram, b: int) -> Histogram:
     """Of a batch of b from that of one sample: Lambda^2 is a mean of independent l_j^2, over b."""
-    others, n, power = None, b - 1, (one.log_square, one.weight)
-    while n:
-        if n % 2:
-            others = power if others is None else _sum(others, power)
-        n //= 2
-        power = _sum(power, power) if n else power
-    if others is not None:
-        found = _sum((one.log_square, one.weight, one.across, one.along), others)
+    if b > 1:
+        others = sum_of_squares((one.log_square, one.weight), b - 1)
+        found = sum_of_squares((one.log_square, one.weight, one.across, one.along), 2, others)
         one = Histogram(*found, np.full(2, np.nan), 1 - (1 - one.moving) ** b)
     return one._replace(log_square=one.log_square - 2 * np.log(b))
+
+
+def sum_of_squares(one, n: int, other=None):
+    """The bins of the sum of ``n`` independent squares, (log square, weight, ...) as ``one``; for n = 2 of one and
+    ``other``. More weights than the first are kept for n = 2 only.
+    """
+    if other is not None:
+        return _sum(one, other)
+    total, power = None, one[:2]
+    while n:
+        if n % 2:
+            total = power if total is None else _sum(total, power)
+        n //= 2
+        power = _sum(power, power) if n else power
+    return total
 
 
 def _sum(first, second):
@@ -158,8 +168,7 @@ def _sum(first, second):
     (x, *weights), (y, other) = first, second
     i, j = (np.flatnonzero(np.abs(w) > 1e-15) for w in (weights[0], other))
     square = np.add.outer(np.exp(x[i]), np.exp(y[j])).ravel()
-    found = _binned(square, *([np.outer(w[i], other[j]).ravel() for w in weights] + [np.zeros(square.size)] * 3)[:3])
-    return found[: 1 + len(weights)]
+    return bins_of(square, *(np.outer(w[i], other[j]).ravel() for w in weights))
 
 
 def _slopes(loss, noise, B22, s, c):

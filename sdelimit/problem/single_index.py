@@ -136,6 +136,17 @@ class SingleIndex(Regression):
         ratio = evaluate_in_float64(partial(_at_states, table), *padded)[: S2.size]
         return np.where(finite, ratio.reshape(S2.shape) * inside[0], np.inf)
 
+    def observed(self, rows):
+        """The excess risk and the three overlaps from delta' K delta and delta' K theta*."""
+        S2, X = np.moveaxis(rows, -1, 0)
+        B22 = self.target_variance
+        return self.risk_of(S2, X), np.stack([S2 + 2 * X + B22, X + B22, np.full_like(S2, B22)], axis=-1)
+
+    def recorded(self, values):
+        half, X, *rest = values
+        risk, overlaps = self.observed(np.stack([2 * half, X], axis=-1))
+        return risk, overlaps, rest
+
     def _risk_table(self, largest) -> StateTable:
         kept = self.cached("risk table", lambda: [None])
         if kept[0] is None or kept[0].largest < largest:

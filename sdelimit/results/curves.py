@@ -456,12 +456,6 @@ def _rows(array):
     return array.reshape(-1, array.shape[-1])
 
 
-def overlaps_of(problem, S2, X) -> Float[np.ndarray, "*n 3"]:
-    """theta' K theta, theta' K theta* and theta*' K theta* from delta' K delta and delta' K theta*."""
-    B22 = problem.target_variance
-    return np.stack([S2 + 2 * X + B22, X + B22, np.full_like(S2, B22)], axis=-1)
-
-
 def _about_target(curve):
     """delta' K delta and delta' K theta* of a curve that has overlaps; ValueError for one that has not."""
     if curve.overlaps is None:
@@ -469,8 +463,9 @@ def _about_target(curve):
             "overlaps are those of problems such as LogisticRegression, and the limit on a LinearRegression needs the "
             f"risk alone: this is a curve of a {type(curve.problem).__name__} without"
         )
-    B11, B12, B22 = np.moveaxis(curve.overlaps, -1, 0)
-    return B11 - 2 * B12 + B22, B12 - B22
+    axis = curve.problem.overlap_axis
+    B11, B12, B22 = np.moveaxis(curve.overlaps, axis, 0)
+    return B11 - B12 - (B12 if axis == -1 else np.swapaxes(B12, -1, -2)) + B22, B12 - B22
 
 
 def _hermite(t, risk, slope, at):

@@ -15,8 +15,9 @@ from sdelimit.ode.integrate import Stepping
 from sdelimit.ode.limit_curve import largest_distance, refined_limit, solve_limit
 from sdelimit.optimizers.optimizer import Optimizer, as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, check_problem
+from sdelimit.problem.multi_output import MultiOutput
 from sdelimit.problem.regression import Regression
-from sdelimit.results.curves import RiskCurves, mark_divergence, overlaps_of
+from sdelimit.results.curves import RiskCurves, mark_divergence
 from sdelimit.results.trust import path_warnings, with_drift_error
 from sdelimit.schedules import LearningRate
 from sdelimit.sde.equations import path_stepper
@@ -89,6 +90,11 @@ def solve_sde(
     Source: arXiv:2411.12135.
     """
     problem = check_problem(problem, Regression)
+    if isinstance(problem, MultiOutput):
+        raise TypeError(
+            f"problem must have one output for solve_sde, got a {type(problem).__name__}: paths of several outputs are "
+            "not known here; solve_ode gives their mean, simulate runs"
+        )
     optimizer = as_optimizer(optimizer)
     times = time_grid(t_max, t)
     n_paths = check.integer("n_paths", n_paths, minimum=1)
@@ -120,8 +126,7 @@ def solve_sde(
         risk = _run(advance, state, start, np.diff(edges), middle, n_paths, seed, progress)[:, saved]
     overlaps = None
     if limit.reads_overlaps:
-        S2, X = np.moveaxis(risk * np.array([2.0, 1.0]), -1, 0)
-        risk, overlaps = problem.risk_of(S2, X), overlaps_of(problem, S2, X)
+        risk, overlaps = problem.observed(risk * np.array([2.0, 1.0]))
     return mark_divergence(
         RiskCurves(
             t=times,

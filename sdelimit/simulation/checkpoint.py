@@ -185,7 +185,7 @@ def _describe(optimizer, problem, batch_size) -> str:
     """A rule by its name, its numbers and the operations of its update on ``problem``."""
     text = ADDRESS.sub("", f"{optimizer.name} {sorted(optimizer.hyperparameters.items())}")
     transform = optimizer.rule(problem, batch_size)
-    vector, update = jnp.zeros(problem.d, jnp.float32), transform.update
+    vector, update = jnp.zeros(problem.stacked(problem.theta0).size, jnp.float32), transform.update
     given = [vector, transform.init(vector), vector]
     if isinstance(transform, optax.GradientTransformationExtraArgs):  # what the simulator gives such rules
         given.append(jax.random.key_data(jax.random.key(0)))
@@ -202,8 +202,9 @@ def _operations_of_loss(problem) -> str:
 
     Of a sample's v = u - u*, u* and what is drawn for its label.
     """
-    loss, number = problem.loss, jnp.zeros(1, jnp.float32)
-    return _operations(lambda v, u_star, draw: loss.slope(v, u_star, loss.label(draw, u_star)), number, number, number)
+    loss, score = problem.loss, jnp.zeros((1, *problem.theta0.shape[1:]), jnp.float32)
+    draw = loss.draws(problem.noise).sample(jax.random.key(0), (1,))
+    return _operations(lambda v, u_star, draw: loss.slope(v, u_star, loss.label(draw, u_star)), score, score, draw)
 
 
 def _operations(function, *given) -> str:

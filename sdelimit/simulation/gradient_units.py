@@ -15,6 +15,7 @@ from sdelimit.numerics.memo import memoized
 from sdelimit.numerics.precision import precision
 from sdelimit.optimizers.formula import is_scale_free
 from sdelimit.optimizers.optimizer import Optimizer
+from sdelimit.problem.multi_output import MultiOutputRegression, SoftmaxRegression
 from sdelimit.problem.single_index import SingleIndex
 
 ORDINARY = 10
@@ -31,8 +32,11 @@ def gradient_units(problem, optimizers: tuple[Optimizer, ...], batch_size: int, 
 
     ValueError if another rule's arithmetic leaves the range of ``dtype`` at gradients of the problem's size.
     """
-    if isinstance(problem, SingleIndex):
+    if isinstance(problem, SingleIndex | SoftmaxRegression):
         residual = problem.initial_slope
+    elif isinstance(problem, MultiOutputRegression):
+        risks = np.diag(problem.initial_overlaps[0]) / 2
+        residual = max(map(typical_residual, problem.loss.noise.marginals(), risks))
     else:
         residual = typical_residual(problem.noise, problem.initial_risk)
     typical = np.sqrt(problem.covariance.mean_variance) * residual

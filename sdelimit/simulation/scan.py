@@ -20,7 +20,7 @@ def chunk(e, start, length, block, group, stream, state):
     """One group's state after ``length`` steps, and for each optimizer what was recorded, each (steps, n_runs, m)."""
     index, take, rate = (_in_blocks(part, block) for part in e.inputs(start, length))
     rules = tuple(o.rule(e.problem, e.batch_size) for o in e.optimizers)
-    theta_star = e.problem.theta_star.astype(e.dtype)
+    theta_star = e.problem.stacked(e.problem.theta_star).astype(e.dtype)
     state, measured = _advance(
         rules=rules, batch_size=e.batch_size, sharpness=e.sharpness, covariance=e.problem.covariance,
         loss=e.problem.loss, K_target=e.problem.target_image(e.dtype), stream=stream.of_features,
@@ -45,7 +45,8 @@ def start(e, group, block):
     """
     keys = jax.vmap(partial(normals.run_key, e.seed))(np.arange(group.rows, dtype=np.uint32) + np.uint32(group.first))
     stream = e.problem.stream(keys, (e.slots - 1) * e.batch_size, e.generator).on_devices(group.place)
-    theta_star, delta0 = (v.astype(e.dtype) for v in (e.problem.theta_star, e.problem.delta0))
+    ends = e.problem.theta_star, e.problem.delta0
+    theta_star, delta0 = (e.problem.stacked(v).astype(e.dtype) for v in ends)
 
     def initial(optimizer, eta):
         rule = optimizer.rule(e.problem, e.batch_size)
@@ -107,10 +108,22 @@ def _scan_drawing_ahead(advance, carry, inputs):
 
 def _measure(covariance, K_target, sharpness, delta, direction):
     """delta' K delta / 2, delta' K theta* where it is asked for, and if asked u' K u and |u|^2."""
+    if K_target is not None and K_target.ndim == 2:
+        return _measure_outputs(covariance, K_target, delta)
     overlaps = excess_risk(covariance, delta), *(() if K_target is None else (dot(delta, K_target),))
     if not sharpness:
         return overlaps
     return *overlaps, dot(direction, covariance.apply(direction)), dot(direction, direction)
+
+
+def _measure_outputs(covariance, K_target, delta):
+    """tr(S) / 2, S_ab for a <= b and X_ab for all, of S = Delta' K Delta and X = Delta' K Theta*."""
+    m = K_target.shape[0]
+    rows = delta.reshape(*delta.shape[:-1], m, -1)
+    images = covariance.apply(rows)
+    S = {(a, b): dot(rows[..., a, :], images[..., b, :]) for a in range(m) for b in range(a, m)}
+    X = [dot(rows[..., a, :], K_target[b]) for a in range(m) for b in range(m)]
+    return sum(S[a, a] for a in range(m)) / 2, *S.values(), *X
 
 
 def _step(rules, loss, measure, stream, theta_star, per_unit, state, inputs):
@@ -147,21 +160,12 @@ class _Sample(NamedTuple):
     loss: Loss
 
 
-def _slopes(sample, delta):
-    """dloss/du of every sample, (runs, m, b)."""
-    x, eps, loss = sample.x, sample.eps, sample.loss
-    v = products(delta, x)
-    if not loss.needs_target:
-        return loss.slope(v, None, eps[:, None])
-    u_star = (x @ sample.theta_star)[:, None]
-    return loss.slope(v, u_star, loss.label(eps[:, None], u_star))
-
-
 def _direction(rule, scale, sample, delta, rule_state):
     """u_k and the new state of one rule at ``scale`` times the gradients, for delta of shape (runs, m, d)."""
     x, eps, theta_star = sample.x, sample.eps, sample.theta_star
-    residual = scale * _slopes(sample, delta)
+    residual = scale * sample.loss.slopes_of(x, eps, theta_star, delta)
     gradient = residual * x if x.shape[1] == 1 else products(residual, jnp.swapaxes(x, 1, 2)) / x.shape[1]
+    gradient = gradient.reshape(delta.shape)
     if not isinstance(rule, optax.GradientTransformationExtraArgs):
         return jax.vmap(jax.vmap(rule.update))(gradient, rule_state, delta + theta_star)
 
@@ -169,7 +173,7 @@ def _direction(rule, scale, sample, delta, rule_state):
         """Rules that ask for more get the loss on this step's samples and a key."""
 
         def loss_fn(theta):
-            return jnp.mean(sample.loss.value(x @ (theta - theta_star), x @ theta_star, eps))
+            return sample.loss.mean_value(x, eps, theta_star, theta)
 
         return rule.update(gradient, rule_state, theta, loss_fn=loss_fn, key=key)
 

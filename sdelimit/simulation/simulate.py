@@ -11,7 +11,7 @@ from sdelimit.numerics.precision import precision
 from sdelimit.optimizers.optimizer import as_optimizer
 from sdelimit.problem.linear_regression import LinearRegression, SpectralRegression, check_problem
 from sdelimit.problem.regression import Regression
-from sdelimit.results.curves import RiskCurves, mark_divergence, overlaps_of
+from sdelimit.results.curves import RiskCurves, mark_divergence
 from sdelimit.schedules import LearningRate
 from sdelimit.simulation import fused, loop, scan
 from sdelimit.simulation.checkpoint import checkpoint_of
@@ -164,12 +164,9 @@ def simulate(
     return results if several else results[0]
 
 
-def _curves(e, i, risk, *rest, details, warnings):
+def _curves(e, i, *values, details, warnings):
     """The result of optimizer i."""
-    overlaps = None
-    if e.problem.loss.needs_target:
-        X, *rest = rest
-        risk, overlaps = e.problem.risk_of(2 * risk, X), overlaps_of(e.problem, 2 * risk, X)
+    risk, overlaps, rest = e.problem.recorded(values)
     curvature, squared_length = rest or (None, None)
     return RiskCurves(
         t=e.steps / e.problem.d,

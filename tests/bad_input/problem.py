@@ -7,6 +7,8 @@ import sdelimit as sl
 from bad_input.rows import HUGE, INF, LOGISTIC, NAN, K, P, kind, value
 
 noise, cov = sl.noise, sl.covariance
+TWO = noise.MultivariateGaussian([[1.0, 0.5], [0.5, 1.0]])
+SOFTMAX = sl.SoftmaxRegression(K, outputs=3)
 
 TABLE = [
     value(sl.LinearRegression, "covariance must be a square", np.ones((2, 3))),
@@ -77,6 +79,29 @@ TABLE = [
     kind(sl.SingleIndex, "loss must be a JAX function", K, lambda u, v, e: [u]),
     value(sl.SingleIndex, "loss must have a finite derivative", K, lambda u, v, e: jnp.sqrt(u)),
     kind(sl.SingleIndex, "noise must be a noise law", K, lambda u, v, e: (u - v - e) ** 2, noise="gaussian"),
+    value(sl.LinearRegression, "theta_star must have shape", K, theta_star=np.ones((5, 2))),
+    value(
+        sl.LinearRegression, "theta_star must have 2 columns as noise has, got 3", K, TWO, theta_star=np.ones((2, 3))
+    ),
+    value(sl.LinearRegression, "theta_star must have 2 dimension", K, TWO, theta_star=np.ones(2)),
+    value(sl.LinearRegression, "theta0 must have 2 columns as theta_star", K, None, np.ones((2, 3)), np.ones((2, 2))),
+    value(sl.LinearRegression, "theta0 must be finite", K, theta0=[[NAN, 0.0], [0.0, 0.0]]),
+    kind(sl.RobustRegression, "noise must be a noise law", K, noise=TWO),
+    kind(sl.MultiOutputRegression, "noise must be a noise law", K, noise=0.3, theta_star=np.ones((2, 2))),
+    value(sl.MultiOutputRegression, "outputs must be given, or theta_star or theta0", K),
+    value(sl.MultiOutputRegression, "theta_star must have 2 dimension", K, theta_star=np.ones(2)),
+    value(sl.SoftmaxRegression, "labels: unknown value 'hrad'.*did you mean 'hard'", K, labels="hrad", outputs=3),
+    value(sl.SoftmaxRegression, "outputs must be given, or theta_star or theta0", K),
+    value(sl.SoftmaxRegression, "outputs must be >= 2", K, outputs=1),
+    kind(sl.SoftmaxRegression, "outputs must be an integer", K, outputs=2.5),
+    value(sl.SoftmaxRegression, "theta_star must have at least 2 columns", K, theta_star=np.ones((2, 1))),
+    value(
+        sl.SoftmaxRegression, "theta0 must have 3 columns as outputs has, got 2", K, outputs=3, theta0=np.ones((2, 2))
+    ),
+    value(sl.SoftmaxRegression, "theta0 must have shape", K, theta0=np.ones((3, 3))),
+    value(sl.SoftmaxRegression, "theta0 and theta_star must give a finite initial risk", K, theta0=[[1e200, 0.0]] * 2),
+    kind(sl.SoftmaxRegression, "seed must be an integer", K, outputs=3, seed=1.5),
+    value(SOFTMAX.risk, "theta must have shape", np.ones(2)),
     value(LOGISTIC.risk, "theta must have shape", [1.0]),
     value(LOGISTIC.risk, "theta must be finite", [INF, 0.0]),
     value(P.risk, "theta must have shape", [1.0]),

@@ -32,32 +32,41 @@ ANGLES = np.concatenate([-(3.0 ** -np.arange(0, 12)), [0.0], 3.0 ** -np.arange(1
 
 
 class Law(NamedTuple):
-    """One row of a ``Histogram`` in units of L = (E Lambda^2)^(1/2)."""
+    """The law of Lambda^2 in bins, in units of L = (E Lambda^2)^(1/2), with what l is correlated with.
+
+    Attributes:
+        pulls: sums give E[l Q f] of normal variables Q.
+        signs: E[sign(l) Q]; not a number where it is not known.
+    """
 
     square: Float[np.ndarray, " bins"]
     weight: Float[np.ndarray, " bins"]
-    across: Float[np.ndarray, " bins"]
-    along: Float[np.ndarray, " bins"]
+    pulls: Float[np.ndarray, "q bins"]
     unit: float
-    signs: Float[np.ndarray, "2"]
+    signs: Float[np.ndarray, " q"]
     moving: float
 
 
 def law_at(found, row: int) -> Law:
-    """Row ``row`` of a histogram."""
-    square, weight = np.exp(found.log_square[row]), found.weight[row]
+    """Row ``row`` of a histogram, with Q = z and u* / sd(u*)."""
+    pulls = np.stack([found.across[row], found.along[row]])
+    return law_of(found.log_square[row], found.weight[row], pulls, found.signs[row], float(found.moving[row]))
+
+
+def law_of(log_square, weight, pulls, signs, moving: float) -> Law:
+    """The law with these bins."""
+    square = np.exp(log_square)
     unit = np.sqrt(np.sum(weight * square))
-    sums = found.across[row] / unit, found.along[row] / unit
-    return Law(square / unit**2, weight, *sums, float(unit), found.signs[row], float(found.moving[row]))
+    return Law(square / unit**2, weight, pulls / unit, float(unit), signs, moving)
 
 
-def drift(rule, law: Law) -> Float[np.ndarray, "2"]:
-    """phi1 tau and (X phi1 + B22 phi0) / sd(u*): E[F Q] along Q = z and along u* / sd(u*)."""
+def drift(rule, law: Law) -> Float[np.ndarray, " q"]:
+    """E[F Q] of the Q: for a single index phi1 tau and (X phi1 + B22 phi0) / sd(u*), along z and u* / sd(u*)."""
     if isinstance(rule, SignedRule):
         if rule.b.past * rule.b.decay == 0:
             if np.all(np.isfinite(law.signs)):
                 return np.sqrt(2 / np.pi) * law.signs
-            return np.sqrt(2 / np.pi) * np.array([_over_root(law, law.across), _over_root(law, law.along)])
+            return np.sqrt(2 / np.pi) * (law.pulls @ (1 / np.sqrt(law.square)))
         b = rule.b
         w, factor = b.squares, np.sqrt(2 / np.pi)
         x, psi, pull = _sign_transforms(law)
@@ -91,10 +100,6 @@ def _held(values, psi):
     return np.append(values[:last], np.full(psi.size - last, values[last - 1]))
 
 
-def _over_root(law, values):
-    return np.sum(values / np.sqrt(law.square))
-
-
 def _grid(law: Law):
     """Bins that count, and log t."""
     kept = np.abs(law.weight) > SMALLEST
@@ -102,10 +107,10 @@ def _grid(law: Law):
 
 
 def _sign_transforms(law: Law):
-    """x = log t, psi = E exp(-t l^2) and E[l Q exp(-t l^2)] for Q = z and u* / sd(u*)."""
+    """x = log t, psi = E exp(-t l^2) and E[l Q exp(-t l^2)] for each Q."""
     kept, x = _grid(law)
     decays = np.exp(-np.exp(x)[:, None] * law.square[kept])
-    return x, decays @ law.weight[kept], [decays @ law.across[kept], decays @ law.along[kept]]
+    return x, decays @ law.weight[kept], [decays @ pull[kept] for pull in law.pulls]
 
 
 def _ratio_transforms(law: Law):
@@ -113,7 +118,7 @@ def _ratio_transforms(law: Law):
     kept, x = _grid(law)
     decays = 1 / np.sqrt(1 + 2 * np.exp(x)[:, None] * law.square[kept])
     cubes = decays**3
-    return x, decays @ law.weight[kept], [cubes @ law.across[kept], cubes @ law.along[kept]]
+    return x, decays @ law.weight[kept], [cubes @ pull[kept] for pull in law.pulls]
 
 
 def kernel(rule, law: Law) -> Float[np.ndarray, " r"]:
@@ -141,7 +146,7 @@ def _sign_kernel(b: Weights, law: Law):
     x, psi, _ = _sign_transforms(law)
     log_psi = _log(psi)
     lag, ratio = -2 * np.log(b.decay), b.first / b.past
-    gamma = _Lags(lag, STEP)(lambda y: np.interp(y, x, log_psi), x[0], x[-1], 1.0)
+    gamma = Lags(lag, STEP)(lambda y: np.interp(y, x, log_psi), x[0], x[-1], 1.0)
     one, total = make_interp_spline(x, log_psi, k=3), gamma
 
     def psi_of(y):
@@ -179,7 +184,7 @@ def _sign_kernel(b: Weights, law: Law):
     return out
 
 
-class _Lags:
+class Lags:
     """sum_{j >= 0} decay^j f(x - j lag) of functions of x = log t on a grid."""
 
     def __init__(self, lag: float, step: float):
@@ -249,7 +254,7 @@ def _ratio_kernel(a: Weights, w: Weights, law: Law):
     """
     if w.now != 0:
         raise NotImplementedError("weights of squares must be geometric")
-    lags = _Lags(-np.log(w.decay), KERNEL_STEP)
+    lags = Lags(-np.log(w.decay), KERNEL_STEP)
     coarse = _binned_coarsely(law)
     x = np.arange(KERNEL_LOW + np.log(1 - w.decay), KERNEL_HIGH, lags.step)
     t, square, weight = np.exp(x), *coarse
