@@ -269,8 +269,7 @@ def _limit_of(rule: RatioRule, start, memory: str):
             return tabulated_limit(rule, problem.noise, batch_size)
         return ratio_memory_limit(rule, start, problem, batch_size)
 
-    known = rule.p == 2 and rule.w.now == 0
-    return ByModel("this rule", limit, overlap_limit(rule) if known else None)
+    return ByModel("this rule", limit, overlap_limit(rule))
 
 
 def _unless_auto(memory: str) -> dict:
