@@ -51,6 +51,8 @@ LARGEST_SMOOTH = 5.0
 """Largest Var(u*) at which tables are accurate to 1e-4 for losses that bend where u is of order 1."""
 OFF_AXIS = 1e-8
 """States are kept so far from c = +-1, where v and u* are the same variable."""
+NEAREST = 1e-6
+"""Where theta is theta* the law of l is that at this s."""
 KERNELS = 7
 """States along a curve at which kernels are computed again."""
 
@@ -380,6 +382,14 @@ def _noise_table(rule, loss, noise, B22, batch_size, grid):
     fine = np.moveaxis(resampled(few, kappa, grid.log_s, angles), 0, -1)
     psi = np.array([[fit_kernel(RHO, np.maximum(one, 0.0)) for one in row] for row in fine])
     return PositiveTable(float(grid.log_s[0]), float(grid.log_s[1] - grid.log_s[0]), psi, float(np.sqrt(B22)))
+
+
+def problem_law(problem, batch_size: int, S2: float, X: float) -> coefficients.Law:
+    """The law of the gradient's length where delta' K delta = S2 and delta' K theta* = X."""
+    s, sd = max(float(np.sqrt(S2)), NEAREST), np.sqrt(problem.target_variance)
+    c = np.clip(X / max(s * sd, TINY), -1 + OFF_AXIS, 1 - OFF_AXIS)
+    laws = histogram(problem.loss, problem.noise, problem.target_variance, [s], [float(c)], batch_size)
+    return coefficients.law_at(laws, 0)
 
 
 LEAST = 1e-3

@@ -123,6 +123,31 @@ def _sample(rule, radius, across, along, xi, other):
     return kappa, *slopes
 
 
+def one_time_kernel(rule, law, samples: int = SAMPLES, seed: int = 0) -> Float[np.ndarray, " r"]:
+    """E[F F'] of one time at ``RHO``, whatever its unit: exact for signs, else sampled."""
+    remembers = isinstance(rule, RatioRule) and (rule.a.past * rule.a.decay or rule.w.past * rule.w.decay)
+    if not remembers:
+        return 2 / np.pi * np.arcsin(RHO)  # given the law of l, signs of averages too are signs of normal variables
+    memory = max(1 / (1 - rule.a.decay), 1 / (1 - rule.w.decay))
+    steps, chains, groups = shape_for(memory, 1, samples)
+    total = 0.0
+    with precision(np.float32):
+        for group in range(groups):
+            rng = np.random.default_rng((seed, group))
+            radius, *_ = _drawn(law, rng.random((steps, chains)))
+            xi, other = rng.standard_normal((2, steps, chains)).astype(np.float32)
+            total = total + np.asarray(_products(rule, radius, xi, other), np.float64)
+    return total / groups
+
+
+@jit
+def _products(rule, radius, xi, other):
+    """E[F F'] at ``RHO``."""
+    own = rule.direction(radius * xi)
+    others = [rule.direction(radius * (rho * xi + np.sqrt(1 - rho**2) * other)) for rho in RHO[1:-1]]
+    return jnp.stack([jnp.zeros(()), *(jnp.mean(own * one) for one in others), jnp.mean(own * own)])
+
+
 def scaled_drifts(rule: RatioRule, laws, ratio) -> Float[np.ndarray, "n 2"]:
     """E[F Q] along z and u* / sd(u*) at each law, from that of p = 2 and the ratio, (n,)."""
     known = np.array([coefficients.drift(replace(rule, p=2), law) for law in laws])
