@@ -73,7 +73,9 @@ def test_the_hessian_of_logistic_regression_is_flatter_than_the_features():
     assert signs == pytest.approx(start * np.sum(CURVED * SIGNS) / 300, rel=1e-3)
     curve = sl.solve_ode(LOGIT, sl.sgd(), lr=0.5, t=[0.0, 1.0, 2.0])
     along = sl.directional_sharpness(LOGIT, sl.sgd(), overlaps=curve.overlaps)
-    np.testing.assert_allclose(along, features * np.array([bend(max(row[0], 0.0)) for row in curve.overlaps]), rtol=1e-5)
+    np.testing.assert_allclose(
+        along, features * np.array([bend(max(row[0], 0.0)) for row in curve.overlaps]), rtol=1e-5
+    )
 
 
 @pytest.mark.long
