@@ -1261,6 +1261,13 @@ MUTATIONS = tuple(
             ("tests/limits/test_single_index_clip.py::test_coefficients_are_those_of_brute_force",),
         ),
         (
+            "overlap-sampled",
+            "sdelimit/limits/single_index/sampled.py",
+            "law.across / safe, law.along / safe",
+            "law.across / safe, 0.8 * law.along / safe",
+            ("tests/limits/test_single_index_sampled.py::test_the_drift_of_s3_is_that_of_brute_force",),
+        ),
+        (
             "overlap-memory",
             "sdelimit/limits/single_index/momentum.py",
             "zero, -eta * g3, zero",

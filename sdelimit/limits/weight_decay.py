@@ -103,6 +103,11 @@ class DecayedLaw(Law):
         return self.rule.errors
 
     @property
+    def relative_error(self):
+        """As of an ``OverlapLaw``."""
+        return getattr(self.rule, "relative_error", 0.0)
+
+    @property
     def fluctuations(self):
         return self.rule.fluctuations
 

@@ -10,12 +10,14 @@ from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
 from sdelimit.limits.law import operators_of
+from sdelimit.limits.single_index.spread import beside_along
 from sdelimit.modes.decoupled import coordinates, noise_coordinates
 from sdelimit.numerics.floors import TINY_RISK
 from sdelimit.numerics.integers import ceil_div
 from sdelimit.numerics.jit import by_computation_in, shared_size
 from sdelimit.numerics.precision import x64
 from sdelimit.ode.integrate import Stepping, integrate, states
+from sdelimit.ode.limit_curve import refined_limit
 from sdelimit.ode.matrix import matrix_system
 from sdelimit.ode.modes import mode_system
 from sdelimit.ode.spread import Along, spread_between_modes, spread_of_risk
@@ -73,7 +75,7 @@ class Spread:
         ``exact`` keeps the moments E[w_i w_j] of different modes.
         """
         if exact not in self.found:
-            if self.limit.with_spread().fluctuations is None:
+            if not self.limit.reads_overlaps and self.limit.with_spread().fluctuations is None:
                 text = f"the spread of {self.optimizer.name} on {type(self.problem).__name__}: {UNKNOWN_SPREAD}"
                 warnings.warn(text, LimitWarning, stacklevel=4)
             if self.lr.count is None:
@@ -112,8 +114,11 @@ class OneOf:
 
 def variance(spread: Spread, lr: LearningRate, exact: bool) -> Float[np.ndarray, " n"]:
     """Var R at the times of ``spread`` for one learning rate."""
-    problem, times = spread.problem, spread.times
-    operators = operators_of(problem, spread.limit.with_spread())
+    problem, times, limit = spread.problem, spread.times, spread.limit
+    if limit.reads_overlaps:
+        given = {"batch_size": limit.batch_size, "rtol": spread.rtol, "atol": spread.atol, "save_modes": False}
+        limit = refined_limit(problem, spread.optimizer, limit, lr, times, given)
+    operators = operators_of(problem, limit.with_spread())
     found = noise_coordinates(problem, operators) if exact else (coordinates(problem, operators), None)
     scan = lr.scan(times)
     stepping = Stepping.along(scan, *spread.optimizer.scans(times))
@@ -128,13 +133,27 @@ def variance(spread: Spread, lr: LearningRate, exact: bool) -> Float[np.ndarray,
     along, finite = _along(lr, system, stepping, edges)
     steps = np.searchsorted(edges, outputs) - 1
     wanted = np.flatnonzero(finite[steps])
+    slopes = np.zeros((outputs.size, along.Y.shape[1]))
+    slopes[:, 0] = 0.5
+    if limit.reads_overlaps:
+        overlaps = integrate(lr, replace(system, times=outputs), stepping, False)["overlaps"]
+        for i in wanted:  # of the excess risk in S2 and X
+            h1, h0, _ = problem.moments_at(*overlaps[i])
+            slopes[i, 0], slopes[i, operators.law.size - 1] = h1 / 2, h0
     result = np.full(outputs.size, np.inf)
     padded = replace(system, times=system.times[:1]).with_shared_shapes()
+    if limit.reads_overlaps:
+        reached = finite.size if finite.all() else int(np.argmin(finite))
+        middle = np.cumsum(along.h) - along.h / 2
+        own = beside_along(problem, limit.undecayed, padded.decay, middle[:reached], along.Y[:reached])
+        along = along._replace(beside=np.pad(own, ((0, finite.size - reached), (0, 0), (0, 0))))
     block = max(LARGEST_BLOCK // max(along.Y[0].size, 1), SHARED_OUTPUTS)
     for part in np.array_split(wanted, max(1, ceil_div(wanted.size, block))):
         starts = np.full(shared_size(max(part.size, 1), SHARED_OUTPUTS), -1)
         starts[: part.size] = steps[part]
-        value, means = spread_of_risk(padded, float(problem.d), along, starts, exact)
+        at_ends = np.zeros((starts.size, along.Y.shape[1]))
+        at_ends[: part.size] = slopes[part]
+        value, means = spread_of_risk(padded, float(problem.d), along, starts, at_ends, exact)
         result[part] = np.asarray(value)[: part.size]
         if exact and factors is not None:
             matrices = np.stack([np.diag(f**2) if f.ndim == 1 else f @ f.T for f in factors]) / problem.d

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from sdelimit.limits.law import without_memory
+from sdelimit.limits.single_index.spread import knows_spread
 from sdelimit.ode.alignment import check_alignment, with_alignment
 from sdelimit.ode.bands import Spread
 from sdelimit.ode.limit_curve import is_too_long, solve_limit, solve_step_by_step
@@ -129,7 +130,7 @@ def solve_ode(
         curve, _ = with_alignment(
             solve_limit(problem, optimizer, limit, rate, times, **given), limit, rate, aligned, given
         )
-    if not limit.reads_overlaps:
+    if not limit.reads_overlaps or knows_spread(limit.undecayed):
         curve = replace(curve, spread=Spread(problem, optimizer, limit, rate, times, rtol, atol))
     return with_limit_warnings(replace(curve, warnings=doubts), limit)
 

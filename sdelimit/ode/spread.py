@@ -37,12 +37,15 @@ class Along(NamedTuple):
         h, eta: length of the step; the learning rate in its middle.
         Y: mean moments E[v_i v_i'], one row for each of ``moment_pairs``.
         m: mean scalars.
+        beside: for laws of two overlaps, the covariance of (step along w, along w*, length) that single runs have
+            beside the noise matrices; None for other laws, which know theirs.
     """
 
     h: Float[Array, ""]
     eta: Float[Array, ""]
     Y: Float[Array, "n d"]
     m: Float[Array, " s"]
+    beside: Float[Array, "3 3"] | None = None
 
 
 class Propagator(NamedTuple):
@@ -186,11 +189,16 @@ def _beside(system, law: Law, along, q, d):
     decay, k = jnp.asarray(system.decay), law.size
     Y, pairs = matrix_of(along.Y, k), moment_pairs(k)
 
-    def moved(a):
-        """What a step of v_ai by lambda_i w_i does to the moments."""
-        return jnp.stack([decay * ((a == e) * Y[f][0] + (a == f) * Y[e][0]) for e, f in pairs])
+    def moved(a, b=0):
+        """What a step of v_ai by lambda_i v_bi, or by lambda_i w_i, does to the moments."""
+        return jnp.stack([decay * ((a == e) * Y[f][b] + (a == f) * Y[e][b]) for e, f in pairs])
 
-    if law.fluctuations is None:
+    if along.beside is not None:
+        added = law.noise(along.eta, q, along.m)[:, 0, 0] @ jnp.asarray(system.forcing)
+        L = jnp.stack([moved(0), moved(0, k - 1), jnp.zeros_like(along.Y).at[0].set(added)])
+        scale = jnp.stack([-along.eta, -along.eta, jnp.ones_like(along.eta)])
+        return L, scale[:, None] * scale * along.beside / d
+    if law.reads_overlaps or law.fluctuations is None:
         return None
     gamma, length_variance, coupling = law.undecayed.fluctuations_at(q[0] / 2, along.m)
     noise, forcing = law.noise(along.eta, q, along.m), jnp.asarray(system.forcing)
@@ -220,15 +228,16 @@ def _mean_decay(x):
 
 
 @jit
-def spread_of_risk(system: ModeSystem, d, along: Along, starts, exact):
+def spread_of_risk(system: ModeSystem, d, along: Along, starts, slopes, exact):
     """Var R at the ends of the steps ``starts`` (out,), (out,), and (steps, out, n, d) means of p where ``exact``.
 
-    ``along`` has a leading axis of steps. Steps are taken backwards; output o starts at the end of step ``starts[o]``.
+    ``slopes`` (out, n) are the derivatives of R in the overlaps there. ``along`` has a leading axis of steps. Steps
+    are taken backwards; output o starts at the end of step ``starts[o]``.
     """
     law, decay = system.law, jnp.asarray(system.decay)
     n, modes, scalars = along.Y.shape[1], decay.shape[0], along.m.shape[1]
     outputs = starts.shape[0]
-    first = jnp.zeros((n, modes)).at[0].set(decay / 2)
+    first = slopes[:, :, None] * decay
 
     def step(carry, inputs):
         index, along = inputs

@@ -19,7 +19,14 @@ from sdelimit.limits.single_index.law import no_limit, overlap_law, smallest_slo
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.optimizers.formula import AdamUpdate, ScaleFreeUpdate
 from sdelimit.optimizers.named import named
-from sdelimit.optimizers.optimizer import ByModel, Optimizer, decay_rate, of_noise, of_scores
+from sdelimit.optimizers.optimizer import (
+    ByModel,
+    Optimizer,
+    decay_rate,
+    of_noise,
+    overlap_limit,
+    softmax_limit,
+)
 from sdelimit.support import arguments as check
 
 TINY = 1e-20
@@ -280,8 +287,8 @@ def _limit_of(rule: RatioRule, start, memory: str):
             return tabulated_limit(rule, problem.noise, batch_size)
         return ratio_memory_limit(rule, start, problem, batch_size)
 
-    known = rule.p == 2 and rule.w.now == 0
-    return of_scores("this rule", limit, rule) if known else ByModel("this rule", limit)
+    known = rule.p == 2 and rule.w.now == 0  # on several outputs
+    return ByModel("this rule", limit, overlap_limit(rule), softmax_limit(rule) if known else None)
 
 
 def _unless_auto(memory: str) -> dict:

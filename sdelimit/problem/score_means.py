@@ -65,6 +65,22 @@ class Moments(NamedTuple):
     square: Float[np.ndarray, " n"]
 
 
+class ScoreMoments(NamedTuple):
+    """Means over one sample of A, and of A with q = (z, u* / sd(u*)); A = l or (2/pi)^(1/2) sign(l).
+
+    Attributes:
+        mean, third: E[A q] and E[L^2 A q], L the length of a step over (tr K)^(1/2), |l|, or for signs over d^(1/2).
+        second: E[A^2 (q q' - 1)].
+        square, fourth: E L^2 and E L^4.
+    """
+
+    mean: Float[np.ndarray, "2"]
+    third: Float[np.ndarray, "2"]
+    second: Float[np.ndarray, "2 2"]
+    square: float
+    fourth: float
+
+
 class _Nodes(NamedTuple):
     """One state's nodes: v, u*, their weights, and z and u* / sd(u*) as l's correlations need them."""
 
@@ -113,6 +129,26 @@ def _moments(loss, noise, B22, s, c):
     h1 = zl / tau
     # E[l u*] = X h1 + B22 h0.
     return h1, 0.0 if B22 == 0 else (ul / sd - c * s / sd * h1), square
+
+
+@memoized(size=4096)
+def score_moments(loss: Loss, noise: NoiseLaw, B22: float, s: float, c: float, signs: bool) -> ScoreMoments:
+    """The moments at one state, by quadrature."""
+    if loss.of_residual:
+        l, w, along, share = _residual_nodes(loss, noise, s)  # noqa: E741
+        axis = np.array([np.sqrt(1 - c**2), c])
+        q = axis[:, None] * along
+    else:
+        parts = list(_slopes(loss, noise, B22, s, c))
+        l, w, z, unit = (np.concatenate(column) for column in zip(*parts, strict=True))  # noqa: E741
+        q = np.stack([z, unit])
+    A, length = (np.sqrt(2 / np.pi) * np.sign(l), np.abs(np.sign(l))) if signs else (l, np.abs(l))
+    if loss.of_residual:  # q has the variance 1 - share along the axis, and 1 across
+        second = np.sum(w * A**2 * (along**2 - share)) * np.outer(axis, axis)
+    else:
+        second = (w * A**2 * q) @ q.T - np.sum(w * A**2) * np.eye(2)
+    mean, third = (w * A * q).sum(axis=1), (w * A * length**2 * q).sum(axis=1)
+    return ScoreMoments(mean, third, second, float(np.sum(w * length**2)), float(np.sum(w * length**4)))
 
 
 @memoized(size=4096)
@@ -204,7 +240,17 @@ def _slopes(loss, noise, B22, s, c):
 
 
 def _residual_slopes(loss, noise, s, c):
-    """The same where l depends on r = v - eps alone: given a component of eps, r is Gaussian, and v by its mean."""
+    """The same of a loss of the residual."""
+    l, weight, unit, _ = _residual_nodes(loss, noise, s)  # noqa: E741
+    # z and u* / sd(u*) have their parts of E[v | r] / s: v / s = c u* / sd(u*) + sqrt(1 - c^2) z.
+    return l, weight, np.sqrt(1 - c**2) * unit, c * unit
+
+
+def _residual_nodes(loss, noise, s):
+    """(l, weight, E[v | r] / s, 1 - Var(v | r) / s^2) of all nodes where l depends on r = v - eps alone.
+
+    Given a component of eps, r is Gaussian, and v by its mean.
+    """
     weights, means, variances = noise.components()
     sd = np.sqrt(s**2 + variances)
     edges = [-means + sd * x for x in NORMAL]
@@ -220,9 +266,7 @@ def _residual_slopes(loss, noise, s, c):
     weight = width * np.exp(-(x**2) / 2) / (sd * np.sqrt(2 * np.pi)) * weights
     l = evaluate_in_float64(partial(_slope, loss), r, np.zeros_like(r), np.zeros_like(r))  # noqa: E741
     kept = weight > 0
-    # E[v | r] / s, of which z and u* / sd(u*) have their parts: v / s = c u* / sd(u*) + sqrt(1 - c^2) z.
-    unit = (s / sd * x)[kept]
-    return l[kept], weight[kept], np.sqrt(1 - c**2) * unit, c * unit
+    return l[kept], weight[kept], (s / sd * x)[kept], np.broadcast_to((s / sd) ** 2, l.shape)[kept]
 
 
 def panels_of_target(B22: float, graded: bool = False):

@@ -97,9 +97,10 @@ class SingleIndex(Regression):
     @property
     def initial_moments(self) -> tuple[float, float, float]:
         """h1, h0 and E l^2 at theta0 (theory: section 20)."""
-        return self.cached("initial_moments", lambda: self._moments_at(*self.initial_overlaps))
+        return self.cached("initial_moments", lambda: self.moments_at(*self.initial_overlaps))
 
-    def _moments_at(self, S2, X):
+    def moments_at(self, S2: float, X: float) -> tuple[float, float, float]:
+        """h1, h0 and E l^2 (theory: section 20) where delta' K delta = S2 and delta' K theta* = X."""
         s, sd = max(np.sqrt(S2), 1e-6), np.sqrt(self.target_variance)
         c = np.clip(X / (s * sd), -1 + 1e-6, 1 - 1e-6) if sd > 0 else 0.0
         found = moments(self.loss, self.noise, self.target_variance, [s], [float(c)])

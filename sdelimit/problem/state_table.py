@@ -105,6 +105,14 @@ def resampled(grid: Grid, values: Float[np.ndarray, "f n a"], log_s, c) -> Float
     return np.moveaxis(series @ chebyshev.chebvander(c, grid.c.size - 1).T, 0, 1)
 
 
+def at_states(grid: Grid, values: Float[np.ndarray, "f n a"], log_s, c) -> Float[np.ndarray, "f m"]:
+    """The same at states (log_s, c), (m,) each; beyond the grid in s the values at its edge."""
+    degree = min(3, grid.log_s.size - 1)
+    inside = np.clip(log_s, grid.log_s[0], grid.log_s[-1])
+    series = make_interp_spline(grid.log_s, np.moveaxis(_chebyshev(grid.c, values), 1, 0), k=degree)(inside)
+    return np.einsum("mfa,ma->fm", series, chebyshev.chebvander(np.clip(c, -1, 1), grid.c.size - 1))
+
+
 class PositiveTable(eqx.Module):
     """Nonnegative functions of the state, linear between nodes of log s and of the angle arccos c.
 

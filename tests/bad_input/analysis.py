@@ -7,6 +7,7 @@ from bad_input.rows import CAUCHY, FLAT, NAN, SGD, SIGN, K, P, kind, value
 
 noise = sl.noise
 EFFECTS = ("learning_rate", "preconditioning", "noise_compression", "noise_reshaping")
+LOGIT = sl.LogisticRegression(np.ones(8))
 AT_REST = sl.LinearRegression(np.ones(3), theta_star=np.zeros(3))
 
 
@@ -80,6 +81,10 @@ TABLE = [
     value(sl.directional_sharpness, "risk must be > 0", P, SIGN, risk=0.0),
     kind(sl.directional_sharpness, "risk must", P, SIGN, risk="low"),
     kind(sl.directional_sharpness, "batch_size must be an integer", P, SIGN, batch_size=[1]),
+    value(sl.directional_sharpness, "overlaps must be None on a LinearRegression", P, SIGN, overlaps=[1.0, 1.0, 1.0]),
+    value(sl.directional_sharpness, "risk must be None on a LogisticRegression", LOGIT, SIGN, risk=1.0),
+    value(sl.directional_sharpness, "overlaps must be rows", LOGIT, SIGN, overlaps=[1.0, 1.0]),
+    value(sl.directional_sharpness, "overlaps must have", LOGIT, SIGN, overlaps=[0.1, 9.0, LOGIT.target_variance]),
     value(sl.best_constant_lr, "t_max or target_risk must be given", P, SGD),
     value(sl.best_constant_lr, "t_max or target_risk must be given, and not", P, SGD, t_max=1.0, target_risk=0.1),
     value(sl.best_constant_lr, "t_max must be > 0", P, SGD, t_max=0.0),

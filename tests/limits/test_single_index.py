@@ -398,7 +398,7 @@ def test_the_stationary_risk_is_where_the_curve_settles():
 
 
 @pytest.mark.parametrize("rule", [
-    sl.s3(0.9, 3), sl.clip_coordinate(1.0), sl.adam(0.9, 0.95, eps=0.5),
+    sl.s_adam(), sl.clip_coordinate(1.0), sl.adam(0.9, 0.95, eps=0.5),
 ], ids=lambda rule: rule.name)  # fmt: skip
 def test_rules_without_a_limit_there_are_refused_by_name(rule):
     problem = sl.LogisticRegression(np.ones(8))

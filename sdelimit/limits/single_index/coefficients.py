@@ -74,7 +74,7 @@ def drift(rule, law: Law) -> Float[np.ndarray, " q"]:
     else:
         a, w, factor = rule.a, rule.w, 1.0
         if a.past * a.decay == w.past * w.decay == 0:
-            size = a.first / np.sqrt(w.first)
+            size = a.first / w.first ** (1 / rule.p)
             return size * drift(SignedRule(Weights(1.0, 0.0, 0.0)), law)
         x, psi, pull = _ratio_transforms(law)
     found = [integrate_over_history(a, w, x, _log(psi), _ratio(chi, psi)) for chi in pull]
@@ -127,7 +127,7 @@ def kernel(rule, law: Law) -> Float[np.ndarray, " r"]:
         memory = rule.b.past * rule.b.decay > 0
         return _sign_kernel(rule.b, law) if memory else law.moving * 2 / np.pi * np.arcsin(RHO)
     if rule.a.past * rule.a.decay == rule.w.past * rule.w.decay == 0:
-        return rule.a.first**2 / rule.w.first * law.moving * 2 / np.pi * np.arcsin(RHO)
+        return rule.a.first**2 / rule.w.first ** (2 / rule.p) * law.moving * 2 / np.pi * np.arcsin(RHO)
     return _ratio_kernel(rule.a, rule.w, law)
 
 

@@ -23,6 +23,7 @@ from sdelimit.limits.noise_kernel import GENERAL_BASIS, RHO, fit_kernel
 from sdelimit.limits.response import Aside
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.single_index import coefficients
+from sdelimit.limits.single_index.sampled import SampledTable, is_sampled, sampled_table, scaled_drifts
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.memo import memoized
@@ -43,11 +44,15 @@ ROOM = 3.0
 """Tables reach to this many times the larger of s at the start and sd(u*)."""
 KERNEL_STEP, KERNEL_ANGLES = 1.5, 5
 """Spacing and number of the nodes of kernels, which change slowly with the state."""
+SAMPLED = 1.0, 8
+"""The same of what is sampled."""
 FINE_ANGLES = 17
 LARGEST_SMOOTH = 5.0
 """Largest Var(u*) at which tables are accurate to 1e-4 for losses that bend where u is of order 1."""
 OFF_AXIS = 1e-8
 """States are kept so far from c = +-1, where v and u* are the same variable."""
+NEAREST = 1e-6
+"""Where theta is theta* the law of l is that at this s."""
 KERNELS = 7
 """States along a curve at which kernels are computed again."""
 
@@ -83,6 +88,11 @@ class Source:
         return float(np.sqrt(self.B22))
 
     @property
+    def sampled(self) -> SampledTable:
+        """What histories say of rules that are sampled."""
+        return _sampled_table(self.rule, self.loss, self.noise, self.B22, self.batch_size, self.reach)
+
+    @property
     def along_gradient(self) -> bool:
         """Whether steps are multiples of the gradient."""
         return self.rule is None or isinstance(self.rule, NormClip)
@@ -100,6 +110,10 @@ class Source:
             return np.stack([h1 * s, h0 * sd, psi], axis=1)
         rows = histogram(self.loss, self.noise, self.B22, s, c, self.batch_size)
         laws = [coefficients.law_at(rows, row) for row in range(s.size)]
+        if is_sampled(self.rule):
+            ratio, kappa = self.sampled.at(s, c)
+            phi1, phi0 = per_overlap(scaled_drifts(self.rule, laws, ratio), s, c, sd)
+            return np.stack([phi1 * s, phi0 * sd, kappa[-1]], axis=1)
         drifts = np.array([coefficients.drift(self.rule, law) for law in laws])
         phi1, phi0 = per_overlap(drifts, s, c, sd)
         few = np.unique(np.linspace(0, s.size - 1, KERNELS).astype(int))
@@ -172,6 +186,12 @@ class OverlapLaw(Law):
     def batch_size(self) -> int:
         """Samples of a step."""
         return self.source.value.batch_size
+
+    @property
+    def relative_error(self) -> float:
+        """The largest relative standard error of sampled coefficients."""
+        source = self.source.value
+        return source.sampled.error if is_sampled(source.rule) else 0.0
 
     @property
     def linear_in_gradient(self):
@@ -295,7 +315,8 @@ def _require_resolved(rule, loss, noise, B22, batch_size):
         if rule is None or isinstance(rule, NormClip):
             return _gradient_moments(rule, of, noise, B22, s, c, batch_size)[0]
         laws = histogram(of, noise, B22, s, c, batch_size)
-        return np.array([coefficients.drift(rule, coefficients.law_at(laws, row))[0] for row in range(s.size)]) / s
+        plain = replace(rule, p=2) if is_sampled(rule) else rule
+        return np.array([coefficients.drift(plain, coefficients.law_at(laws, row))[0] for row in range(s.size)]) / s
 
     many, fewer = pull(loss), pull(replace(loss, fewer_nodes=True))
     if not np.all(np.abs(many - fewer) <= UNRESOLVED * np.maximum(np.abs(many), np.abs(fewer))):
@@ -315,7 +336,12 @@ def _drift_values(rule, loss, noise, B22, batch_size, grid):
     """phi1 and phi0 at the states of a grid, (2, n, a), and the probability that a step is not 0, (n, a)."""
     s, c = grid.states
     laws = histogram(loss, noise, B22, s, c, batch_size)
-    found = np.array([coefficients.drift(rule, coefficients.law_at(laws, row)) for row in range(s.size)])
+    rows = [coefficients.law_at(laws, row) for row in range(s.size)]
+    if is_sampled(rule):
+        table = _sampled_table(rule, loss, noise, B22, batch_size, float(np.exp(grid.log_s[-1])))
+        found = scaled_drifts(rule, rows, table.at(s, c)[0])
+    else:
+        found = np.array([coefficients.drift(rule, row) for row in rows])
     shape = grid.log_s.size, grid.c.size
     return np.stack(per_overlap(found, s, c, np.sqrt(B22))).reshape(2, *shape), laws.moving.reshape(shape)
 
@@ -328,18 +354,42 @@ def per_overlap(found: Float[np.ndarray, "n 2"], s, c, sd_target: float):
     return phi1, found[:, 1] / sd_target - c * s / sd_target * phi1
 
 
+def _few_states(loss, B22, log_largest, step=KERNEL_STEP, angles=KERNEL_ANGLES) -> Grid:
+    """States for what changes slowly."""
+    few = grid_to(np.exp(log_largest), np.sqrt(B22), not loss.of_residual, step, angles)
+    return Grid(few.log_s[few.log_s <= log_largest + step], few.c)
+
+
+@memoized
+def _sampled_table(rule, loss, noise, B22, batch_size, reach) -> SampledTable:
+    """What histories say of ``rule`` on few states."""
+    few = _few_states(loss, B22, np.log(reach), *SAMPLED)
+    laws = histogram(loss, noise, B22, *few.states, batch_size)
+    return sampled_table(rule, few, [coefficients.law_at(laws, i) for i in range(few.states[0].size)])
+
+
 def _noise_table(rule, loss, noise, B22, batch_size, grid):
     """psi: kernels on few states, interpolated before they are written as sums of the basis."""
-    depends = grid.c.size > 1
-    few = grid_to(np.exp(grid.log_s[-1]), np.sqrt(B22), depends, KERNEL_STEP, KERNEL_ANGLES)
-    few = Grid(few.log_s[few.log_s <= grid.log_s[-1] + KERNEL_STEP], few.c)
-    laws = histogram(loss, noise, B22, *few.states, batch_size)
-    kappa = np.array([coefficients.kernel(rule, coefficients.law_at(laws, i)) for i in range(few.states[0].size)])
-    kappa = np.moveaxis(kappa.reshape(few.log_s.size, few.c.size, RHO.size), -1, 0)
-    angles = np.cos(np.linspace(0, np.pi, FINE_ANGLES)) if depends else np.zeros(1)
+    if is_sampled(rule):
+        table = _sampled_table(rule, loss, noise, B22, batch_size, float(np.exp(grid.log_s[-1])))
+        few, kappa = table.grid, table.values[2:]
+    else:
+        few = _few_states(loss, B22, grid.log_s[-1])
+        laws = histogram(loss, noise, B22, *few.states, batch_size)
+        kappa = np.array([coefficients.kernel(rule, coefficients.law_at(laws, i)) for i in range(few.states[0].size)])
+        kappa = np.moveaxis(kappa.reshape(few.log_s.size, few.c.size, RHO.size), -1, 0)
+    angles = np.cos(np.linspace(0, np.pi, FINE_ANGLES)) if grid.c.size > 1 else np.zeros(1)
     fine = np.moveaxis(resampled(few, kappa, grid.log_s, angles), 0, -1)
     psi = np.array([[fit_kernel(RHO, np.maximum(one, 0.0)) for one in row] for row in fine])
     return PositiveTable(float(grid.log_s[0]), float(grid.log_s[1] - grid.log_s[0]), psi, float(np.sqrt(B22)))
+
+
+def problem_law(problem, batch_size: int, S2: float, X: float) -> coefficients.Law:
+    """The law of the gradient's length where delta' K delta = S2 and delta' K theta* = X."""
+    s, sd = max(float(np.sqrt(S2)), NEAREST), np.sqrt(problem.target_variance)
+    c = np.clip(X / max(s * sd, TINY), -1 + OFF_AXIS, 1 - OFF_AXIS)
+    laws = histogram(problem.loss, problem.noise, problem.target_variance, [s], [float(c)], batch_size)
+    return coefficients.law_at(laws, 0)
 
 
 LEAST = 1e-3
@@ -377,7 +427,7 @@ def no_limit(name: str, problem):
     """What solvers raise for a rule whose limit on single-index problems is not known."""
     return NoLimitError(
         f"optimizer must be sgd (with momentum too), dana, clip_norm at a number, sign_sgd, signum, lion, rmsprop, "
-        f"adam or nadam (eps = 0) on "
+        f"adam, nadam or s3 (eps = 0) on "
         f"{type(problem).__name__}, got {name}",
         "its limit on problems other than least squares is not known here; simulate runs it",
     )
