@@ -1130,8 +1130,8 @@ MUTATIONS = tuple(
         (
             "sharpness-trace",
             "sdelimit/analysis/directional_sharpness.py",
-            "** (2 - 2 * limit.power)",
-            "** (2 - 1.9 * limit.power)",
+            "** (2 - 2 * power)",
+            "** (2 - 1.9 * power)",
             SHARPNESS,
         ),
         (
@@ -1266,6 +1266,13 @@ MUTATIONS = tuple(
             "law.across / safe, law.along / safe",
             "law.across / safe, 0.8 * law.along / safe",
             ("tests/limits/test_single_index_sampled.py::test_the_drift_of_s3_is_that_of_brute_force",),
+        ),
+        (
+            "overlap-spread",
+            MEANS_PY,
+            "(along**2 - share)",
+            "(along**2 - 0.9 * share)",
+            ("tests/ode/test_single_index_spread.py::test_moments_of_scores_are_those_of_brute_force",),
         ),
         (
             "overlap-memory",

@@ -78,5 +78,5 @@ def test_a_spread_that_is_not_known_is_refused(rule):
     batch_size = 2 if rule.name == "sign_sgd" else 1
     curve = sl.solve_ode(sl.LogisticRegression(np.ones(16)), rule, lr=0.1, t_max=1.0, batch_size=batch_size)
     assert not curve.has_spread
-    with pytest.raises(ValueError, match="std"):
+    with pytest.raises(ValueError, match="spread of single runs is not known"):
         _ = curve.std
