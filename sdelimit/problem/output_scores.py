@@ -29,6 +29,8 @@ SHARED_STATES = 64
 RANK = 1e-13
 """Eigenvalues of a covariance of scores that count as zero, relative to the largest."""
 SEED = 20
+TIE = 1e-9
+"""Difference of scores, relative to the largest deviation of the target's, that is rounding."""
 LARGEST_SCORE = 500.0
 """Of scores that are exponentiated as they are."""
 MOST = 21201
@@ -159,6 +161,8 @@ def _softmax_error(regression, root, target_root, z):
 
     def at(state):
         u = u_star @ (state[0].T + jnp.eye(m)) + z[:, :m] @ state[1]
-        return 1 - jnp.mean(jnp.take_along_axis(p_star, jnp.argmax(u, axis=-1, keepdims=True), axis=-1))
+        # Scores that differ by rounding alone, as at theta = 0, are a guess at random.
+        largest = u >= jnp.max(u, axis=-1, keepdims=True) - TIE * jnp.max(jnp.abs(target_root))
+        return 1 - jnp.mean(jnp.sum(largest * p_star, axis=-1) / jnp.sum(largest, axis=-1))
 
     return jax.lax.map(at, (regression, root))
