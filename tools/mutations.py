@@ -1225,7 +1225,7 @@ MUTATIONS = tuple(
         ("data-labels", "sdelimit/data/data_logistic.py", "self.y > 0, ALWAYS", "self.y < 0, ALWAYS", CLASSES),
         ("overlap-drift", MEANS_PY, "c * s / sd * h1)", "1.05 * c * s / sd * h1)", OVERLAPS),
         ("overlap-tau", MEANS_PY, "np.exp(-(z**2) / 2) / (tau", "np.exp(-(z**2) / 2.1) / (tau", OVERLAPS),
-        ("overlap-batch", MEANS_PY, "n, power = None, b - 1, (", "n, power = None, b, (", OVERLAP_BATCHES),
+        ("overlap-batch", MEANS_PY, "one.weight), b - 1)", "one.weight), b)", OVERLAP_BATCHES),
         ("overlap-cube", OVERLAP_PY, "cubes = decays**3", "cubes = decays**2.9", OVERLAPS),
         ("overlap-sign-kernel", OVERLAP_PY, "4 / np.pi**2 * integral", "4.3 / np.pi**2 * integral", OVERLAP_KERNELS),
         ("overlap-lags", OVERLAP_PY, "newer = 2 * (lags", "newer = 2.1 * (lags", OVERLAP_KERNELS),
