@@ -11,6 +11,7 @@ from sdelimit.experiments.rows import rows_problem
 from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.ode.solve import solve_ode
 from sdelimit.optimizers import Optimizer
+from sdelimit.problem.multi_output import MultiOutput
 from sdelimit.problem.regression import Regression
 from sdelimit.report.comparison import RunsOnly, compare
 from sdelimit.report.theory import Limit

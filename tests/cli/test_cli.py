@@ -200,3 +200,12 @@ def test_ctrl_c_while_xla_compiles_does_not_crash(seconds, tmp_path):
         _, error = process.communicate(timeout=120)
     assert process.returncode == 130
     assert error.rstrip().endswith("Aborted!")
+
+
+@pytest.mark.long
+def test_several_outputs_are_compared_without_paths(tmp_path):
+    given = ["--model", "softmax:hard,3", "--d", "40", "--t-max", "0.5", "--runs", "4", "-o", "sgd"]
+    result = CliRunner().invoke(main, ["compare", *given, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "SoftmaxRegression(labels='hard')" in result.output
+    assert (tmp_path / "out" / "comparison.png").exists()
