@@ -78,7 +78,7 @@ def test_the_hessian_of_logistic_regression_is_flatter_than_the_features():
     )
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("signs", [False, True])
 @pytest.mark.parametrize("make", [sl.LogisticRegression, sl.PhaseRetrieval])
 def test_steps_of_fresh_samples_meet_the_hessian_of_their_loss(make, signs):
@@ -110,7 +110,7 @@ def test_steps_of_fresh_samples_meet_the_hessian_of_their_loss(make, signs):
     assert abs(ratio - found) < 4 * error + (10 if make is sl.LogisticRegression else 40) / d * abs(found)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_adam_with_a_long_memory_of_squares_scales_gradients_of_logistic_regression_too():
     scaled = np.sum(CURVED * LOGIT.covariance.correlation()) / 300 * LOGIT.initial_moments[0]
     assert sl.directional_sharpness(LOGIT, sl.adam(0.0, 0.99)) == pytest.approx(scaled, rel=0.03)

@@ -108,7 +108,7 @@ def test_noise_in_common_of_two_equal_outputs_is_their_own():
         assert RHO[0] == 0 and signed[0] == 0
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("rule", [sl.sgd(), sl.sign_sgd(), sl.adam(0.9, 0.95, memory="fixed")], ids=lambda r: r.name)
 @pytest.mark.filterwarnings("ignore::sdelimit.LimitWarning")
@@ -150,7 +150,7 @@ RULES = {
 }
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("labels", ["hard", "soft"])
 @pytest.mark.filterwarnings("ignore::sdelimit.LimitWarning")
@@ -167,7 +167,7 @@ def test_two_classes_have_the_curve_of_a_logistic_regression_at_twice_the_rate(r
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::sdelimit.LimitWarning")
-@pytest.mark.parametrize("labels", ["hard", "soft"])
+@pytest.mark.parametrize("labels", ["hard", pytest.param("soft", marks=pytest.mark.slow)])
 def test_a_curve_of_three_classes_is_near_its_runs(labels):
     """Within 4 standard errors and 4% (d = 64): risk, overlaps and error rate, with weight decay too."""
     problem = sl.SoftmaxRegression(K, labels=labels, theta_star=2 * TARGET)
@@ -183,7 +183,7 @@ def test_a_curve_of_three_classes_is_near_its_runs(labels):
         assert report.max_relative_error < 0.1
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sdelimit.LimitWarning")
 def test_curves_of_several_learning_rates_are_those_of_each(tmp_path):
     problem = sl.SoftmaxRegression(K, theta_star=TARGET)

@@ -37,8 +37,8 @@ def six_equations(problem, beta, lr, t, nesterov=False, decay=0.0, coupled=0.0):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("nesterov", [False, True])
-@pytest.mark.parametrize(("decay", "coupled"), [(0.0, 0.0), (0.3, 0.0), (0.0, 0.3)])
+@pytest.mark.parametrize("nesterov", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("decay", "coupled"), [(0.0, 0.0), pytest.param(0.3, 0.0, marks=pytest.mark.slow), (0.0, 0.3)])
 def test_overlaps_are_those_of_their_six_equations(decay, coupled, nesterov):
     """d (1 - beta) = 5, from a start of either sign along theta*."""
     problem = sl.LogisticRegression(np.ones(D), theta_star=TARGET, theta0=TARGET * np.r_[np.full(8, 2.0), np.ones(8)])
@@ -71,7 +71,7 @@ def test_a_short_memory_is_a_larger_learning_rate():
     np.testing.assert_allclose(short.risk, plain.risk, rtol=1e-4)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [sl.sgd(momentum=0.7), sl.dana(g2=0.5, g3=2.0, delta=4.0)], ids=lambda r: r.name)
 def test_the_stationary_risk_is_where_the_curve_settles(rule):
     problem = sl.LogisticRegression(np.linspace(0.5, 2.0, 30), theta_star=np.full(30, 30**-0.5))
@@ -101,7 +101,7 @@ def test_paths_spread_around_the_curve():
     assert np.max(paths.standard_error / curve.risk) < 0.02
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_best_learning_rate_is_found_far_below_one():
     problem = sl.LogisticRegression(np.ones(100))
     plain = sl.best_constant_lr(problem, sl.sgd(), t_max=3.0)
