@@ -26,6 +26,7 @@ NAMES = (
     "memory",
     "bands",
     "runaway",
+    "label_noise",
     "dana",
     "scaling_laws",
     "image_and_text",

@@ -1,16 +1,18 @@
 """Curves of rules with memory: against step-by-step recursions written in NumPy, and against runs."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import assert_mean_follows, heteroscedastic
 from scipy.special import k0e, k1e
 
 import sdelimit as sl
+from sdelimit.limits.exact.step_fluctuations import Fluctuation
 from sdelimit.limits.noise_kernel import SPLIT_BASIS
 from sdelimit.limits.sampled.sign_of_average import SignedRule
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
-from sdelimit.sde.modes import _along_gradient
+from sdelimit.sde.modes import _of_gradients
 
 pytestmark = pytest.mark.long
 
@@ -153,15 +155,19 @@ def test_noise_along_the_mean_is_added_to_that_of_gradients():
     decay, w = rng.uniform(0.5, 2, 6), rng.normal(size=6)
 
     class Known:
-        def along_mean(self, R):
-            return -0.6 / (1 + R)
+        def fluctuations_at(self, R, m):
+            return Fluctuation(-0.6 / (1 + R), 0.0 * R, 0.0 * R)
 
         def gradient_noise(self, eta, q, m):
             return 2.5 * q[0]
 
-    q = np.full((6, 3), 4.0)
-    z = np.eye(6)[:, None, :]
-    root = np.asarray(_along_gradient(Known(), decay, 0.1, q, np.zeros((6, 0)), np.tile(w, (6, 1)), z))[:, 0]
+        def entry(self, eta, q, m):
+            return jnp.array([0.0, 3.0])
+
+    q, rows, steps = np.full((6, 3), 4.0), np.tile(w, (6, 1)), 10.0
+    z = np.stack([rng.normal(size=(6, 6)), np.eye(6)], axis=1)  # of the first number nothing is seen
+    given = Known(), decay, 0.1, q, np.zeros((6, 0)), steps, rows
+    root = np.asarray(_of_gradients(*given, z, np.zeros((6, 1))))[:, 1]
     b = np.sqrt(decay) * w
     expected = np.eye(6) - 0.6 / (1 + 2.0) / 10.0 * np.outer(b, b)
     np.testing.assert_allclose(root @ root.T, expected, atol=1e-5)
