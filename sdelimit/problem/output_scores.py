@@ -24,6 +24,8 @@ PAIRS = 2**14
 """Sobol points of expectations that coefficients are made of; each counts with its mirror image."""
 RISK_PAIRS = 2**12
 """Those of risks, which are smooth and asked for at many states."""
+ERROR_PAIRS = 2**15
+"""Those of error rates, which jump with the class of the largest score."""
 SHARED_STATES = 64
 """States are padded to a multiple of this many; see ``shared_size``."""
 RANK = 1e-13
@@ -96,12 +98,12 @@ def scores(state: State, z: Float[np.ndarray, "n k"]):
 
 def softmax_risks(S, X, B22) -> Float[np.ndarray, " n"]:
     """The excess risk E ln sum_a p*_a exp(v_a - sum_b p*_b v_b) at states S, X (n, m, m)."""
-    return _over_states(_softmax_risk, S, X, B22)
+    return _over_states(_softmax_risk, S, X, B22, RISK_PAIRS)
 
 
 def softmax_errors(S, X, B22) -> Float[np.ndarray, " n"]:
     """1 - E p*_a at the a with the largest U_a: the probability that it is not the label."""
-    return _over_states(_softmax_error, S, X, B22)
+    return _over_states(_softmax_error, S, X, B22, ERROR_PAIRS)
 
 
 def softmax_moments(S, X, B22, soft: bool):
@@ -120,14 +122,14 @@ def _covariance_of_label(p):
     return np.diag(p.mean(axis=0)) - p.T @ p / len(p)
 
 
-def _over_states(function, S, X, B22):
+def _over_states(function, S, X, B22, pairs):
     states = [state_of(*pair, B22) for pair in zip(S, X, strict=True)]
     if not states:
         return np.zeros(0)
     extra = shared_size(len(states), SHARED_STATES) - len(states)
     stacked = [np.stack([getattr(s, name) for s in states]) for name in ("regression", "root")]
     padded = [np.pad(part, ((0, extra), (0, 0), (0, 0)), mode="edge") for part in stacked]
-    z = standard_normals(2 * len(B22), RISK_PAIRS)
+    z = standard_normals(2 * len(B22), pairs)
     return evaluate_in_float64(function, *padded, states[0].target_root, z)[: len(states)]
 
 
