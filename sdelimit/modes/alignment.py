@@ -21,6 +21,7 @@ from scipy import special
 from scipy.integrate import cumulative_trapezoid
 
 from sdelimit.limits.law import operators_of
+from sdelimit.limits.residual_law import typical_residual
 from sdelimit.modes.decoupled import Modes, modes
 from sdelimit.numerics.floors import TINY
 from sdelimit.numerics.jit import jit, shared_size
@@ -178,6 +179,9 @@ def overlap_drift_error(problem, law, lr, phi) -> float:
     phi1, phi0, h1, h0, slope = map(np.atleast_2d, (*law.drift_at_start(problem), *problem.initial_moments))
     steps = np.abs(phi1.T @ images[0] + phi0.T @ images[1]) / sigma
     slope = np.diag(slope)[:, None]
+    if not np.all(np.isfinite(slope)):  # outputs under noise of infinite variance
+        pairs = zip(problem.loss.noise.marginals(), np.diag(problem.initial_overlaps[0]), strict=True)
+        slope = np.array([[typical_residual(law, S / 2) ** 2] for law, S in pairs])
     gradient = (h1.T @ images[0] + h0.T @ images[1]) ** 2
     square = np.divide(gradient, sigma**2 * slope, out=np.zeros_like(gradient), where=slope > 0)
     weight = sigma * steps**2

@@ -238,8 +238,11 @@ def _without_faded_memory(law, current, times, eta) -> Law:
 
 def _effective_rates(law):
     """At the risk 1, where all that a law whose memory fades has to say of them is said."""
-    q = jnp.zeros(len(moment_pairs(law.size)))
-    return evaluate_in_float64(lambda R: law.effective_rates(q.at[0].set(2 * R), jnp.zeros(0)), 1.0)
+
+    def at(R):
+        return law.effective_rates(jnp.zeros(len(moment_pairs(law.size))).at[0].set(2 * R), jnp.zeros(0))
+
+    return evaluate_in_float64(at, 1.0)
 
 
 def _scalar_coefficients(law, R):

@@ -15,7 +15,7 @@ from sdelimit.limits.sampled.ratio import RatioRule
 from sdelimit.limits.sampled.ratio_memory import ratio_memory_limit
 from sdelimit.limits.sampled.tabulated import tabulated_limit
 from sdelimit.limits.sampled.weights import Weights
-from sdelimit.limits.single_index.law import no_limit, overlap_law, smallest_slope
+from sdelimit.limits.single_index.law import overlap_law, smallest_slope
 from sdelimit.noise.gaussian import NoNoise
 from sdelimit.optimizers.formula import AdamUpdate, ScaleFreeUpdate
 from sdelimit.optimizers.named import named
@@ -25,6 +25,7 @@ from sdelimit.optimizers.optimizer import (
     decay_rate,
     of_noise,
     overlap_limit,
+    refusal,
     softmax_limit,
 )
 from sdelimit.support import arguments as check
@@ -122,9 +123,9 @@ def adam(
 
         def limit_on_problem(problem, batch_size):
             if memory == "long":
-                raise no_limit("adam with memory='long'", problem)
+                raise refusal("adam with memory='long'", problem)
             if eps > 0 and eps > NEGLIGIBLE * np.min(problem.covariance.std) * smallest(problem, batch_size):
-                raise no_limit(f"adam with eps = {eps:g}", problem)
+                raise refusal(f"adam with eps = {eps:g}", problem)
             return law(rule, problem, batch_size)
 
         return limit_on_problem

@@ -259,6 +259,11 @@ def of_noise(limit, *settings):
     return limit_on_problem
 
 
+def refusal(name: str, problem):
+    """What is raised for a rule without a limit on a problem whose gradient depends on scores."""
+    return (no_output_limit if isinstance(problem, SoftmaxRegression) else no_limit)(name, problem)
+
+
 def overlap_limit(rule):
     """(problem, batch_size) -> the limit of ``rule`` on single-index problems, its memory short; None is SGD."""
 

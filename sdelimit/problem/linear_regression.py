@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from sdelimit.problem.losses import LeastSquares, Loss
-from sdelimit.problem.multi_output import MultiOutputRegression, has_outputs
+from sdelimit.problem.multi_output import MultiOutput, MultiOutputRegression, has_outputs
 from sdelimit.problem.regression import Regression, excess_risk
 from sdelimit.support import arguments as check
 
@@ -110,7 +110,8 @@ def check_problem(problem, models: type | tuple = LinearRegression) -> LinearReg
     if isinstance(problem, models):
         return problem
     if isinstance(problem, Regression):
+        kind = "several outputs" if isinstance(problem, MultiOutput) else "other losses"
         raise TypeError(
-            f"problem must be a LinearRegression, got a {type(problem).__name__}: this is not known for other losses"
+            f"problem must be a LinearRegression, got a {type(problem).__name__}: this is not known for {kind}"
         )
     raise TypeError(f"problem must be a LinearRegression, got {check.describe(problem)}")

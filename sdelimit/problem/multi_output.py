@@ -246,8 +246,8 @@ class MultiOutputRegression(MultiOutput):
     @property
     def initial_moments(self):
         """The coefficients of SGD, H1 and H0, and E[r r'] at theta0."""
-        m = self.outputs
-        return np.eye(m), np.zeros((m, m)), self.initial_overlaps[0] + self.loss.noise.covariance
+        m, noise = self.outputs, self.loss.noise
+        return np.eye(m), np.zeros((m, m)), self.initial_overlaps[0] + noise.covariance
 
     def risk_of(self, S, X):
         """tr S / 2; overlaps of different outputs need not be known."""
@@ -276,6 +276,11 @@ def outputs_of(given, smallest: int, *, noise=None, theta0=None, theta_star=None
 
 def has_outputs(noise, theta0, theta_star) -> bool:
     """Whether the arguments of a linear regression are those of one with several outputs."""
-    return isinstance(noise, OutputNoise) or any(
-        theta is not None and np.ndim(theta) == 2 for theta in (theta0, theta_star)
-    )
+    return isinstance(noise, OutputNoise) or any(_is_matrix(theta) for theta in (theta0, theta_star))
+
+
+def _is_matrix(theta):
+    try:
+        return theta is not None and np.ndim(theta) == 2
+    except ValueError:  # rows of different lengths, which the check of the argument names
+        return False

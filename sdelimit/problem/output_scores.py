@@ -71,7 +71,7 @@ def state_of(S: Float[np.ndarray, "m m"], X: Float[np.ndarray, "m m"], B22: Floa
     """The ``State`` at these overlaps, with eigenvalues of C of at least ``least`` times the largest diagonal of S."""
     target_root, target_inverse = root_and_inverse(B22)
     regression = X @ target_inverse
-    root, inverse = root_and_inverse(S - regression @ X.T, np.diag(S).max(), least)
+    root, inverse = root_and_inverse(S - regression @ X.T, max(np.diag(S).max(), least * np.diag(B22).max()), least)
     return State(regression, root, inverse, target_root, target_inverse)
 
 

@@ -1,5 +1,6 @@
 """What all problems have in common: features x ~ N(0, K), a start and a target."""
 
+import inspect
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
@@ -33,7 +34,13 @@ class Replaceable(ByContent):
     """
 
     def __new__(cls, *args, **kwargs):
-        found = cls._instead(*args, **kwargs) if "_instead" in vars(cls) else None
+        own = vars(cls).get("_instead")
+        if own is not None:
+            try:
+                inspect.signature(cls._instead).bind(*args, **kwargs)
+            except TypeError:  # for __init__ to name
+                own = None
+        found = None if own is None else cls._instead(*args, **kwargs)
         return object.__new__(cls) if found is None else found
 
 

@@ -218,8 +218,8 @@ class RiskCurve(Drawn):
             )
         raise ValueError(
             f"the spread of single runs is not known for this {self.kind} curve of {self.optimizer.name}: it comes "
-            "with those of solve_ode for learning rates that JAX does not trace (for losses other than least squares "
-            "of SGD, and for single samples of clip_norm and sign_sgd)"
+            "with those of solve_ode for learning rates that JAX does not trace and one output (for losses other than "
+            "least squares of SGD, and for single samples of clip_norm and sign_sgd)"
         )
 
     def at(self, t) -> Float[np.ndarray, "*m k"]:

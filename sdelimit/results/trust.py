@@ -57,8 +57,8 @@ FAR = 1e20
 
 
 UNKNOWN_SPREAD = (
-    "how the steps of this rule vary along their own mean is not known and left out: the mean is right, and the risk "
-    "of single runs may vary by up to a quarter less than here"
+    "how the steps of this rule vary along their own mean is not in these numbers: the mean is right, and the risk of "
+    "single runs may vary less than here, by up to a quarter, or by more if gradients are heavy-tailed"
 )
 """Of laws without ``fluctuations``: signSGD's runs spread up to a quarter less without that, rules with memory less."""
 
@@ -182,7 +182,7 @@ def _long_size_memory(curve, limit):
     steps, d = curve.optimizer.size_memory, curve.problem.d
     if (
         _resolves_memory(curve, limit)
-        or limit.without_memory.has_scalars
+        or (limit.without_memory.has_scalars and not limit.reads_overlaps)  # of two overlaps it is the time
         or steps <= max(FEWEST_SIZE_STEPS, LONGEST_SIZE_MEMORY * d)
     ):
         return None

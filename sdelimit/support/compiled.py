@@ -82,7 +82,10 @@ def drop_oldest(place, largest: int):
     for _, size, path in sorted(found):
         if total <= largest // 2:
             return
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError:  # another user's, or open in another process
+            continue
         total -= size
 
 

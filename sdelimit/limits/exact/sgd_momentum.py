@@ -142,7 +142,10 @@ class MomentumLaw(Law):
         if self.follows_time:
             return None
         gain, rate = evaluate_in_float64(lambda t: jnp.stack([self.gain(t, jnp.inf), self.at(t)[3]]), 0.0)
-        return amplified_limit(float(gain), self.noise_variance, self.batch), float(rate)
+        short = amplified_limit(float(gain), self.noise_variance, self.batch)
+        if self.fluctuations is not None:
+            short = replace(short, fluctuations=replace(self.fluctuations, gain=float(gain)))
+        return short, float(rate)
 
 
 def _edge(g1, g2, g3, rate, decay, scale) -> float:

@@ -32,18 +32,20 @@ class Fluctuation(NamedTuple):
 
 
 class SgdFluctuations(eqx.Module):
-    """T = sum_j l_j z_j / b, E = sum_j l_j^2 / b^2 in closed form; see ``sgd_fluctuations``."""
+    """T = gain sum_j l_j z_j / b, E = gain^2 sum_j l_j^2 / b^2 in closed form; see ``sgd_fluctuations``."""
 
     second: float
     fourth: float
     batch_size: float
     diffusive: float
+    gain: float = 1.0
 
     def __call__(self, R) -> Fluctuation:
         b, variance = self.batch_size, 2 * R + self.second
         quartic = 12 * R**2 + 12 * R * self.second + self.fourth  # E[l^4]
         gamma = jnp.ones_like(R) / b
-        return Fluctuation(gamma, self.diffusive * (quartic / variance**2 - 1) / b, self.diffusive * 2 * gamma)
+        length_variance = self.diffusive * (quartic / variance**2 - 1) / b
+        return Fluctuation(self.gain**2 * gamma, length_variance, self.diffusive * 2 * self.gain * gamma)
 
 
 def sgd_fluctuations(noise: NoiseLaw, batch_size: int) -> SgdFluctuations:

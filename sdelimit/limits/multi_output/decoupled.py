@@ -15,6 +15,7 @@ from sdelimit.limits.law import ScalarLaw
 from sdelimit.limits.multi_output.law import OutputsLaw
 from sdelimit.limits.no_limit import NoLimitError
 from sdelimit.limits.noise_kernel import GENERAL_BASIS
+from sdelimit.limits.response import Aside
 from sdelimit.limits.weight_decay import DecayedLaw
 from sdelimit.noise.gaussian import Gaussian, NoNoise
 from sdelimit.noise.multivariate import MultivariateGaussian
@@ -68,7 +69,8 @@ class DecoupledLaw(OutputsLaw):
 
     @property
     def nonlinearity(self):
-        return 0.25 * self.per_step if self.power else 0.0
+        known = getattr(self.laws[0], "correlated", Aside(None)).value
+        return self.per_step * max(0.25, known.rule.steps / 6 if known else 0.0) if self.power else 0.0
 
     @property
     def needs_fourth_moment(self):

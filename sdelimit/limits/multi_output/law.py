@@ -169,6 +169,10 @@ class PathLaw(OutputsLaw):
         return self.source.value.batch_size
 
     @property
+    def linear_in_gradient(self):
+        return self.source.value.rule is None
+
+    @property
     def nonlinearity(self):
         rule = self.source.value.rule
         return 0.0 if rule is None else self.batch_size * max(0.25, rule.steps / 6)

@@ -268,6 +268,11 @@ def _law(rule, loss: Loss, noise, B22: float, batch_size: int, largest: float) -
 
     if not np.all(np.isfinite(sgd)):
         raise NoLimitError("loss must have a gradient of finite variance, got one that is not", "no rule has a limit")
+    if rule is None and not np.isfinite(noise.second_moment) and isinstance(loss, OwnLoss) and loss.grows():
+        raise NoLimitError(
+            f"noise must have finite variance for SGD on a loss whose gradient grows with it, got {noise!r}",
+            "its mean risk is infinite after one step",
+        )
     _require_resolved(rule, loss, noise, B22, batch_size)
     if rule is None:
         values, powers = np.concatenate([sgd[:2], sgd[2:] / batch_size]), (0.0, 0.0, 2.0)
