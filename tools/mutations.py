@@ -494,7 +494,7 @@ MUTATIONS = tuple(
         (
             "fluctuation-sgd-coupling",
             FLUCTUATIONS_PY,
-            "self.diffusive * 2 * gamma",
+            "self.diffusive * 2 * self.gain * gamma",
             "self.diffusive * 2.1 * gamma",
             FLUCTUATIONS,
         ),
