@@ -74,6 +74,7 @@ def test_the_stationary_risk_is_where_the_curve_settles():
     assert sl.stationary_risk(problem, sl.clip_norm(0.4), 0.5) == pytest.approx(end.risk[-1], rel=1e-3)
 
 
+@pytest.mark.long
 def test_what_is_not_known_is_refused():
     problem = sl.LogisticRegression(np.ones(8))
     with pytest.raises(NoLimitError, match="got clip_norm with a function of t as its threshold"):

@@ -70,6 +70,7 @@ def test_the_drift_of_s3_is_that_of_brute_force():
     assert abs(sums.var() / steps / found.kappa[-1] - 1) < 4 * np.sqrt(2 / chains) + 10 / steps
 
 
+@pytest.mark.long
 def test_s3_without_memory_is_the_sign():
     problem = sl.LogisticRegression(np.ones(8), labels="soft")
     law, sign = sl.s3(0.0, 3).limit(problem, 1), sl.sign_sgd().limit(problem, 1)

@@ -84,6 +84,7 @@ def test_two_classes_are_a_logistic_regression_at_twice_the_rate(rule, labels):
     np.testing.assert_allclose(two.initial_risk, one.initial_risk, rtol=1e-3)
 
 
+@pytest.mark.long
 def test_one_column_runs_as_a_vector_does():
     given = {"lr": 0.3, "t_max": 1.0, "n_runs": 3, "batch_size": 2}
     noise = sl.noise.Gaussian(0.3)
@@ -92,6 +93,7 @@ def test_one_column_runs_as_a_vector_does():
     np.testing.assert_allclose(column.risk, vector.risk, rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", PROBLEMS)
 def test_runs_do_not_depend_on_how_many_there_are(text):
     given = {"lr": 0.3, "t_max": 0.5, "batch_size": 2}
