@@ -20,6 +20,7 @@ def test_laws_that_have_a_name_here_are_that_law(name):
     assert repr(sl.LinearRegression(K, noise=scipys).noise) == repr(ours)
 
 
+@pytest.mark.slow  # SciPy integrates such a density for every quantile
 def test_a_law_of_ones_own_is_not_taken_for_scipys_of_its_name():
     class Wide(stats.rv_continuous):
         def _pdf(self, x):
