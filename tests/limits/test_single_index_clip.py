@@ -67,7 +67,7 @@ def test_a_threshold_that_nothing_reaches_is_sgd():
     np.testing.assert_allclose(clipped.risk, plain.risk, rtol=1e-6)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_stationary_risk_is_where_the_curve_settles():
     problem = sl.LogisticRegression(np.ones(30), theta_star=np.full(30, 30**-0.5))
     end = sl.solve_ode(problem, sl.clip_norm(0.4), lr=0.5, t=[0.0, 400.0])

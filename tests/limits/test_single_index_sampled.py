@@ -28,7 +28,7 @@ def s3(beta):
     return RatioRule(nesterov, nesterov, 3.0)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_sampled_kernel_of_adam_is_the_exact_one():
     """Powers close to 2 are sampled like any other."""
     adam = RatioRule(Weights(0.0, 0.1, 0.9), Weights(0.0, 0.05, 0.95), 2)
@@ -40,7 +40,7 @@ def test_the_sampled_kernel_of_adam_is_the_exact_one():
         assert abs(found.ratio - 1) < 1e-5
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_drift_of_s3_is_that_of_brute_force():
     """E[F Q] = E[F sum_j xi_j Q_j] along histories of a recursion in NumPy, with Q_j of the samples themselves."""
     beta, s, c, chains, steps = 0.8, 1.7, -0.5, 8000, 400
@@ -70,7 +70,7 @@ def test_the_drift_of_s3_is_that_of_brute_force():
     assert abs(sums.var() / steps / found.kappa[-1] - 1) < 4 * np.sqrt(2 / chains) + 10 / steps
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_s3_without_memory_is_the_sign():
     problem = sl.LogisticRegression(np.ones(8), labels="soft")
     law, sign = sl.s3(0.0, 3).limit(problem, 1), sl.sign_sgd().limit(problem, 1)
